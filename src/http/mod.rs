@@ -1,0 +1,1 @@
+//! The HTTP layer: a tower middleware over any [`Backend`](crate::Backend).

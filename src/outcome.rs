@@ -1,0 +1,205 @@
+//! Outcomes: what a claim, a look or a resolution found. Values, never errors.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::fingerprint::Fingerprint;
+
+/// What a claim came to.
+#[derive(Debug)]
+pub enum Claim<B: Backend> {
+    /// The key is yours, and that is on disk: do the work, then use the ticket.
+    Granted(B::Ticket),
+    /// The work was done before: here is its record.
+    Replay(Record),
+    /// Somebody else holds the key and is still at work.
+    InFlight(B::Wait),
+    /// The key was used with another fingerprint. Said whatever else holds: a request that can
+    /// never be answered is never told to wait.
+    Mismatch(Record),
+    /// The work was granted and nobody knows whether it was done.
+    InDoubt(Record),
+}
+
+/// The state of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Claimed, and its owner is alive.
+    InFlight,
+    /// Done; the record has the payload, or a tombstone in its place.
+    Complete,
+    /// Claimed, and its owner is gone.
+    InDoubt,
+}
+
+/// How somebody who knows better ends a key in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The work was not done: the key is free again.
+    Release,
+    /// The work was done, with this payload.
+    Complete(Bytes),
+}
+
+/// What a resolution came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "a resolution may have been refused"]
+pub enum Resolved {
+    /// The key was in doubt and is resolved, on disk.
+    Done,
+    /// Refused: a living ticket holds the key, and it alone may finish.
+    InFlight,
+    /// Refused: the key is complete already.
+    Complete,
+    /// Refused: there is no such key.
+    Absent,
+}
+
+/// How a claim differs from the store's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimOptions {
+    ttl: Option<Duration>,
+}
+
+impl ClaimOptions {
+    /// The store's defaults.
+    pub const fn new() -> Self {
+        Self { ttl: None }
+    }
+
+    /// Keeps the result for `ttl` from its completion, instead of the store's `ttl`. At least one
+    /// millisecond; fractions of one are rounded up, for expiry is a floor.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The retention asked for, if any.
+    pub const fn ttl_asked(&self) -> Option<Duration> {
+        self.ttl
+    }
+}
+
+/// The record of a key. Cheap to clone; a payload it hands out stays valid after the store closed.
+///
+/// Times are *store time* (see `docs/design.md`): the wall clock's when the store was made, and
+/// advanced since by elapsed time alone.
+#[derive(Clone)]
+pub struct Record {
+    state: State,
+    fingerprint: Fingerprint,
+    claimed_at_ms: u64,
+    expires_at_ms: Option<u64>,
+    content: Content,
+}
+
+/// What a record's payload is read from.
+#[derive(Clone)]
+enum Content {
+    None,
+    Payload(Bytes),
+    Note(Bytes),
+    /// Bytes under a map, their checksum not yet compared.
+    Unverified(std::sync::Arc<dyn Verify>),
+}
+
+/// A payload that is verified each time it is asked for.
+pub(crate) trait Verify: Send + Sync {
+    /// The payload, when its checksum holds; `Corrupt` when not.
+    fn payload(&self) -> Result<Bytes, Error>;
+}
+
+impl Record {
+    /// A record without a payload: in flight, or in doubt. Times in milliseconds of store time
+    /// since the Unix epoch; `expires_at_ms` is `None` while in flight. For backends.
+    pub fn bare(
+        state: State,
+        fingerprint: Fingerprint,
+        claimed_at_ms: u64,
+        expires_at_ms: Option<u64>,
+    ) -> Self {
+        Self { state, fingerprint, claimed_at_ms, expires_at_ms, content: Content::None }
+    }
+
+    /// This record, complete with `payload`. For backends.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Bytes) -> Self {
+        self.content = Content::Payload(payload);
+        self
+    }
+
+    /// This record, complete without a payload: a tombstone that carries `note`. For backends.
+    #[must_use]
+    pub fn with_note(mut self, note: Bytes) -> Self {
+        self.content = Content::Note(note);
+        self
+    }
+
+    /// This record, complete with a payload that is checked when read.
+    pub(crate) fn with_unverified(mut self, content: std::sync::Arc<dyn Verify>) -> Self {
+        self.content = Content::Unverified(content);
+        self
+    }
+
+    /// The state of the key.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The fingerprint the key was claimed with.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// When the key was claimed, in store time.
+    pub fn claimed_at(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.claimed_at_ms)
+    }
+
+    /// When the record expires, in store time: `None` while in flight.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at_ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms))
+    }
+
+    /// Whether the work is done and its payload was not kept.
+    pub fn is_tombstone(&self) -> bool {
+        matches!(self.content, Content::Note(_))
+    }
+
+    /// The payload, its checksum compared on every call: `None` for a tombstone, and while there is
+    /// none yet.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes on disk are not the ones written.
+    pub fn payload(&self) -> Result<Option<Bytes>, Error> {
+        match &self.content {
+            Content::None | Content::Note(_) => Ok(None),
+            Content::Payload(payload) => Ok(Some(payload.clone())),
+            Content::Unverified(content) => content.payload().map(Some),
+        }
+    }
+
+    /// What was noted in place of a payload: `Some` for a tombstone alone.
+    pub fn note(&self) -> Option<&Bytes> {
+        match &self.content {
+            Content::Note(note) => Some(note),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("state", &self.state)
+            .field("fingerprint", &self.fingerprint)
+            .field("claimed_at_ms", &self.claimed_at_ms)
+            .field("expires_at_ms", &self.expires_at_ms)
+            .field("tombstone", &self.is_tombstone())
+            .finish_non_exhaustive()
+    }
+}
