@@ -4,6 +4,7 @@
 mod backend;
 mod clock;
 mod error;
+mod format;
 mod fingerprint;
 #[cfg(feature = "http")]
 pub mod http;
