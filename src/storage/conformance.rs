@@ -344,3 +344,57 @@ fn syncing_is_allowed_at_any_time(storage: &Arc<dyn Storage>) {
     storage.open_read_only("d/f").unwrap().sync().unwrap();
     assert_eq!(content(storage, "d/f"), b"x");
 }
+
+/// Does one random thing to `storage` and says what came of it: everything a caller can see.
+fn random_step(storage: &Arc<dyn Storage>, rng: &mut fastrand::Rng) -> String {
+    const PATHS: [&str; 7] = ["a", "b", "c", "d/a", "d/b", "d", "none/a"];
+    let path = PATHS[rng.usize(..PATHS.len())];
+    let other = PATHS[rng.usize(..PATHS.len())];
+    let (offset, len, value) = (rng.u64(..9000), rng.usize(..5000), rng.u8(..));
+    let told = |result: std::io::Result<()>| result.map_err(|error| error.kind());
+    match rng.u8(..10) {
+        0 => format!("create {path}: {:?}", told(storage.create(path).map(drop))),
+        1 => format!("unlink {path}: {:?}", storage.unlink(path).is_ok()),
+        2 => format!("rename {path} {other}: {:?}", {
+            // A directory's rename is nobody's business here: the seam renames files.
+            path == "d" || other == "d" || storage.rename(path, other).is_ok()
+        }),
+        3 => format!("list: {:?} {:?}", storage.list("").unwrap(), storage.list("d").unwrap()),
+        4 => format!("sync: {:?}", told(storage.sync_dir(""))),
+        step => {
+            let file = match storage.open(path) {
+                Ok(file) => file,
+                Err(error) => return format!("open {path}: {:?}", error.kind()),
+            };
+            let done = match step {
+                5 => file.set_len(offset),
+                6 => file.preallocate(offset),
+                7 => file.sync(),
+                _ => file.write_at(&vec![value; len], offset),
+            };
+            format!("{step} {path} {:?}: {:?}", told(done), content(storage, path))
+        }
+    }
+}
+
+#[test]
+fn the_disk_and_the_simulated_one_tell_the_same_story() {
+    let seeds: Vec<u64> = match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
+        Err(_) => (0..20).collect(),
+    };
+    for seed in seeds {
+        let dir = tempfile::tempdir().unwrap();
+        let both = [opened(Disk::new(dir.path())), opened(SimDisk::new(seed))];
+        for storage in &both {
+            storage.create_dir("").unwrap();
+            storage.create_dir("d").unwrap();
+        }
+        let mut rngs = [(); 2].map(|()| fastrand::Rng::with_seed(seed));
+        for step in 0..200 {
+            let real = random_step(&both[0], &mut rngs[0]);
+            let simulated = random_step(&both[1], &mut rngs[1]);
+            assert!(real == simulated, "SEED={seed}, step {step}: {real:.200} / {simulated:.200}");
+        }
+    }
+}

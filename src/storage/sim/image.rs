@@ -19,8 +19,9 @@ const PAGE_LEN: usize = PAGE as usize;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Image {
     /// A page that is absent is zeros. Pages past `len` exist only while a power loss is being
-    /// worked out.
-    pages: BTreeMap<u64, Arc<[u8; PAGE_LEN]>>,
+    /// worked out. Shared twice over: a copy of an image nobody changes costs nothing, and one that
+    /// is changed costs the pages changed.
+    pages: Arc<BTreeMap<u64, Arc<[u8; PAGE_LEN]>>>,
     len: u64,
 }
 
@@ -77,7 +78,8 @@ impl Image {
             let (head, tail) = rest.split_at(fitting);
             // Zeros upon nothing need no page: what is preallocated costs no memory.
             if self.pages.contains_key(&page) || head.iter().any(|&byte| byte != 0) {
-                let page = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE_LEN]));
+                let pages = Arc::make_mut(&mut self.pages);
+                let page = pages.entry(page).or_insert_with(|| Arc::new([0; PAGE_LEN]));
                 if let Some(target) = Arc::make_mut(page).get_mut(start..start + fitting) {
                     target.copy_from_slice(head);
                 }
@@ -95,8 +97,12 @@ impl Image {
     /// Makes zeros of everything from `end` on.
     fn forget_from(&mut self, end: u64) {
         let (page, kept) = (end / PAGE, (end % PAGE) as usize);
-        drop(self.pages.split_off(&(page + u64::from(kept > 0))));
-        if let Some(page) = self.pages.get_mut(&page)
+        if self.pages.range(page..).next().is_none() {
+            return;
+        }
+        let pages = Arc::make_mut(&mut self.pages);
+        drop(pages.split_off(&(page + u64::from(kept > 0))));
+        if let Some(page) = pages.get_mut(&page)
             && let Some(tail) = Arc::make_mut(page).get_mut(kept..)
         {
             tail.fill(0);

@@ -24,6 +24,7 @@ enum Keep {
 }
 
 /// What became of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Lost,
     Whole,
@@ -111,12 +112,19 @@ impl Loss {
     }
 }
 
-/// Every piece of `whole` by the toss of a coin, neighbours joined.
+/// About as many pieces as a write is scattered into at the most: a megabyte torn into bytes would
+/// show no more, and take long.
+const PIECES_MAX: u64 = 1024;
+
+/// Pieces of `whole`, each by the toss of a coin, neighbours joined. A piece is one grain long, or
+/// a random number of them where the write is many grains long.
 fn scattered(whole: Range<u64>, grain: u64, rng: &mut Rng) -> Vec<Range<u64>> {
     let mut pieces: Vec<Range<u64>> = Vec::new();
+    let grains_more = 2 * ((whole.end - whole.start) / grain / PIECES_MAX) + 1;
     let mut at = whole.start;
     while at < whole.end {
-        let next = (at / grain * grain).saturating_add(grain).min(whole.end);
+        let length = grain.saturating_mul(1 + rng.below(grains_more));
+        let next = (at / grain * grain).saturating_add(length).min(whole.end);
         if rng.coin() {
             match pieces.last_mut() {
                 Some(last) if last.end == at => last.end = next,
@@ -126,4 +134,30 @@ fn scattered(whole: Range<u64>, grain: u64, rng: &mut Rng) -> Vec<Range<u64>> {
         at = next;
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_in_the_middle_of_an_operation() {
+        let loss = Loss { keep: Keep::Prefix(1), grain: None };
+        let fates = [0, 1, 2].map(|index| loss.fate(index, &mut Rng::new(0)));
+        assert_eq!(fates, [Fate::Whole, Fate::Torn, Fate::Lost]);
+    }
+
+    #[test]
+    fn a_long_write_is_scattered_into_a_bounded_number_of_pieces() {
+        let rng = &mut Rng::new(0);
+        let whole = 3..3 + (1 << 20);
+        let pieces = scattered(whole.clone(), 1, rng);
+        assert!(pieces.len() > 100 && pieces.len() < 1024, "{} pieces", pieces.len());
+        assert!(pieces.windows(2).all(|pair| pair[0].end < pair[1].start), "in order, apart");
+        assert!(pieces.iter().all(|piece| piece.start >= whole.start && piece.end <= whole.end));
+        let kept: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
+        assert!(kept > 1 << 18 && kept < 3 << 18, "about half is kept, not {kept}");
+        let short = scattered(0..64, 8, rng);
+        assert!(short.iter().any(|piece| piece.end - piece.start == 8), "single grains: {short:?}");
+    }
 }

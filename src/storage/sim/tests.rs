@@ -87,6 +87,7 @@ fn writes_may_arrive_in_any_order() {
         assert!(found.contains(&Some(subset.into())), "{subset} never came out");
     }
     assert_eq!(found.len(), 8);
+    assert!(disk.is_off(), "a power loss ends the machine it happens to");
 }
 
 #[test]
@@ -254,8 +255,11 @@ fn a_killed_process_leaves_its_writes_readable_and_not_on_the_disk() {
     next.lock("LOCK").unwrap();
     assert_eq!(next.operations(), 0, "looking and locking change nothing");
     assert_eq!(next.power_loss_total().read_file("f").unwrap(), b"old");
+    disk.crash_at(0);
+    disk.fail_operation(2, Fault::Io);
     let next = disk.kill();
-    next.open("f").unwrap().sync().unwrap();
+    drop((next.create("a").unwrap(), next.create("b").unwrap()));
+    next.open("f").unwrap().sync().expect("a machine starts without a crash or a fault set");
     assert_eq!(next.power_loss_total().read_file("f").unwrap(), b"new");
 }
 
@@ -643,7 +647,7 @@ fn one_moment_may_be_lost_in_many_ways() {
 }
 
 #[test]
-fn an_open_file_without_a_name_is_gone_with_its_handle() {
+fn a_killed_process_holds_no_file_that_has_no_name() {
     let disk = disk();
     let file = synced(&disk, "f", b"x");
     let map = file.map(1).unwrap();
@@ -654,6 +658,19 @@ fn an_open_file_without_a_name_is_gone_with_its_handle() {
     let other = disk.create("g").unwrap();
     assert!(other.write_at(b"y", 0).is_err(), "a map holds the space too");
     assert_eq!(&*map.view(0..1).unwrap(), b"x");
-    drop(map);
+    let killed = disk.kill();
+    killed.open("g").unwrap().write_at(b"y", 0).unwrap();
+    assert!(map.view(0..1).is_err());
+}
+
+#[test]
+fn the_space_of_an_open_file_without_a_name_is_free_when_it_is_closed() {
+    let disk = disk();
+    let file = synced(&disk, "f", b"x");
+    disk.unlink("f").unwrap();
+    disk.set_capacity(Some(1));
+    let other = disk.create("g").unwrap();
+    assert!(other.write_at(b"y", 0).is_err());
+    drop(file);
     other.write_at(b"y", 0).unwrap();
 }
