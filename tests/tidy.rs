@@ -314,7 +314,6 @@ fn nothing_names_a_machine_or_a_registry() {
         [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
     let hosts = [
         concat!("crates", ".io"),
-        concat!("docs", ".rs"),
         concat!("pypi", ".org"),
         concat!("npmjs", "."),
         concat!("deb.", "debian"),
