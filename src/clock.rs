@@ -92,6 +92,11 @@ fn boot_id() -> Option<[u8; 16]> {
     None
 }
 
+/// The process's monotonic clock: what deadlines of callers are named in.
+pub(crate) fn monotonic() -> Instant {
+    Instant::now()
+}
+
 /// A clock that stands still until it is moved. Clones share one time.
 #[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug)]

@@ -43,6 +43,11 @@ impl<'a> Key<'a> {
         Ok(Self { scope, key })
     }
 
+    /// A key whose bounds were checked when it was first named.
+    pub(crate) const fn of_checked(scope: &'a [u8], key: &'a [u8]) -> Self {
+        Self { scope, key }
+    }
+
     /// The scope's octets (0..=255).
     pub fn scope(&self) -> &'a [u8] {
         self.scope

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::backend::Backend;
+use crate::engine::Store;
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 
 /// What a claim came to.
 #[derive(Debug)]
-pub enum Claim<B: Backend> {
+pub enum Claim<B: Backend = Store> {
     /// The key is yours, and that is on disk: do the work, then use the ticket.
     Granted(B::Ticket),
     /// The work was done before: here is its record.

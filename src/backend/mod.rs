@@ -1,5 +1,7 @@
 //! The seam between the HTTP layer and a store: async, `Send`, and no word of HTTP or files.
 
+mod embedded;
+
 use std::future::Future;
 use std::time::Instant;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod frame;
 pub(crate) mod group;
+pub(crate) mod head;
 pub(crate) mod housekeeping;
 pub(crate) mod segment;
 pub(crate) mod store;

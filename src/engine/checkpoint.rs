@@ -1,0 +1,200 @@
+//! Checkpoints: what was published goes into the tree, so that an open replays nothing before it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::decide::Effect;
+use super::publish::Publish;
+use super::Inner;
+use crate::error::Error;
+use crate::format::frame::Kind;
+use crate::format::head::{Head, SegmentRow};
+use crate::index::Identity;
+use crate::key::Key;
+use crate::location::Location;
+use crate::log::Position;
+use crate::tree::{Entry, Tree, TreeError};
+
+/// The tree, and what is on its way into it.
+pub(super) struct Checkpointer {
+    tree: Option<Tree>,
+    /// Whether the tree must be made anew, of all that the index has.
+    anew: bool,
+    /// What a checkpoint that failed left to do: by key, its latest change.
+    pending: HashMap<Identity, (u64, Entry)>,
+    /// Claims in flight at `position`, by number.
+    flights: BTreeMap<u64, (Identity, Location)>,
+    /// Numbers of the claims in flight, by key.
+    numbers: HashMap<Identity, u64>,
+    /// Everything before it is in the tree, or pending.
+    position: Position,
+}
+
+impl Checkpointer {
+    /// A checkpointer that goes on from `position`, with the claims in flight there.
+    pub(super) fn new(tree: Option<Tree>, position: Position) -> Self {
+        Self {
+            anew: false,
+            tree,
+            pending: HashMap::new(),
+            flights: BTreeMap::new(),
+            numbers: HashMap::new(),
+            position,
+        }
+    }
+
+    /// A claim that was in flight at the position it went on from.
+    pub(super) fn begin(&mut self, identity: Identity, number: u64, location: Location) {
+        self.end(identity);
+        self.flights.insert(number, (identity, location));
+        self.numbers.insert(identity, number);
+    }
+
+    fn end(&mut self, identity: Identity) {
+        if let Some(number) = self.numbers.remove(&identity) {
+            self.flights.remove(&number);
+        }
+    }
+
+    /// Takes one published frame in. Frames come in the log's order.
+    fn absorb(&mut self, frame: &Publish, bucket: u64) {
+        let entry = Entry {
+            hash: frame.identity.0,
+            location: frame.location.to_bits(),
+            sequence: frame.sequence,
+        };
+        match frame.effect {
+            Effect::Begin => self.begin(frame.identity, frame.sequence, frame.location),
+            Effect::End => self.end(frame.identity),
+            Effect::Settle | Effect::Forget => {
+                self.end(frame.identity);
+                self.pending.insert(frame.identity, (bucket, entry));
+            }
+        }
+    }
+
+    /// Whether the tree has everything before the position.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn tree(&mut self) -> Option<&mut Tree> {
+        self.tree.as_mut()
+    }
+
+    pub(super) fn close(&mut self) -> Result<(), Error> {
+        // A tree that does not close well is checked, or made anew, by the next open.
+        self.tree.take().map_or(Ok(()), |tree| tree.close().map_err(Error::from))
+    }
+}
+
+impl Inner {
+    pub(super) fn checkpoint(&self) -> Result<(), Error> {
+        let mut checkpointer = self.tree.lock();
+        self.log.poison().check()?;
+        {
+            let mut queue = self.queue.lock();
+            for frame in queue.frames.drain(..) {
+                checkpointer.absorb(&frame, self.buckets.bucket(frame.expires_at_ms));
+            }
+            checkpointer.position = queue.position;
+        }
+        // The tree may not know of what the log could still lose.
+        self.log.sync()?;
+        self.put(&mut checkpointer)
+    }
+
+    /// Puts what is pending into the tree.
+    fn put(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
+        let head = self.head(checkpointer);
+        let mut entries: Vec<_> = checkpointer.pending.values().copied().collect();
+        let mut tree = match checkpointer.tree.take() {
+            Some(tree) => tree,
+            None => {
+                if checkpointer.anew {
+                    entries = self.everything(&checkpointer.pending)?;
+                }
+                let bare = Head { segment: 0, ..head.clone() };
+                Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
+            }
+        };
+        let done = tree.checkpoint(&head.encode(), entries);
+        match done {
+            Ok(()) => {
+                self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
+                checkpointer.tree = Some(tree);
+                checkpointer.anew = false;
+                checkpointer.pending.clear();
+                Ok(())
+            }
+            Err(error) => {
+                match error {
+                    TreeError::Io(_) if !checkpointer.anew => checkpointer.tree = Some(tree),
+                    // Made anew next time: the file that stands is replaced.
+                    _ => checkpointer.anew = true,
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The head of a checkpoint at the checkpointer's position.
+    pub(super) fn head(&self, checkpointer: &Checkpointer) -> Head {
+        let position = checkpointer.position;
+        let row = |segment: &crate::log::Segment| SegmentRow {
+            id: segment.id,
+            began_ms: segment.began_ms.load(Relaxed),
+            records: segment.records.load(Relaxed),
+            last_expiry_ms: segment.last_expiry_ms.load(Relaxed),
+        };
+        Head {
+            epoch: self.epoch,
+            segment: position.segment,
+            offset: position.offset,
+            previous: position.previous,
+            last_sequence: position.last_sequence,
+            next_segment: self.log.next_segment(),
+            ttl_max_ms: self.log.ttl_max_ms(),
+            suspect_until_ms: self.suspect_until_ms.load(Relaxed),
+            time: self.mark(),
+            segments: self.log.segments.all().iter().map(|segment| row(segment)).collect(),
+            flights: checkpointer.flights.values().map(|(_, at)| at.to_bits()).collect(),
+        }
+    }
+
+    /// Every record of the index, with what is pending over it: all that a new tree must have.
+    ///
+    /// # Errors
+    /// `Corrupt` when a record cannot be read: a tree without it would have its key forgotten.
+    fn everything(
+        &self,
+        pending: &HashMap<Identity, (u64, Entry)>,
+    ) -> Result<Vec<(u64, Entry)>, Error> {
+        let mut all = HashMap::new();
+        let locations: Vec<Location> =
+            self.index.shards().flat_map(|shard| shard.locations().collect::<Vec<_>>()).collect();
+        for location in locations {
+            let Some(segment) = self.log.segments.get(location.segment()) else { continue };
+            let (identity, header) = segment.head(location.offset(), |frame| {
+                let key = Key::of_checked(frame.scope, frame.key);
+                (Identity::of(key, &self.identity.secret), frame.header)
+            })?;
+            let entry = Entry {
+                hash: identity.0,
+                location: location.to_bits(),
+                sequence: header.sequence,
+            };
+            all.insert(identity, (self.buckets.bucket(header.term_ms), entry));
+        }
+        for (identity, (bucket, entry)) in pending {
+            let forgotten = Location::from_bits(entry.location).is(Kind::Release);
+            let newer = all
+                .get(identity)
+                .is_none_or(|(_, known)| known.sequence < entry.sequence);
+            if newer && !forgotten {
+                all.insert(*identity, (*bucket, *entry));
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+}

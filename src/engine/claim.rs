@@ -1,0 +1,268 @@
+//! Claiming: the atomic compare-and-insert.
+
+use std::sync::Arc;
+
+use super::decide::{self, Known, Verdict};
+use super::publish::Publish;
+use super::record::Settled;
+use super::ticket::{Ticket, Undelivered, Wait};
+use super::{Inner, Store};
+use crate::backend::NOTE_OCTETS_MAX;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::expiry;
+use crate::fingerprint::Fingerprint;
+use crate::format::frame::{self, Kind};
+use crate::format::{align8, group};
+use crate::index::{Flight, Identity, Owner, Phase, Shard};
+use crate::key::Key;
+use crate::location::Location;
+use crate::log::{Appended, Draft, NoRoom, Room, Wanted};
+use crate::outcome::{Claim, ClaimOptions, Record, State};
+
+/// How often a slot may be found pointing at a segment that has just gone, before it is a fault: a
+/// sweep removes slots before segments, so a second look finds the slot gone, too.
+const LOOKS_MAX: u32 = 8;
+
+/// A request for a key, all that a claim needs, its own.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) identity: Identity,
+    pub(super) owner: Owner,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) ttl_ms: u64,
+}
+
+/// What one attempt at a claim came to.
+enum Attempt {
+    Answer(Claim<Store>),
+    /// Granted, once this has happened.
+    Granted(Ticket, Arc<Event>),
+    /// The answer rests on something that is not durable yet.
+    Again(Arc<Event>),
+    Room(Wanted),
+}
+
+/// What a look at a key's settled records found.
+pub(super) struct Look {
+    /// The key's record, expired or not.
+    pub(super) settled: Option<Settled>,
+    pub(super) candidates: crate::index::Candidates,
+}
+
+impl Inner {
+    pub(super) fn request(
+        &self,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+        options: ClaimOptions,
+    ) -> Request {
+        Request {
+            identity: Identity::of(key, &self.identity.secret),
+            owner: Owner::of(key),
+            fingerprint,
+            ttl_ms: expiry::millis(options.ttl_asked().unwrap_or(self.options.ttl)).max(1),
+        }
+    }
+
+    /// Claims until there is an answer.
+    pub(super) async fn claim(self: Arc<Self>, request: Request) -> Result<Claim<Store>, Error> {
+        loop {
+            match self.attempt(&request)? {
+                Attempt::Answer(claim) => return Ok(claim),
+                Attempt::Granted(ticket, written) => {
+                    let undelivered = Undelivered::new(ticket);
+                    return match written.wait().await {
+                        Ok(()) => Ok(Claim::Granted(undelivered.deliver())),
+                        Err(error) => {
+                            undelivered.forget();
+                            Err(error)
+                        }
+                    };
+                }
+                Attempt::Again(event) => event.wait().await?,
+                Attempt::Room(wanted) => self.log.ask_for_room(wanted)?.wait().await?,
+            }
+        }
+    }
+
+    /// One attempt, without waiting.
+    fn attempt(self: &Arc<Self>, request: &Request) -> Result<Attempt, Error> {
+        let key = request.owner.as_key();
+        loop {
+            let mut shard = self.index.shard(request.identity);
+            if let Some(flight) = shard.flights.get_mut(&request.identity) {
+                return self.behind(flight, request);
+            }
+            let candidates = shard.candidates(request.identity);
+            if candidates.is_empty() {
+                return self.grant(&mut shard, request, None);
+            }
+            drop(shard);
+
+            // A record's page may have to be read from disk: never under the shard's lock.
+            let Some(look) = self.look(request.identity, key, Some(candidates))? else { continue };
+            let known = look.settled.as_ref().map(Settled::known);
+            if let Some(settled) = &look.settled {
+                let answer =
+                    match decide::claim(known, request.fingerprint, self.now_ms()) {
+                        Verdict::Replay => Some(Claim::Replay(settled.record()?)),
+                        Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
+                        Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
+                        Verdict::Grant | Verdict::InFlight => None,
+                    };
+                if let Some(answer) = answer {
+                    return Ok(Attempt::Answer(answer));
+                }
+            }
+            let mut shard = self.index.shard(request.identity);
+            let unchanged = !shard.flights.contains_key(&request.identity)
+                && shard.candidates(request.identity) == look.candidates;
+            if unchanged {
+                let expired = look.settled.map(|settled| settled.location);
+                return self.grant(&mut shard, request, expired);
+            }
+        }
+    }
+
+    /// Reads the key's settled record; `None` when its slot changed meanwhile.
+    pub(super) fn look(
+        &self,
+        identity: Identity,
+        key: Key<'_>,
+        known: Option<crate::index::Candidates>,
+    ) -> Result<Option<Look>, Error> {
+        let candidates =
+            known.unwrap_or_else(|| self.index.shard(identity).candidates(identity));
+        let mut settled = None;
+        for location in candidates.iter() {
+            if let Some(found) = self.examine(location, key)? {
+                settled = Some(found);
+            } else if self.log.segments.get(location.segment()).is_none() {
+                // Swept and its segment removed since the slot was read: look again.
+                for _ in 0..LOOKS_MAX {
+                    if self.index.shard(identity).candidates(identity) != candidates {
+                        return Ok(None);
+                    }
+                    std::thread::yield_now();
+                }
+                return Err(Error::corrupt(format!("a record's segment is gone: {location:?}")));
+            }
+        }
+        Ok(Some(Look { settled, candidates }))
+    }
+
+    /// The answer while somebody's flight holds the key.
+    fn behind(
+        self: &Arc<Self>,
+        flight: &mut Flight,
+        request: &Request,
+    ) -> Result<Attempt, Error> {
+        if flight.owner != request.owner {
+            return Err(Error::corrupt("two keys have the same 128-bit hash"));
+        }
+        match flight.written.outcome() {
+            None => return Ok(Attempt::Again(Arc::clone(&flight.written))),
+            Some(written) => written?,
+        }
+        let known = Known::InFlight { fingerprint: flight.fingerprint };
+        let record =
+            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None);
+        Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
+            Verdict::Mismatch => Claim::Mismatch(record),
+            _ => Claim::InFlight(Wait::new(
+                Arc::clone(self),
+                request.clone(),
+                record,
+                flight.end(),
+            )),
+        }))
+    }
+
+    /// Grants the key: the claim frame goes into the log under the shard's lock.
+    fn grant(
+        self: &Arc<Self>,
+        shard: &mut Shard,
+        request: &Request,
+        expired: Option<Location>,
+    ) -> Result<Attempt, Error> {
+        self.log.poison().check()?;
+        let now_ms = self.now_ms();
+        self.refuse_unknown(now_ms)?;
+        self.refuse_over_memory(shard)?;
+        let scope = request.owner.scope();
+        self.caps.enter(scope)?;
+        let reserve = finishing_len(&request.owner);
+        let draft = Draft {
+            kind: Kind::Claim,
+            flags: 0,
+            scope,
+            key: request.owner.key(),
+            payload: &[],
+            payload_crc: frame::payload_crc(&[]),
+            claim_sequence: None,
+            claimed_at_ms: now_ms,
+            term_ms: request.ttl_ms,
+            fingerprint: request.fingerprint,
+        };
+        let appended = self.log.append(&draft, Room::Free { reserve }, |sequence, location| {
+            Publish::claim(request.identity, sequence, location)
+        });
+        let Appended { sequence, location, done } = match appended {
+            Ok(appended) => appended,
+            Err(no_room) => {
+                self.caps.leave(scope);
+                return match no_room {
+                    NoRoom::Short(wanted) => Ok(Attempt::Room(wanted)),
+                    NoRoom::Ended(error) => Err(error),
+                };
+            }
+        };
+        let flight = Flight {
+            owner: request.owner.clone(),
+            fingerprint: request.fingerprint,
+            claim_sequence: sequence,
+            location,
+            claimed_at_ms: now_ms,
+            ttl_ms: request.ttl_ms,
+            phase: Phase::Held,
+            written: Arc::clone(&done),
+            replaces: expired,
+            counted: true,
+            ended: None,
+        };
+        shard.flights.insert(request.identity, flight);
+        let ticket = Ticket::new(Arc::clone(self), request, sequence, now_ms, reserve);
+        Ok(Attempt::Granted(ticket, done))
+    }
+
+    /// Unknown never becomes a grant: while damaged bytes may hold the key, it is refused.
+    fn refuse_unknown(&self, now_ms: u64) -> Result<(), Error> {
+        let until = self.suspect_until_ms.load(std::sync::atomic::Ordering::Relaxed);
+        if until == 0 || expiry::is_expired(until, now_ms) {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            "a part of the log is damaged, and this key may stand in it; `verify` names the place",
+        ))
+    }
+
+    /// Live records are never evicted; a full index refuses new ones.
+    fn refuse_over_memory(&self, shard: &Shard) -> Result<(), Error> {
+        // Shards fill alike, for the hash is keyed: one speaks for all, and is at hand.
+        let budget = self.options.index_memory / crate::index::SHARDS as u64;
+        if shard.bytes_with_one_more() as u64 <= budget {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Full,
+            format!("the index takes the {} bytes it may", self.options.index_memory),
+        ))
+    }
+}
+
+/// Room for the largest frame that ends a claim without a payload, in a group of its own.
+fn finishing_len(owner: &Owner) -> u64 {
+    let frame = frame::HEADER + owner.scope().len() + owner.key().len() + NOTE_OCTETS_MAX;
+    align8(frame as u64) + group::HEADER as u64
+}

@@ -1,0 +1,124 @@
+//! What a directory is: a store, the beginnings of one, or something else; and making one.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Reading;
+use crate::error::{Error, ErrorKind};
+use crate::format::store::{Identity, LENGTH};
+use crate::log::{DIRECTORY, TEMPORARY};
+use crate::storage::{Lock, Storage};
+
+const LOCK: &str = "LOCK";
+const STORE: &str = "STORE";
+const STORE_TEMPORARY: &str = "STORE.tmp";
+/// Stands in the segments' directory until a store's first segment does, so that a new store tells
+/// from one whose segments are gone.
+pub(super) const NEWBORN: &str = "segments/newborn.tmp";
+
+/// A directory that is ours, locked.
+pub(super) struct Directory {
+    pub(super) identity: Identity,
+    pub(super) lock: Box<dyn Lock>,
+}
+
+/// Finds the store in the directory, or makes it.
+///
+/// # Errors
+/// `UnsupportedFormat` for a directory with anything else in it, which is not modified; `Locked`;
+/// `Corrupt`; `Io`.
+pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Directory, Error> {
+    match storage.list("") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            storage.create_dir("").map_err(|error| Error::io("creating the directory", error))?;
+        }
+        Err(error) => return Err(Error::io("reading the directory", error)),
+        Ok(names) => refuse_foreign(&**storage, &names)?,
+    }
+    let lock = lock(&**storage)?;
+    // Between the look and the lock somebody else may have made the store.
+    let names = storage.list("").map_err(|error| Error::io("reading the directory", error))?;
+    let identity = if names.iter().any(|name| name == STORE) {
+        read(&**storage)?
+    } else {
+        refuse_foreign(&**storage, &names)?;
+        create(&**storage, now).map_err(|error| Error::io("creating the store", error))?
+    };
+    Ok(Directory { identity, lock })
+}
+
+pub(super) fn lock(storage: &dyn Storage) -> Result<Box<dyn Lock>, Error> {
+    storage.lock(LOCK).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::new(
+            ErrorKind::Locked,
+            "another process, or another Store of this one, has the directory open",
+        ),
+        _ => Error::io("locking the directory", error),
+    })
+}
+
+/// The identity in the file `STORE`.
+pub(super) fn read(storage: &dyn Storage) -> Result<Identity, Error> {
+    let doing = "reading the file STORE";
+    let file = storage.open_read_only(STORE).map_err(|error| Error::io(doing, error))?;
+    let len = file.len().map_err(|error| Error::io(doing, error))?;
+    // One octet more than there should be is enough to see that there are too many.
+    let mut bytes = vec![0_u8; len.min(LENGTH as u64 + 1) as usize];
+    file.read_at(&mut bytes, 0).map_err(|error| Error::io(doing, error))?;
+    Identity::decode(&bytes)
+}
+
+/// Refuses a directory without a store in which anything stands that creating one does not leave.
+fn refuse_foreign(storage: &dyn Storage, names: &[String]) -> Result<(), Error> {
+    if names.iter().any(|name| name == STORE) {
+        return Ok(());
+    }
+    for name in names {
+        let ours = match name.as_str() {
+            LOCK | STORE_TEMPORARY => true,
+            DIRECTORY => match storage.list(DIRECTORY) {
+                Ok(inner) => inner.iter().all(|name| name.ends_with(TEMPORARY)),
+                Err(_) => false,
+            },
+            _ => false,
+        };
+        if !ours {
+            return Err(Error::new(
+                ErrorKind::UnsupportedFormat,
+                format!("the directory is not a store, and not empty: it has {name:?}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a store; the file `STORE` comes last, and without it there is none.
+fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
+    storage.create_dir(DIRECTORY)?;
+    remove(storage, NEWBORN)?;
+    storage.create(NEWBORN)?.sync()?;
+    storage.sync_dir(DIRECTORY)?;
+
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut identity = Identity { id: [0; 16], secret: [0; 16], created_ms: now.wall_ms };
+    let (id, secret) = random.split_at(16);
+    identity.id.copy_from_slice(id);
+    identity.secret.copy_from_slice(secret);
+
+    remove(storage, STORE_TEMPORARY)?;
+    let file = storage.create(STORE_TEMPORARY)?;
+    file.write_at(&identity.encode(), 0)?;
+    file.sync()?;
+    storage.rename(STORE_TEMPORARY, STORE)?;
+    storage.sync_dir("")?;
+    Ok(identity)
+}
+
+/// Removes a file that may not be there.
+pub(super) fn remove(storage: &dyn Storage, path: &str) -> io::Result<()> {
+    match storage.unlink(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,78 @@
+//! The engine: an open store, and the promise it keeps.
+//!
+//! `decide` states the rules; `claim` and `ticket` apply them under a key's shard lock and append
+//! what they decide; `publish` makes it seen once it is on disk; `recover` reads it all back.
+
+mod checkpoint;
+mod claim;
+mod create;
+mod decide;
+mod iter;
+mod publish;
+mod record;
+mod recover;
+mod restore;
+mod store;
+mod survey;
+mod sweep;
+mod threads;
+mod ticket;
+mod timer;
+mod verify;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+
+use crate::clock::{StoreTime, TimeMark};
+use crate::expiry::Buckets;
+use crate::format::store::Identity as StoreIdentity;
+use crate::index::{Caps, Index};
+use crate::log::Log;
+use crate::options::Options;
+use crate::storage::{Lock, Storage};
+
+pub use iter::{Item, Iter};
+pub use store::Store;
+pub use ticket::{Ticket, Wait};
+pub use verify::verify;
+
+use publish::{Publish, Queue};
+use timer::Timer;
+
+/// An open store, shared by its handles, tickets and threads.
+pub(crate) struct Inner {
+    options: Options,
+    storage: Arc<dyn Storage>,
+    identity: StoreIdentity,
+    epoch: u64,
+    time: StoreTime,
+    buckets: Buckets,
+    index: Index,
+    caps: Caps,
+    log: Log<Publish>,
+    /// Until this store time, a key that is not indexed may stand in damaged bytes; 0 for never.
+    suspect_until_ms: AtomicU64,
+    /// One publication at a time, in the log's order. Lock order: first of all.
+    publishing: Mutex<()>,
+    /// What was published and is in no checkpoint yet. Lock order: a leaf.
+    queue: Mutex<Queue>,
+    /// The tree, and what the last checkpoint left to do. Lock order: before `queue` and shards.
+    tree: Mutex<checkpoint::Checkpointer>,
+    timer: Timer,
+    threads: threads::Threads,
+    /// The directory's lock, given back by closing.
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+impl Inner {
+    /// Store time, milliseconds.
+    fn now_ms(&self) -> u64 {
+        self.time.at(self.options.clock.read())
+    }
+
+    fn mark(&self) -> TimeMark {
+        self.time.mark(self.options.clock.read())
+    }
+}

@@ -1,0 +1,178 @@
+//! Publishing: what is on disk becomes seen, in the log's order, and by nobody earlier.
+
+use std::sync::Arc;
+
+use super::decide::{self, Effect};
+use super::Inner;
+use crate::error::Error;
+use crate::event::Event;
+use crate::format::frame::{Kind, RENEWED};
+use crate::index::Identity;
+use crate::location::Location;
+use crate::log::Position;
+
+/// A frame to publish once it is durable; and, after that, to put into the next checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publish {
+    pub(super) identity: Identity,
+    pub(super) sequence: u64,
+    pub(super) location: Location,
+    pub(super) effect: Effect,
+    /// Of a record: when it expires. Of a resolution that forgets: when what it forgets would have.
+    pub(super) expires_at_ms: u64,
+    pub(super) change: Change,
+}
+
+/// What the frame changes in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A flight begins or ends.
+    Flight,
+    /// A record, or the claim of a flight, moved here from where it stood.
+    Moved(Location),
+    /// Nothing: recovery put it there itself.
+    Done,
+}
+
+impl Publish {
+    pub(super) fn claim(identity: Identity, sequence: u64, location: Location) -> Self {
+        Self::of_flight(identity, sequence, location, Kind::Claim, 0, 0)
+    }
+
+    /// The frame that begins a flight, or ends it.
+    pub(super) fn of_flight(
+        identity: Identity,
+        sequence: u64,
+        location: Location,
+        kind: Kind,
+        flags: u8,
+        expires_at_ms: u64,
+    ) -> Self {
+        // Only keyed kinds are appended for keys; housekeeping publishes nothing.
+        let effect = decide::after(kind, flags & !RENEWED).unwrap_or(Effect::End);
+        Self { identity, sequence, location, effect, expires_at_ms, change: Change::Flight }
+    }
+
+    pub(super) fn moved_from(self, old: Location) -> Self {
+        Self { change: Change::Moved(old), ..self }
+    }
+
+    pub(super) fn done(self) -> Self {
+        Self { change: Change::Done, ..self }
+    }
+}
+
+/// What is published and in no checkpoint yet, in the log's order.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(super) frames: Vec<Publish>,
+    /// The log's end after the last of them.
+    pub(super) position: Position,
+}
+
+impl Inner {
+    /// Commits what waits, publishes it, and wakes those who waited for it. `false` when there was
+    /// nothing.
+    ///
+    /// # Errors
+    /// The log failed, and the store is poisoned; whoever waited was told.
+    pub(super) fn commit_once(&self) -> Result<bool, Error> {
+        let _one = self.publishing.lock();
+        let batch = match self.log.commit(self.mark()) {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.tell_waiters(&error);
+                return Err(error);
+            }
+        };
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let mut ended = Vec::new();
+        for group in &batch {
+            for frame in &group.frames {
+                ended.extend(self.publish(frame));
+            }
+        }
+        {
+            let mut queue = self.queue.lock();
+            for group in &batch {
+                queue.frames.extend_from_slice(&group.frames);
+                queue.position = group.position;
+            }
+        }
+        for group in &batch {
+            group.settle(Ok(()));
+        }
+        for event in ended {
+            event.fire(Ok(()));
+        }
+        Ok(true)
+    }
+
+    /// Makes one durable frame seen. Gives the event of the flight it ended, if any waits.
+    fn publish(&self, frame: &Publish) -> Option<Arc<Event>> {
+        match (frame.change, frame.effect) {
+            (Change::Flight, Effect::Begin) | (Change::Done, _) => None,
+            (Change::Flight, effect) => self.end_flight(frame, effect),
+            (Change::Moved(old), effect) => {
+                let mut shard = self.index.shard(frame.identity);
+                if effect == Effect::Begin {
+                    if let Some(flight) = shard.flights.get_mut(&frame.identity)
+                        && flight.location == old
+                    {
+                        flight.location = frame.location;
+                    }
+                } else if shard.relocate(frame.identity, old, frame.location) {
+                    self.log.segments.count(frame.location, frame.expires_at_ms);
+                    self.log.segments.discount(old);
+                    // A claim granted since, over this record as it expired, replaces it here.
+                    if let Some(flight) = shard.flights.get_mut(&frame.identity)
+                        && flight.replaces == Some(old)
+                    {
+                        flight.replaces = Some(frame.location);
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn end_flight(&self, frame: &Publish, effect: Effect) -> Option<Arc<Event>> {
+        let mut shard = self.index.shard(frame.identity);
+        let flight = shard.flights.remove(&frame.identity)?;
+        match effect {
+            Effect::Settle => {
+                self.log.segments.count(frame.location, frame.expires_at_ms);
+                let replaced = shard.put(frame.identity, flight.replaces, frame.location);
+                if let Some(replaced) = replaced {
+                    self.log.segments.discount(replaced);
+                }
+            }
+            Effect::Forget => {
+                if let Some(old) = flight.replaces
+                    && shard.remove(frame.identity, old)
+                {
+                    self.log.segments.discount(old);
+                }
+            }
+            Effect::Begin | Effect::End => {}
+        }
+        drop(shard);
+        if flight.counted {
+            self.caps.leave(flight.owner.scope());
+        }
+        flight.ended
+    }
+
+    /// Writes have ended: tells those who wait for a flight that it will not.
+    pub(super) fn tell_waiters(&self, error: &Error) {
+        let mut waiting = Vec::new();
+        for mut shard in self.index.shards() {
+            waiting.extend(shard.flights.values_mut().filter_map(|flight| flight.ended.take()));
+        }
+        for event in waiting {
+            event.fire(Err(error.clone()));
+        }
+    }
+}

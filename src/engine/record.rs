@@ -1,0 +1,78 @@
+//! Looking at a record where it stands.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Inner;
+use super::decide::Known;
+use crate::error::Error;
+use crate::format::frame::{Header, Kind};
+use crate::key::Key;
+use crate::location::Location;
+use crate::log::Segment;
+use crate::outcome::{Record, State, Verify};
+
+/// A key's record as its frame has it: the head's checksum compared, the payload's not yet.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    pub(super) segment: Arc<Segment>,
+    pub(super) location: Location,
+    pub(super) header: Header,
+}
+
+impl Settled {
+    pub(super) fn known(&self) -> Known {
+        let (fingerprint, expires_at_ms) = (self.header.fingerprint, self.header.term_ms);
+        if self.header.kind == Kind::InDoubt {
+            Known::InDoubt { fingerprint, expires_at_ms }
+        } else {
+            Known::Complete { fingerprint, expires_at_ms }
+        }
+    }
+
+    /// The record, its payload to be verified when it is asked for.
+    pub(super) fn record(&self) -> Result<Record, Error> {
+        let header = &self.header;
+        let state =
+            if header.kind == Kind::InDoubt { State::InDoubt } else { State::Complete };
+        let bare = Record::bare(
+            state,
+            header.fingerprint,
+            header.claimed_at_ms,
+            Some(header.term_ms),
+        );
+        Ok(match header.kind {
+            Kind::Complete => bare.with_unverified(Arc::new(self.clone())),
+            Kind::Tombstone => {
+                bare.with_note(self.segment.payload(self.location.offset(), header)?)
+            }
+            _ => bare,
+        })
+    }
+}
+
+impl Verify for Settled {
+    fn payload(&self) -> Result<Bytes, Error> {
+        self.segment.payload(self.location.offset(), &self.header)
+    }
+}
+
+impl Inner {
+    /// The frame at `location`, if it is of `key`: `None` when it is of another key, which shares
+    /// half its hash, or when its segment was removed since the slot was read.
+    ///
+    /// # Errors
+    /// `Corrupt`: what stands there cannot be told.
+    pub(super) fn examine(
+        &self,
+        location: Location,
+        key: Key<'_>,
+    ) -> Result<Option<Settled>, Error> {
+        let Some(segment) = self.log.segments.get(location.segment()) else { return Ok(None) };
+        let header = segment.head(location.offset(), |frame| {
+            (frame.scope == key.scope() && frame.key == key.key()).then_some(frame.header)
+        })?;
+        Ok(header.map(|header| Settled { segment, location, header }))
+    }
+}

@@ -1,0 +1,260 @@
+//! Opening: the store is read back, and goes on in a new segment in which everything that was not
+//! surely on disk is written again before anything is answered.
+//!
+//! 1. Survey the segments; nothing is modified before all that can refuse the store has been read.
+//! 2. Load the tree; one that cannot be believed is made anew from the log.
+//! 3. Replay the log behind the tree's position. Bytes that were on disk and do not stand any more
+//!    make the store *suspect*: a key it does not know is refused until whatever may have stood
+//!    there has expired.
+//! 4. Begin a new segment: the tail that may be in the page cache alone is copied into it, and
+//!    every claim of an earlier epoch is put in doubt; sync.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::checkpoint::Checkpointer;
+use super::publish::{Publish, Queue};
+use super::restore::{Copy, Restore};
+use super::survey::survey;
+use super::timer::Timer;
+use super::{Inner, create, threads};
+use crate::clock::StoreTime;
+use crate::error::{Error, ErrorKind};
+use crate::expiry::{self, Buckets};
+use crate::format::frame::{self, Header, Kind};
+use crate::format::{align8, group, segment};
+use crate::index::{Caps, Identity};
+use crate::key::Key;
+use crate::log::segment::Prepared;
+use crate::log::{self, Config, Draft, Log, Start};
+use crate::options::Options;
+use crate::storage::Storage;
+
+/// Room prepared in a new segment beyond what recovery writes into it.
+const FIRST_ROOM: u64 = 64 * 1024;
+
+/// Opens the store.
+pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner, Error> {
+    let now = options.clock.read();
+    let directory = create::directory(&storage, now)?;
+    let identity = directory.identity;
+    let survey = survey(&*storage, identity.id)?;
+    let newborn = survey.temporary.iter().any(|path| path == create::NEWBORN);
+    if survey.begun.is_empty() && !newborn {
+        return Err(Error::corrupt("every segment of the store is missing"));
+    }
+
+    let mut restore = Restore::new(&options, &identity, &storage, survey);
+    let tree = restore.load_tree();
+    let tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
+    restore.refuse_missing()?;
+
+    let time = match restore.mark {
+        Some(mark) => StoreTime::resume(mark, now, options.trust_wall_clock),
+        None => StoreTime::new(now, options.trust_wall_clock),
+    };
+    let now_ms = time.at(now);
+    if restore.damaged {
+        let until = now_ms.saturating_add(restore.ttl_max_ms);
+        restore.suspect_until_ms = restore.suspect_until_ms.max(until);
+    }
+    clear_away(&*storage, &restore)?;
+    let retired = restore.drop_retired();
+    let config = Config {
+        store_id: identity.id,
+        secret: identity.secret,
+        epoch: restore.epoch + 1,
+        durability: options.durability,
+        segment_size: options.segment_size,
+        max_disk: options.max_disk,
+    };
+    let log = new_log(&storage, config, &restore, &tail)?;
+    let (previous_segment, previous_end) = restore.end;
+    log.begin(time.mark(now), previous_segment, previous_end);
+    write_tail(&log, &mut restore, tail, &time, &options)?;
+    let position = write_in_doubt(&log, &mut restore, now_ms, &time, &options)?;
+    create::remove(&*storage, create::NEWBORN)
+        .map_err(|error| Error::io("finishing the store's creation", error))?;
+    for path in retired {
+        // Nothing lives in what is left, and the new link does not name it.
+        let _ = storage.unlink(&path);
+    }
+    let epoch = restore.epoch + 1;
+    Ok(Inner {
+        buckets: Buckets::of_retention(expiry::millis(options.ttl)),
+        caps: Caps::new(options.max_in_flight, options.max_in_flight_per_scope),
+        epoch,
+        identity,
+        index: restore.index,
+        suspect_until_ms: restore.suspect_until_ms.into(),
+        publishing: Mutex::new(()),
+        queue: Mutex::new(Queue { frames: restore.queue, position }),
+        tree: Mutex::new(Checkpointer::new(tree.map(|(tree, _)| tree), position)),
+        timer: Timer::default(),
+        threads: threads::Threads::default(),
+        lock: Mutex::new(Some(directory.lock)),
+        options,
+        storage,
+        time,
+        log,
+    })
+}
+
+/// Removes what no group stands in: segments made ahead and never begun, and temporary files.
+fn clear_away(storage: &dyn Storage, restore: &Restore) -> Result<(), Error> {
+    let temporary =
+        restore.survey.temporary.iter().filter(|path| *path != create::NEWBORN);
+    for path in restore.survey.unused.iter().chain(temporary) {
+        create::remove(storage, path)
+            .map_err(|error| Error::io("removing a segment that was never begun", error))?;
+    }
+    Ok(())
+}
+
+/// A log that goes on in a new segment, with room for all that recovery writes.
+fn new_log(
+    storage: &Arc<dyn Storage>,
+    config: Config,
+    restore: &Restore,
+    tail: &[Copy],
+) -> Result<Log<Publish>, Error> {
+    let id = restore.survey.last_id.max(restore.expected.iter().last().unwrap_or(0)) + 1;
+    let heads = restore.segments.all().len() as u64;
+    let link = align8((frame::HEADER + 72) as u64 + 4 * (heads + 1));
+    let opening = (segment::HEADER + 2 * group::HEADER) as u64 + link;
+    let copies: u64 = tail.iter().map(|copy| copy.header.frame_len()).sum();
+    // A claim of the tail may be put in doubt, too.
+    let claims = restore.flights.values().map(|claimed| claimed.header);
+    let claims = claims.chain(tail.iter().map(|copy| copy.header));
+    let in_doubt: u64 = claims.map(|header| align8(header.head_len())).sum();
+    let prepared = (opening + copies + in_doubt + FIRST_ROOM).next_multiple_of(4096);
+    let io = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::StorageFull => {
+            Error::new(ErrorKind::Full, "there is no room to open the store in")
+                .with_source(error)
+        }
+        _ => Error::io("beginning a segment", error),
+    };
+    let header = segment::Header {
+        store_id: config.store_id,
+        salt: log::random().map_err(io)?,
+        id,
+        prepared,
+        epoch: config.epoch,
+    };
+    let size = config.segment_size.max(prepared);
+    let active: Prepared = log::segment::create(&**storage, &header, size).map_err(io)?;
+    let start = Start {
+        previous: restore.previous,
+        last_sequence: restore.last_sequence,
+        ttl_max_ms: restore.ttl_max_ms,
+        suspect_until_ms: restore.suspect_until_ms,
+        next_segment: id + 1,
+    };
+    Ok(Log::new(
+        Arc::clone(storage),
+        config,
+        Arc::clone(&restore.poison),
+        Arc::clone(&restore.segments),
+        active,
+        start,
+    ))
+}
+
+/// Writes the tail again, in one group with the link that voids it where it stood.
+fn write_tail(
+    log: &Log<Publish>,
+    restore: &mut Restore,
+    tail: Vec<Copy>,
+    time: &StoreTime,
+    options: &Options,
+) -> Result<(), Error> {
+    let mut written = Vec::with_capacity(tail.len());
+    for copy in tail {
+        let draft = draft(&copy.header, &copy.scope, &copy.key, &copy.payload);
+        let identity = restore.identify(&copy.scope, &copy.key);
+        let appended = log.append_copy(&draft, copy.header.sequence, |number, location| {
+            Publish::claim(identity, number, location).done()
+        });
+        written.push((copy, appended.location));
+    }
+    log.commit(time.mark(options.clock.read()))?;
+    log.sync()?;
+    for (copy, location) in written {
+        restore.apply(&copy.header, &copy.scope, &copy.key, location);
+    }
+    Ok(())
+}
+
+/// Puts every claim of an earlier epoch in doubt: its owner is gone, and nobody knows how far it
+/// came. From now on for its retention (P0.5). Gives the log's end.
+fn write_in_doubt(
+    log: &Log<Publish>,
+    restore: &mut Restore,
+    now_ms: u64,
+    time: &StoreTime,
+    options: &Options,
+) -> Result<log::Position, Error> {
+    let claims: Vec<_> = restore.flights.drain().map(|(_, claimed)| claimed).collect();
+    let mut written = Vec::with_capacity(claims.len());
+    for claimed in claims {
+        let header = Header {
+            kind: Kind::InDoubt,
+            flags: 0,
+            payload_len: 0,
+            payload_crc: frame::payload_crc(&[]),
+            term_ms: now_ms.saturating_add(claimed.header.term_ms),
+            ..claimed.header
+        };
+        let draft = draft(&header, &claimed.scope, &claimed.key, &[]);
+        let identity = restore.identify(&claimed.scope, &claimed.key);
+        let appended = log.append_new(&draft, |number, location| {
+            Publish::claim(identity, number, location).done()
+        });
+        written.push((Header { sequence: appended.sequence, ..header }, claimed, appended.location));
+    }
+    log.commit(time.mark(options.clock.read()))?;
+    log.sync()?;
+    for (header, claimed, location) in written {
+        restore.apply(&header, &claimed.scope, &claimed.key, location);
+    }
+    Ok(log.position())
+}
+
+fn draft<'a>(header: &Header, scope: &'a [u8], key: &'a [u8], payload: &'a [u8]) -> Draft<'a> {
+    Draft {
+        kind: header.kind,
+        flags: header.flags,
+        scope,
+        key,
+        payload,
+        payload_crc: header.payload_crc,
+        claim_sequence: Some(header.claim_sequence),
+        claimed_at_ms: header.claimed_at_ms,
+        term_ms: header.term_ms,
+        fingerprint: header.fingerprint,
+    }
+}
+
+impl Restore {
+    /// Lets go of segments that were retired and not removed. Gives their files, to be removed
+    /// once the new link, which does not name them, is on disk.
+    fn drop_retired(&mut self) -> Vec<String> {
+        let begun = self.survey.begun.keys().copied();
+        let retired: Vec<u32> = begun.filter(|id| !self.expected.contains(*id)).collect();
+        if !retired.is_empty() {
+            for mut shard in self.index.shards() {
+                shard.retain(|location| !retired.contains(&location.segment()));
+            }
+        }
+        for id in &retired {
+            self.segments.remove(*id);
+        }
+        retired.into_iter().map(log::path).collect()
+    }
+
+    pub(super) fn identify(&self, scope: &[u8], key: &[u8]) -> Identity {
+        Identity::of(Key::of_checked(scope, key), &self.secret())
+    }
+}

@@ -1,0 +1,397 @@
+//! Reading a store back: the tree as far as it goes, then the log behind it, into the index.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::decide::{self, Effect};
+use super::publish::Publish;
+use super::survey::{Expected, Survey};
+use crate::clock::TimeMark;
+use crate::error::Error;
+use crate::expiry;
+use crate::format::frame::{Frame, Header, Kind};
+use crate::format::head::Head;
+use crate::format::segment;
+use crate::format::store::Identity as StoreIdentity;
+use crate::index::{Identity, Index};
+use crate::location::Location;
+use crate::log::replay::{self, From, Scan};
+use crate::log::{self, Segments};
+use crate::options::Options;
+use crate::poison::Poison;
+use crate::storage::Storage;
+use crate::tree::Tree;
+
+/// A frame of the tail: readable, and perhaps not on disk.
+pub(super) struct Copy {
+    pub(super) header: Header,
+    pub(super) scope: Vec<u8>,
+    pub(super) key: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+}
+
+/// A claim without an end, so far.
+pub(super) struct Claimed {
+    pub(super) header: Header,
+    pub(super) scope: Vec<u8>,
+    pub(super) key: Vec<u8>,
+}
+
+/// A store being read back.
+pub(super) struct Restore {
+    identity: StoreIdentity,
+    storage: Arc<dyn Storage>,
+    pub(super) survey: Survey,
+    pub(super) index: Index,
+    pub(super) poison: Arc<Poison>,
+    pub(super) segments: Arc<Segments>,
+    /// Claims in flight, by key.
+    pub(super) flights: HashMap<Identity, Claimed>,
+    /// What the replay found, for the next checkpoint.
+    pub(super) queue: Vec<Publish>,
+    pub(super) expected: Expected,
+    pub(super) mark: Option<TimeMark>,
+    pub(super) epoch: u64,
+    pub(super) last_sequence: u64,
+    pub(super) ttl_max_ms: u64,
+    pub(super) suspect_until_ms: u64,
+    /// Bytes that were on disk do not stand any more.
+    pub(super) damaged: bool,
+    /// Hash of the last group's header.
+    pub(super) previous: u64,
+    /// The last segment and where its groups end.
+    pub(super) end: (u32, u64),
+}
+
+impl Restore {
+    pub(super) fn new(
+        options: &Options,
+        identity: &StoreIdentity,
+        storage: &Arc<dyn Storage>,
+        survey: Survey,
+    ) -> Self {
+        let ttl_ms = expiry::millis(options.ttl);
+        let poison = Arc::new(Poison::default());
+        let segments = Arc::new(Segments::default());
+        for begun in survey.begun.values() {
+            segments.insert(Arc::clone(&begun.segment));
+        }
+        Self {
+            identity: *identity,
+            storage: Arc::clone(storage),
+            index: Index::new(Arc::clone(&poison)),
+            poison,
+            segments,
+            flights: HashMap::new(),
+            queue: Vec::new(),
+            expected: Expected::default(),
+            mark: None,
+            epoch: 0,
+            last_sequence: 0,
+            ttl_max_ms: ttl_ms,
+            suspect_until_ms: 0,
+            // A segment whose header does not stand was written whole and has changed since.
+            damaged: survey.begun.values().any(|begun| begun.header_damaged),
+            previous: 0,
+            end: (0, 0),
+            survey,
+        }
+    }
+
+    pub(super) fn secret(&self) -> [u8; 16] {
+        self.identity.secret
+    }
+
+    /// Loads the tree into the index; `None` when there is none, or none to believe.
+    pub(super) fn load_tree(&mut self) -> Option<(Tree, Head)> {
+        let opened = Tree::open(Arc::clone(&self.storage), self.identity.id);
+        let (mut tree, bytes) = opened.ok().flatten()?;
+        let head = Head::decode(&bytes).ok()?;
+        if head.segment == 0 || !self.load_flights(&head) || !self.load_entries(&mut tree) {
+            self.forget_all();
+            return None;
+        }
+        for row in &head.segments {
+            if let Some(segment) = self.segments.get(row.id) {
+                segment.last_expiry_ms.fetch_max(row.last_expiry_ms, Relaxed);
+                segment.records.fetch_max(row.records, Relaxed);
+            }
+        }
+        self.epoch = head.epoch;
+        self.mark = Some(head.time);
+        self.last_sequence = head.last_sequence;
+        self.ttl_max_ms = self.ttl_max_ms.max(head.ttl_max_ms);
+        self.suspect_until_ms = head.suspect_until_ms;
+        Some((tree, head))
+    }
+
+    fn forget_all(&mut self) {
+        for mut shard in self.index.shards() {
+            shard.clear();
+        }
+        for begun in self.survey.begun.values() {
+            begun.segment.live.store(0, Relaxed);
+            begun.segment.records.store(0, Relaxed);
+            begun.segment.last_expiry_ms.store(0, Relaxed);
+        }
+        self.flights.clear();
+    }
+
+    /// The claims in flight at the checkpoint. One that cannot be read makes the whole tree no use:
+    /// the replay of its segment sees the damage.
+    fn load_flights(&mut self, head: &Head) -> bool {
+        for &bits in &head.flights {
+            let location = Location::from_bits(bits);
+            let Some(segment) = self.segments.get(location.segment()) else { continue };
+            let read = segment.head(location.offset(), |frame| Claimed {
+                header: frame.header,
+                scope: frame.scope.to_vec(),
+                key: frame.key.to_vec(),
+            });
+            let Ok(claimed) = read else { return false };
+            let identity = self.identify(&claimed.scope, &claimed.key);
+            self.flights.insert(identity, claimed);
+        }
+        true
+    }
+
+    fn load_entries(&mut self, tree: &mut Tree) -> bool {
+        let loaded = tree.for_each_in_run_order(&mut |bucket, _, entries| {
+            for entry in entries {
+                let (identity, location) =
+                    (Identity(entry.hash), Location::from_bits(entry.location));
+                if location.is(Kind::Release) {
+                    self.remove(identity);
+                } else if self.segments.get(location.segment()).is_some() {
+                    self.put(identity, location, bucket);
+                }
+            }
+        });
+        loaded.is_ok()
+    }
+
+    /// Puts a record in place of whatever the same key had.
+    fn put(&self, identity: Identity, location: Location, expires_at_ms: u64) {
+        let old = self.standing(identity);
+        self.segments.count(location, expires_at_ms);
+        if let Some(old) = self.index.shard(identity).put(identity, old, location) {
+            self.segments.discount(old);
+        }
+    }
+
+    fn remove(&self, identity: Identity) {
+        if let Some(old) = self.standing(identity)
+            && self.index.shard(identity).remove(identity, old)
+        {
+            self.segments.discount(old);
+        }
+    }
+
+    /// Where the key's slot stands, if it has one. A slot whose frame cannot be read is not taken
+    /// for it: both then stand, and the key is refused as corrupt.
+    fn standing(&self, identity: Identity) -> Option<Location> {
+        let candidates = self.index.shard(identity).candidates(identity);
+        candidates.iter().find(|location| {
+            self.segments.get(location.segment()).is_some_and(|segment| {
+                segment
+                    .head(location.offset(), |frame| self.identify(frame.scope, frame.key))
+                    .is_ok_and(|standing| standing == identity)
+            })
+        })
+    }
+
+    /// Replays the log behind the tree's position. Gives the tail that may not be on disk.
+    pub(super) fn replay(&mut self, head: Option<&Head>) -> Result<Vec<Copy>, Error> {
+        for row in head.iter().flat_map(|head| &head.segments) {
+            self.expected.present(row.id);
+        }
+        let begun: Vec<u32> = self.survey.begun.keys().copied().collect();
+        let first = head.map_or(0, |head| head.segment);
+        let mut tail = Vec::new();
+        for id in begun.iter().copied().filter(|id| *id >= first) {
+            let at = head.filter(|head| head.segment == id);
+            tail = self.replay_segment(id, at, begun.last() == Some(&id))?;
+        }
+        Ok(tail)
+    }
+
+    fn replay_segment(
+        &mut self,
+        id: u32,
+        at: Option<&Head>,
+        is_last: bool,
+    ) -> Result<Vec<Copy>, Error> {
+        let Some(begun) = self.survey.begun.get(&id) else { return Ok(Vec::new()) };
+        let segment = Arc::clone(&begun.segment);
+        let (of, prepared) = (begun.of, begun.prepared);
+        self.follow(id, at.is_none());
+        let upto = if is_last { None } else { self.survey.end_of(id) };
+        if !is_last && upto.is_none() {
+            // The segment behind it was begun, so this one was whole; where it ended is lost.
+            self.damaged = true;
+        }
+        let from = From {
+            offset: at.map_or(segment::HEADER as u64, |head| head.offset),
+            previous: at.map(|head| head.previous),
+            last_sequence: self.last_sequence,
+        };
+        let io = |error| Error::io(format!("reading {}", log::path(id)), error);
+        let secret = self.identity.secret;
+        let mut sealed = false;
+        let found = replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
+            sealed = false;
+            let _ = replay::frames(bytes, at, group, &mut |_, frame, _| {
+                sealed |= frame.header.kind == Kind::Seal;
+            });
+        })
+        .map_err(io)?;
+        let known = match upto {
+            Some(upto) => upto,
+            None if sealed => 0,
+            None => found.prepared.max(prepared),
+        };
+        refuse_cut_off(id, &found, from.offset, known)?;
+
+        // What a later group, or the end said by the next segment, vouches for was on disk.
+        let surely = if is_last && !sealed { found.durable_upto } else { u64::MAX };
+        let mut tail = Vec::new();
+        let mut bad = None;
+        replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
+            let copy = group.last_sequence > surely;
+            let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                if copy {
+                    tail.extend(self.copy(frame, payload));
+                } else {
+                    self.apply_frame(id, place, frame, payload);
+                }
+            });
+            bad = bad.take().or(read.err());
+        })
+        .map_err(io)?;
+        self.damaged |= bad.is_some() || !found.damage.is_empty();
+        self.note(id, &found);
+        segment.end.store(found.end, Relaxed);
+        Ok(tail)
+    }
+
+    /// Takes over what the link of segment `id` says.
+    fn follow(&mut self, id: u32, from_its_beginning: bool) {
+        let link = self.survey.begun.get(&id).and_then(|begun| begun.link.clone());
+        let Some(link) = link else {
+            self.damaged = true;
+            self.expected.present(id);
+            return;
+        };
+        self.epoch = self.epoch.max(link.epoch);
+        self.suspect_until_ms = self.suspect_until_ms.max(link.suspect_until_ms);
+        if self.mark.is_none_or(|mark| link.time.store_ms >= mark.store_ms) {
+            self.mark = Some(link.time);
+        }
+        if from_its_beginning {
+            // What an older link names may have been retired since; the newest one knows.
+            self.expected.link(id, &link);
+        }
+    }
+
+    fn note(&mut self, id: u32, found: &Scan) {
+        if let Some(mark) = &mut self.mark
+            && found.store_ms > mark.store_ms
+        {
+            // The same clock, later: a group has only store time, and its link both.
+            mark.since_boot_ms += found.store_ms - mark.store_ms;
+            mark.wall_ms += found.store_ms - mark.store_ms;
+            mark.store_ms = found.store_ms;
+        }
+        self.last_sequence = self.last_sequence.max(found.last_sequence);
+        self.ttl_max_ms = self.ttl_max_ms.max(found.ttl_max_ms);
+        self.previous = found.previous.unwrap_or(0);
+        self.end = (id, found.end);
+    }
+
+    /// A frame to be written again; links and seals are of their segment alone.
+    fn copy(&mut self, frame: &Frame<'_>, payload: &[u8]) -> Option<Copy> {
+        if frame.header.kind == Kind::Retire {
+            self.expected.retire(payload);
+        }
+        frame.header.kind.is_keyed().then(|| Copy {
+            header: frame.header,
+            scope: frame.scope.to_vec(),
+            key: frame.key.to_vec(),
+            payload: payload.to_vec(),
+        })
+    }
+
+    fn apply_frame(&mut self, segment: u32, offset: u64, frame: &Frame<'_>, payload: &[u8]) {
+        if frame.header.kind == Kind::Retire {
+            self.expected.retire(payload);
+        } else if frame.header.kind.is_keyed() {
+            let location = Location::new(segment, offset, frame.header.kind);
+            self.apply(&frame.header, frame.scope, frame.key, location);
+        }
+    }
+
+    /// Does to the index what a frame about a key says: the rule is [`decide::after`].
+    pub(super) fn apply(&mut self, header: &Header, scope: &[u8], key: &[u8], location: Location) {
+        let Some(effect) = decide::after(header.kind, header.flags) else { return };
+        let identity = self.identify(scope, key);
+        let mut expires_at_ms = header.term_ms;
+        match effect {
+            Effect::Begin => {
+                let claimed =
+                    Claimed { header: *header, scope: scope.to_vec(), key: key.to_vec() };
+                self.flights.insert(identity, claimed);
+            }
+            Effect::Settle => {
+                self.flights.remove(&identity);
+                self.put(identity, location, header.term_ms);
+            }
+            Effect::End => {
+                self.flights.remove(&identity);
+            }
+            Effect::Forget => {
+                expires_at_ms = self.expiry_of(identity).unwrap_or(0);
+                self.flights.remove(&identity);
+                self.remove(identity);
+            }
+        }
+        self.queue.push(
+            Publish::of_flight(
+                identity,
+                header.sequence,
+                location,
+                header.kind,
+                header.flags,
+                expires_at_ms,
+            )
+            .done(),
+        );
+    }
+
+    fn expiry_of(&self, identity: Identity) -> Option<u64> {
+        let standing = self.standing(identity)?;
+        let segment = self.segments.get(standing.segment())?;
+        segment.head(standing.offset(), |frame| frame.header.term_ms).ok()
+    }
+
+    /// Every segment that ought to be there is.
+    pub(super) fn refuse_missing(&self) -> Result<(), Error> {
+        let missing = self.expected.iter().find(|id| !self.survey.begun.contains_key(id));
+        missing.map_or(Ok(()), |id| {
+            Err(Error::corrupt(format!("{} is missing and was not retired", log::path(id))))
+        })
+    }
+}
+
+/// Refuses a file that is shorter than it is known to have been.
+fn refuse_cut_off(id: u32, found: &Scan, from: u64, known: u64) -> Result<(), Error> {
+    if from.max(known) <= found.file_len {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "{} was cut off: it has {} bytes and had {}",
+        log::path(id),
+        found.file_len,
+        from.max(known)
+    )))
+}

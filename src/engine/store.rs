@@ -1,0 +1,403 @@
+//! The store's handle: what the documentation of the crate is about.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::claim::Request;
+use super::decide;
+use super::iter::Iter;
+use super::publish::Publish;
+use super::record::Settled;
+use super::Inner;
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, block_on};
+use crate::expiry;
+use crate::fingerprint::Fingerprint;
+use crate::format::frame::{self, Kind, RESOLVED};
+use crate::index::{Flight, Identity, Owner, Phase};
+use crate::key::Key;
+use crate::log::{Draft, NoRoom, Room};
+use crate::options::Options;
+use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
+use crate::stats::{Stats, SweepReport};
+use crate::storage::Storage;
+
+/// An open store. Clones are handles to the same one; the last to be dropped closes it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    /// Closes the store when the last handle is dropped. Tickets and waits do not hold it: they
+    /// find the store closed.
+    _last: Arc<CloseOnDrop>,
+}
+
+struct CloseOnDrop(Arc<Inner>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        // Nobody is left to tell; what failed is found by the next open.
+        let _ = self.0.close();
+    }
+}
+
+impl Store {
+    /// Opens the store in `directory` with the default [`Options`], creating it when there is none.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        Options::new().open(directory)
+    }
+
+    pub(crate) fn start(options: Options, storage: Arc<dyn Storage>) -> Result<Self, Error> {
+        let threads = options.threads;
+        let inner = Arc::new(super::recover::open(options, storage)?);
+        if threads {
+            inner.threads.start(&inner)?;
+        }
+        Ok(Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner })
+    }
+
+    /// Claims `key` for a request with this fingerprint: an atomic compare-and-insert that is on
+    /// disk before it is granted.
+    ///
+    /// The future copies the key, starts at its first poll, needs no runtime, and dropped before it
+    /// delivered a ticket it gives the key back.
+    ///
+    /// # Errors
+    /// `Full`, `TooManyInFlight`, `Poisoned`, `Corrupt`, `Closed`. Never for an outcome.
+    pub fn claim(
+        &self,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+    ) -> impl Future<Output = Result<Claim<Store>, Error>> + Send + 'static + use<> {
+        self.claim_with(key, fingerprint, ClaimOptions::new())
+    }
+
+    /// [`claim`](Store::claim) with options of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn claim_with(
+        &self,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+        options: ClaimOptions,
+    ) -> impl Future<Output = Result<Claim<Store>, Error>> + Send + 'static + use<> {
+        let request = self.inner.request(key, fingerprint, options);
+        Arc::clone(&self.inner).claim(request)
+    }
+
+    /// [`claim`](Store::claim), blocking the thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn blocking_claim(
+        &self,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+    ) -> Result<Claim<Store>, Error> {
+        block_on(self.claim(key, fingerprint))
+    }
+
+    /// [`claim_with`](Store::claim_with), blocking the thread.
+    ///
+    /// # Errors
+    /// As [`claim`](Store::claim).
+    pub fn blocking_claim_with(
+        &self,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+        options: ClaimOptions,
+    ) -> Result<Claim<Store>, Error> {
+        block_on(self.claim_with(key, fingerprint, options))
+    }
+
+    /// Looks at `key` without claiming it: `None` when it is free, which an expired key is.
+    ///
+    /// # Errors
+    /// `Corrupt` when what is on disk cannot be told; `Closed`.
+    pub fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
+        self.inner.get(key)
+    }
+
+    /// Ends a key in doubt, on disk when it resolves. Refused as an outcome for any other key.
+    ///
+    /// # Errors
+    /// `PayloadTooLarge`, `Full`, `Poisoned`, `Corrupt`, `Closed`.
+    pub fn resolve(
+        &self,
+        key: Key<'_>,
+        resolution: Resolution,
+    ) -> impl Future<Output = Result<Resolved, Error>> + Send + 'static + use<> {
+        let request = self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
+        Arc::clone(&self.inner).resolve(request, resolution)
+    }
+
+    /// [`resolve`](Store::resolve), blocking the thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn blocking_resolve(
+        &self,
+        key: Key<'_>,
+        resolution: Resolution,
+    ) -> Result<Resolved, Error> {
+        block_on(self.resolve(key, resolution))
+    }
+
+    /// Forgets what has expired, in time proportional to it, and gives segments without a live
+    /// record back to the disk. Also runs in the background.
+    ///
+    /// # Errors
+    /// `Poisoned`, `Closed`, `Corrupt`, `Full`, `Io`.
+    pub fn sweep(&self) -> Result<SweepReport, Error> {
+        self.inner.sweep()
+    }
+
+    /// Puts everything published into the tree, so that the next open replays nothing before it.
+    /// Also runs in the background.
+    ///
+    /// # Errors
+    /// `Poisoned`, `Closed`, `Full`, `Io`.
+    pub fn checkpoint(&self) -> Result<(), Error> {
+        self.inner.checkpoint()
+    }
+
+    /// The store's figures at this moment.
+    pub fn stats(&self) -> Stats {
+        let inner = &self.inner;
+        let committed = inner.log.committed();
+        let suspect = inner.suspect_until_ms.load(Relaxed);
+        Stats {
+            records: inner.index.records(),
+            in_flight: u64::from(inner.caps.in_flight()),
+            segments: inner.log.segments.all().len() as u64,
+            log_bytes: inner.log.disk_bytes(),
+            tree_bytes: inner.log.other_bytes.load(Relaxed),
+            index_bytes: inner.index.bytes(),
+            checkpoint_lag: inner.queue.lock().frames.len() as u64,
+            groups: committed.groups,
+            frames: committed.frames,
+            bytes_written: committed.bytes,
+            epoch: inner.epoch,
+            poisoned: inner.log.poison().is_set(),
+            suspect_until_ms: (suspect != 0 && !expiry::is_expired(suspect, inner.now_ms()))
+                .then_some(suspect),
+        }
+    }
+
+    /// The live records, in no order: of the time of the call, or later.
+    pub fn iter(&self) -> Iter {
+        Iter::new(Arc::clone(&self.inner))
+    }
+
+    /// Closes the store: commits what waits, seals the log, gives the lock back, whatever clones
+    /// remain. Live tickets find it closed, and their keys are in doubt when it is opened again.
+    /// Payloads handed out stay valid. Closing again does nothing.
+    ///
+    /// # Errors
+    /// `Poisoned` when a write failed earlier; `Io`. The store is closed all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        self.inner.close()
+    }
+
+    /// Does one piece of the threads' work: commits a group, makes room. `false` when there was
+    /// nothing to do. For stores opened with `Options::stepped`.
+    ///
+    /// # Errors
+    /// The fault the thread would have met.
+    #[cfg(feature = "test-util")]
+    pub fn step(&self) -> Result<bool, Error> {
+        let committed = self.inner.commit_once()?;
+        // `Full` was told to those who asked, and is no fault of the store.
+        let room = match self.inner.log.is_short() {
+            true => self.inner.log.make_room().map(|()| true).or_else(|error| {
+                if error.kind() == ErrorKind::Full { Ok(false) } else { Err(error) }
+            })?,
+            false => false,
+        };
+        Ok(committed || room)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("epoch", &self.inner.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
+        self.refuse_closed()?;
+        let identity = Identity::of(key, &self.identity.secret);
+        loop {
+            if let Some(record) = self.in_flight(identity, key) {
+                return Ok(Some(record));
+            }
+            let Some(look) = self.look(identity, key, None)? else { continue };
+            let now_ms = self.now_ms();
+            return match look.settled {
+                Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
+                _ => Ok(None),
+            };
+        }
+    }
+
+    /// The record of a durable claim in flight.
+    fn in_flight(&self, identity: Identity, key: Key<'_>) -> Option<Record> {
+        let shard = self.index.shard(identity);
+        let flight = shard.flights.get(&identity)?;
+        // A claim that is not on disk yet may never have been: nobody has been told of it.
+        let durable = flight.phase == Phase::Settling
+            || flight.written.outcome().is_some_and(|written| written.is_ok());
+        (flight.counted && durable && flight.owner.as_key() == key).then(|| {
+            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None)
+        })
+    }
+
+    pub(super) fn refuse_closed(&self) -> Result<(), Error> {
+        match self.log.poison().check() {
+            Err(error) if error.kind() == ErrorKind::Closed => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn resolve(
+        self: Arc<Self>,
+        request: Request,
+        resolution: Resolution,
+    ) -> Result<Resolved, Error> {
+        if let Resolution::Complete(payload) = &resolution
+            && payload.len() as u64 > self.options.max_payload
+        {
+            return Err(Error::new(
+                ErrorKind::PayloadTooLarge,
+                format!("a payload may have {} bytes", self.options.max_payload),
+            ));
+        }
+        loop {
+            let wait = match self.try_resolve(&request, &resolution)? {
+                Resolving::Refused(outcome) => return Ok(outcome),
+                Resolving::Written(written) => {
+                    return written.wait().await.map(|()| Resolved::Done);
+                }
+                Resolving::Again(event) => event,
+            };
+            wait.wait().await?;
+        }
+    }
+
+    fn try_resolve(&self, request: &Request, resolution: &Resolution) -> Result<Resolving, Error> {
+        let identity = request.identity;
+        loop {
+            let look = {
+                let shard = self.index.shard(identity);
+                if let Some(flight) = shard.flights.get(&identity) {
+                    return match flight.written.outcome() {
+                        None => Ok(Resolving::Again(Arc::clone(&flight.written))),
+                        Some(written) => {
+                            written.map(|()| Resolving::Refused(Resolved::InFlight))
+                        }
+                    };
+                }
+                shard.candidates(identity)
+            };
+            let Some(look) = self.look(identity, request.owner.as_key(), Some(look))? else {
+                continue;
+            };
+            let known = look.settled.as_ref().map(Settled::known);
+            let outcome = decide::resolve(known, self.now_ms());
+            let Some(settled) = look.settled.filter(|_| outcome == Resolved::Done) else {
+                return Ok(Resolving::Refused(outcome));
+            };
+            let mut shard = self.index.shard(identity);
+            if shard.flights.contains_key(&identity) || shard.candidates(identity) != look.candidates
+            {
+                continue;
+            }
+            let (flight, appended) = self.append_resolution(request, &settled, resolution);
+            return match appended {
+                Ok(written) => {
+                    shard.flights.insert(identity, flight(Arc::clone(&written)));
+                    Ok(Resolving::Written(written))
+                }
+                Err(NoRoom::Short(wanted)) => {
+                    drop(shard);
+                    self.log.ask_for_room(wanted).map(Resolving::Again)
+                }
+                Err(NoRoom::Ended(error)) => Err(error),
+            };
+        }
+    }
+
+    /// Appends the frame that resolves `settled`, and makes the flight that pends on it.
+    fn append_resolution(
+        &self,
+        request: &Request,
+        settled: &Settled,
+        resolution: &Resolution,
+    ) -> (impl FnOnce(Arc<Event>) -> Flight, Result<Arc<Event>, NoRoom>) {
+        let header = settled.header;
+        let ttl_ms = expiry::millis(self.options.ttl);
+        let (kind, payload, term_ms) = match resolution {
+            Resolution::Release => (Kind::Release, &[][..], 0),
+            Resolution::Complete(payload) => {
+                (Kind::Complete, &payload[..], self.now_ms().saturating_add(ttl_ms))
+            }
+        };
+        let draft = Draft {
+            kind,
+            flags: RESOLVED,
+            scope: request.owner.scope(),
+            key: request.owner.key(),
+            payload,
+            payload_crc: frame::payload_crc(payload),
+            claim_sequence: Some(header.claim_sequence),
+            claimed_at_ms: header.claimed_at_ms,
+            term_ms,
+            fingerprint: header.fingerprint,
+        };
+        // What is forgotten is forgotten for as long as it would have been remembered.
+        let expires_at_ms = if term_ms == 0 { header.term_ms } else { term_ms };
+        let room = match kind {
+            Kind::Release => Room::Housekeeping,
+            _ => Room::Free { reserve: 0 },
+        };
+        let appended = self.log.append(&draft, room, |sequence, location| {
+            Publish::of_flight(
+                request.identity,
+                sequence,
+                location,
+                kind,
+                RESOLVED,
+                expires_at_ms,
+            )
+        });
+        let owner: Owner = request.owner.clone();
+        let location = settled.location;
+        let flight = move |written: Arc<Event>| Flight {
+            owner,
+            fingerprint: header.fingerprint,
+            claim_sequence: header.claim_sequence,
+            location,
+            claimed_at_ms: header.claimed_at_ms,
+            ttl_ms,
+            phase: Phase::Settling,
+            written,
+            replaces: Some(location),
+            counted: false,
+            ended: None,
+        };
+        (flight, appended.map(|appended| appended.done))
+    }
+}
+
+/// What one attempt to resolve came to.
+enum Resolving {
+    Refused(Resolved),
+    Written(Arc<Event>),
+    /// After this has happened.
+    Again(Arc<Event>),
+}

@@ -1,0 +1,164 @@
+//! The segments of a store that is being opened or verified: which there are, in what order, and
+//! what each says of the one before. Reads alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::error::Error;
+use crate::format::frame::Kind;
+use crate::format::housekeeping::{Link, Retire};
+use crate::format::segment::Header;
+use crate::log::replay::{self, Of};
+use crate::log::{self, Segment};
+use crate::storage::Storage;
+
+/// A segment file in which groups stand.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) segment: Arc<Segment>,
+    pub(super) of: Of,
+    /// What its first frame says, if that stands.
+    pub(super) link: Option<Link>,
+    /// Segments retired by its first group.
+    pub(super) header_damaged: bool,
+    /// The length its file had when it was made.
+    pub(super) prepared: u64,
+}
+
+/// What stands in the directory of segments.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Segments with groups, in order.
+    pub(super) begun: BTreeMap<u32, Begun>,
+    /// Files no group stands in: made ahead and never begun.
+    pub(super) unused: Vec<String>,
+    /// Files under temporary names.
+    pub(super) temporary: Vec<String>,
+    /// The greatest id any file has.
+    pub(super) last_id: u32,
+}
+
+/// Reads which segments there are.
+///
+/// # Errors
+/// `Corrupt` for a file of another store, or one cut off before its first group; `Io`.
+pub(super) fn survey(storage: &dyn Storage, store_id: [u8; 16]) -> Result<Survey, Error> {
+    let io = |error| Error::io("reading the segments", error);
+    let mut survey = Survey::default();
+    for name in storage.list(log::DIRECTORY).map_err(io)? {
+        let path = format!("{}/{name}", log::DIRECTORY);
+        let Some(id) = log::id_of(&name) else {
+            if name.ends_with(log::TEMPORARY) {
+                survey.temporary.push(path);
+                continue;
+            }
+            return Err(Error::corrupt(format!("{path} is not one of the store's files")));
+        };
+        survey.last_id = survey.last_id.max(id);
+        match begun(storage, store_id, id, &path)? {
+            Some(begun) => {
+                survey.begun.insert(id, begun);
+            }
+            None => survey.unused.push(path),
+        }
+    }
+    Ok(survey)
+}
+
+fn begun(
+    storage: &dyn Storage,
+    store_id: [u8; 16],
+    id: u32,
+    path: &str,
+) -> Result<Option<Begun>, Error> {
+    let io = |error| Error::io(format!("reading {path}"), error);
+    let file = storage.open_read_only(path).map_err(io)?;
+    let header: Result<Header, String> = replay::read_header(&*file).map_err(io)?;
+    if let Ok(header) = &header
+        && (header.store_id != store_id || header.id != id)
+    {
+        return Err(Error::corrupt(format!("{path} is of another store, or another segment")));
+    }
+    let salt = header.as_ref().ok().map(|header| header.salt);
+    let of = Of { segment: id, salt };
+    let first = replay::first_group(&*file, of, |group, bytes| (group.salt, link_of(group, bytes)))
+        .map_err(io)?;
+    let len = file.len().map_err(io)?;
+    if first.is_none() && !replay::has_groups(&*file, of).map_err(io)? {
+        // A file gets its name only once it is whole, so a shorter one was cut off since.
+        let whole = header.as_ref().is_ok_and(|header| header.prepared <= len);
+        if !whole {
+            return Err(Error::corrupt(format!("{path} is damaged, or was cut off")));
+        }
+        return Ok(None);
+    }
+    let (salt, link) = match first {
+        Some((salt, link)) => (Some(salt), link),
+        None => (salt, None),
+    };
+    let segment =
+        Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
+    if let Some(link) = &link {
+        segment.began_ms.store(link.time.store_ms, Relaxed);
+    }
+    // Until the scan says better, whatever the file has may be looked at.
+    segment.end.store(len, Relaxed);
+    Ok(Some(Begun {
+        segment: Arc::new(segment),
+        of: Of { segment: id, salt },
+        link,
+        header_damaged: header.is_err(),
+        prepared: header.map_or(0, |header| header.prepared),
+    }))
+}
+
+fn link_of(group: &crate::format::group::Header, bytes: &[u8]) -> Option<Link> {
+    let mut link = None;
+    let offset = crate::format::segment::HEADER as u64;
+    // A group whose checksum holds has whole frames; a link that cannot be read is as good as none.
+    let _ = replay::frames(bytes, offset, group, &mut |_, frame, payload| {
+        if frame.header.kind == Kind::Link {
+            link = Link::decode(payload).ok();
+        }
+    });
+    link
+}
+
+/// Which segments ought to be there, as the log's housekeeping frames say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expected(std::collections::BTreeSet<u32>);
+
+impl Expected {
+    pub(super) fn link(&mut self, id: u32, link: &Link) {
+        self.0 = link.live.iter().copied().collect();
+        self.0.insert(id);
+    }
+
+    pub(super) fn present(&mut self, id: u32) {
+        self.0.insert(id);
+    }
+
+    pub(super) fn retire(&mut self, payload: &[u8]) {
+        if let Ok(retire) = Retire::decode(payload) {
+            self.0.remove(&retire.segment);
+        }
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.0.contains(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().copied()
+    }
+}
+
+impl Survey {
+    /// Where the groups of `id` end, when the segment that was begun after it says so.
+    pub(super) fn end_of(&self, id: u32) -> Option<u64> {
+        let (_, next) = self.begun.range(id + 1..).next()?;
+        let link = next.link.as_ref()?;
+        (link.previous_segment == id).then_some(link.previous_end)
+    }
+}

@@ -1,0 +1,286 @@
+//! Sweeping: expired buckets off the tree and the index, segments without a live record off the
+//! disk.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::decide::{self, Effect};
+use super::publish::Publish;
+use super::Inner;
+use crate::error::{Error, ErrorKind};
+use crate::expiry::{self, is_expired};
+use crate::format::frame::{Frame, Kind, RENEWED};
+use crate::format::housekeeping::Retire;
+use crate::format::segment::HEADER;
+use crate::index::{Identity, Phase};
+use crate::key::Key;
+use crate::location::Location;
+use crate::log::{self, Draft, NoRoom, Room, Segment, replay};
+use crate::stats::SweepReport;
+use crate::tree::Entry;
+
+/// A segment is rolled once it spans this part of the retention, so that it can go soon after its
+/// first record has expired.
+const SPAN: u64 = 16;
+/// A segment's last records are written again when they are at most this part of what it had and
+/// outlive it by more than this part of the retention.
+const FEW: u64 = 4;
+const LONG: u64 = 8;
+
+impl Inner {
+    pub(super) fn sweep(&self) -> Result<SweepReport, Error> {
+        self.log.poison().check()?;
+        let mut report = SweepReport::default();
+        // A tree that takes no checkpoint, as on a full disk, must not keep segments from going.
+        let checkpointed = self.checkpoint();
+        let swept = self.drop_expired(&mut report);
+        self.retire(&mut report)?;
+        checkpointed.and(swept).map(|()| report)
+    }
+
+    /// Whether a sweep would find something.
+    pub(super) fn is_anything_expired(&self) -> bool {
+        let now_ms = self.now_ms();
+        let bucket = {
+            let mut checkpointer = self.tree.lock();
+            checkpointer
+                .tree()
+                .and_then(|tree| tree.buckets().first().map(|(bucket, _)| *bucket))
+                .is_some_and(|bucket| is_expired(bucket, now_ms))
+        };
+        let active = self.log.active().id;
+        bucket
+            || self.log.segments.all().iter().any(|segment| {
+                segment.id != active && is_expired(segment.last_expiry_ms.load(Relaxed), now_ms)
+            })
+    }
+
+    /// Goes on in a new segment when this one spans enough time, and trims the older ones.
+    pub(super) fn roll_by_time(&self) {
+        let active = self.log.active();
+        let span_ms = (expiry::millis(self.options.ttl) / SPAN).max(1000);
+        let age_ms = self.now_ms().saturating_sub(active.began_ms.load(Relaxed));
+        if active.records.load(Relaxed) > 0 && age_ms > span_ms && self.log.roll().is_ok() {
+            let _ = self.trim();
+        }
+    }
+
+    fn trim(&self) -> Result<(), Error> {
+        let active = self.log.active().id;
+        let older: Vec<Arc<Segment>> = self.log.segments.all();
+        self.flush()?;
+        for segment in older.iter().filter(|segment| segment.id < active) {
+            self.log.trim(segment);
+        }
+        Ok(())
+    }
+
+    /// Commits and syncs what was appended before the call.
+    fn flush(&self) -> Result<(), Error> {
+        while self.commit_once()? {}
+        self.log.sync()
+    }
+
+    /// Forgets the buckets in which everything has expired.
+    fn drop_expired(&self, report: &mut SweepReport) -> Result<(), Error> {
+        let now_ms = self.now_ms();
+        let mut checkpointer = self.tree.lock();
+        if !checkpointer.is_caught_up() {
+            // The head would name a position whose entries are not in the tree.
+            return Ok(());
+        }
+        let head = self.head(&checkpointer).encode();
+        let Some(tree) = checkpointer.tree() else { return Ok(()) };
+        let expired: Vec<u64> = tree
+            .buckets()
+            .iter()
+            .map(|(bucket, _)| *bucket)
+            .filter(|bucket| is_expired(*bucket, now_ms))
+            .collect();
+        if expired.is_empty() {
+            return Ok(());
+        }
+        for &bucket in &expired {
+            tree.for_each_in_bucket(bucket, &mut |entries| {
+                report.expired += entries.iter().filter(|entry| self.forget(entry)).count() as u64;
+            })?;
+        }
+        tree.drop_buckets(&head, &expired)?;
+        self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
+        Ok(())
+    }
+
+    /// Removes a slot, if it still stands where this entry says: a key claimed again since then, or
+    /// one resolved, stays.
+    fn forget(&self, entry: &Entry) -> bool {
+        let (identity, location) = (Identity(entry.hash), Location::from_bits(entry.location));
+        let removed = self.index.shard(identity).remove(identity, location);
+        if removed {
+            self.log.segments.discount(location);
+        }
+        removed
+    }
+
+    /// Gives the oldest segments back, in order, as long as nothing in them lives, or little enough
+    /// to be written again. In order, because a frame that ends a claim stands behind it: removed
+    /// first, it would leave the claim without its end.
+    fn retire(&self, report: &mut SweepReport) -> Result<(), Error> {
+        for segment in self.log.segments.all() {
+            if segment.id == self.log.active().id || !self.is_worth_retiring(&segment) {
+                break;
+            }
+            if !self.empty(&segment)? {
+                break;
+            }
+            let retire = Retire { segment: segment.id }.encode();
+            if self.log.append_housekeeping(Kind::Retire, &retire).is_err() {
+                break;
+            }
+            // On disk first: a segment that is missing and not retired is taken for lost.
+            self.flush()?;
+            self.log.forget(segment.id);
+            self.log.segments.remove(segment.id);
+            self.storage
+                .unlink(&log::path(segment.id))
+                .map_err(|error| Error::io("removing a segment", error))?;
+            report.segments_removed += 1;
+            report.bytes_freed += segment.length.load(Relaxed);
+        }
+        if report.segments_removed > 0 {
+            self.storage
+                .sync_dir(log::DIRECTORY)
+                .map_err(|error| Error::io("removing segments", error))?;
+        }
+        Ok(())
+    }
+
+    fn is_worth_retiring(&self, segment: &Segment) -> bool {
+        let live = segment.live.load(Relaxed);
+        let outlives = segment
+            .last_expiry_ms
+            .load(Relaxed)
+            .saturating_sub(self.now_ms())
+            > expiry::millis(self.options.ttl) / LONG;
+        live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
+    }
+
+    /// Writes again whatever lives in `segment`; `false` when something stays.
+    fn empty(&self, segment: &Segment) -> Result<bool, Error> {
+        self.flush()?;
+        if !self.renew_claims(segment.id) {
+            return Ok(false);
+        }
+        if segment.live.load(Relaxed) > 0 && !self.renew_records(segment)? {
+            return Ok(false);
+        }
+        self.flush()?;
+        let claims = self.index.shards().any(|shard| {
+            shard.flights.values().any(|flight| flight.location.segment() == segment.id)
+        });
+        Ok(!claims && segment.live.load(Relaxed) == 0)
+    }
+
+    /// Writes the claims in flight that stand in segment `id` again.
+    fn renew_claims(&self, id: u32) -> bool {
+        for shard in self.index.shards() {
+            for (identity, flight) in &shard.flights {
+                let held = flight.location.segment() == id && flight.phase == Phase::Held;
+                if !held || !flight.counted {
+                    continue;
+                }
+                let draft = Draft {
+                    kind: Kind::Claim,
+                    flags: RENEWED,
+                    scope: flight.owner.scope(),
+                    key: flight.owner.key(),
+                    payload: &[],
+                    payload_crc: 0,
+                    claim_sequence: Some(flight.claim_sequence),
+                    claimed_at_ms: flight.claimed_at_ms,
+                    term_ms: flight.ttl_ms,
+                    fingerprint: flight.fingerprint,
+                };
+                let old = flight.location;
+                let appended = self.log.append(&draft, Room::Free { reserve: 0 }, |number, at| {
+                    Publish::claim(*identity, number, at).moved_from(old)
+                });
+                if appended.is_err() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Writes the records that live in `segment` again.
+    fn renew_records(&self, segment: &Segment) -> Result<bool, Error> {
+        let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
+        let from =
+            replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
+        let mut renewed = Ok(true);
+        let end = Some(segment.end.load(Relaxed));
+        let secret = &self.identity.secret;
+        replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
+            let _ = replay::frames(bytes, offset, header, &mut |at, frame, payload| {
+                if matches!(renewed, Ok(true)) {
+                    renewed = self.renew_record(segment.id, at, frame, payload);
+                }
+            });
+        })
+        .map_err(|error| Error::io("reading a segment", error))?;
+        renewed
+    }
+
+    fn renew_record(
+        &self,
+        segment: u32,
+        offset: u64,
+        frame: &Frame<'_>,
+        payload: &[u8],
+    ) -> Result<bool, Error> {
+        let header = frame.header;
+        if decide::after(header.kind, header.flags) != Some(Effect::Settle) {
+            return Ok(true);
+        }
+        let key = Key::of_checked(frame.scope, frame.key);
+        let identity = Identity::of(key, &self.identity.secret);
+        let old = Location::new(segment, offset, header.kind);
+        let draft = Draft {
+            kind: header.kind,
+            flags: header.flags | RENEWED,
+            scope: frame.scope,
+            key: frame.key,
+            payload,
+            payload_crc: header.payload_crc,
+            claim_sequence: Some(header.claim_sequence),
+            claimed_at_ms: header.claimed_at_ms,
+            term_ms: header.term_ms,
+            fingerprint: header.fingerprint,
+        };
+        loop {
+            let shard = self.index.shard(identity);
+            let live = shard.candidates(identity).iter().any(|location| location == old);
+            if !live || shard.flights.contains_key(&identity) {
+                // Gone, or about to be replaced: `empty` looks again.
+                return Ok(true);
+            }
+            let appended = self.log.append(&draft, Room::Free { reserve: 0 }, |number, at| {
+                Publish::of_flight(identity, number, at, header.kind, header.flags, header.term_ms)
+                    .moved_from(old)
+            });
+            drop(shard);
+            match appended {
+                Ok(_) => return Ok(true),
+                Err(NoRoom::Ended(error)) => return Err(error),
+                Err(NoRoom::Short(wanted)) => {
+                    self.log.ask_for_room(wanted)?;
+                    match self.log.make_room() {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == ErrorKind::Full => return Ok(false),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Verifying a store that nobody has open: everything is read, nothing is modified.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::create;
+use super::decide::{self, Effect};
+use super::survey::{Expected, Survey, survey};
+use crate::error::Error;
+use crate::format::frame::{Frame, Kind};
+use crate::format::head::Head;
+use crate::format::segment;
+use crate::index::Identity;
+use crate::key::Key;
+use crate::location::Location;
+use crate::log;
+use crate::log::replay::{self, From};
+use crate::stats::VerifyReport;
+use crate::storage::{Disk, Storage};
+use crate::tree::{Entry, Tree};
+
+/// Reads the whole store in `directory` and reports what is wrong with it. Offline: it takes the
+/// store's lock meanwhile. Read-only: it never modifies a file.
+///
+/// # Errors
+/// `Locked` when the store is open; `UnsupportedFormat` when it is none; `Io`; `Corrupt` when the
+/// damage leaves nothing to read. Whatever else is wrong is in the report.
+pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
+    verify_on(&(Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>))
+}
+
+pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+    let identity = create::read(&**storage)?;
+    let _lock = create::lock(&**storage)?;
+    let survey = survey(&**storage, identity.id)?;
+    let mut verification = Verification {
+        secret: identity.secret,
+        survey: &survey,
+        report: VerifyReport::default(),
+        records: HashMap::new(),
+        claims: HashMap::new(),
+        expected: Expected::default(),
+    };
+    verification.read_log()?;
+    verification.read_tree(storage, identity.id);
+    Ok(verification.finish())
+}
+
+struct Verification<'a> {
+    secret: [u8; 16],
+    survey: &'a Survey,
+    report: VerifyReport,
+    /// Where each key's record stands, as the log says.
+    records: HashMap<Identity, (Location, u64)>,
+    claims: HashMap<Identity, u64>,
+    expected: Expected,
+}
+
+impl Verification<'_> {
+    fn read_log(&mut self) -> Result<(), Error> {
+        let last = self.survey.begun.keys().next_back().copied();
+        let mut previous = None;
+        let mut last_sequence = 0;
+        for (id, begun) in &self.survey.begun {
+            let path = log::path(*id);
+            self.report.segments += 1;
+            if begun.header_damaged {
+                self.report.problems.push(format!("{path}: its header does not stand"));
+            }
+            match &begun.link {
+                Some(link) => self.expected.link(*id, link),
+                None => {
+                    self.report.problems.push(format!("{path}: its first group does not stand"));
+                    self.expected.present(*id);
+                }
+            }
+            let from =
+                From { offset: segment::HEADER as u64, previous, last_sequence };
+            let upto = self.survey.end_of(*id);
+            let (file, secret) = (Arc::clone(&begun.segment.file), self.secret);
+            let found = replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
+                let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                    self.frame(*id, place, frame, payload);
+                });
+                self.report.problems.extend(read.err());
+            })
+            .map_err(|error| Error::io(format!("reading {path}"), error))?;
+            begun.segment.end.store(found.end, Relaxed);
+            self.report.groups += found.groups;
+            for gap in &found.damage {
+                self.report.problems.push(format!(
+                    "{path}: the groups from {} to {} do not stand",
+                    gap.start, gap.end
+                ));
+            }
+            let known = match upto {
+                Some(upto) => upto,
+                None if self.report.sealed && last == Some(*id) => 0,
+                None => found.prepared.max(begun.prepared),
+            };
+            if known > found.file_len {
+                self.report.problems.push(format!(
+                    "{path}: cut off, it has {} bytes and had {known}",
+                    found.file_len
+                ));
+            }
+            (previous, last_sequence) = (found.previous, found.last_sequence);
+        }
+        for id in self.expected.iter().filter(|id| !self.survey.begun.contains_key(id)) {
+            self.report.problems.push(format!("{}: missing and not retired", log::path(id)));
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, segment: u32, offset: u64, frame: &Frame<'_>, payload: &[u8]) {
+        let header = &frame.header;
+        self.report.frames += 1;
+        self.report.sealed = header.kind == Kind::Seal;
+        if header.kind == Kind::Retire {
+            self.expected.retire(payload);
+        }
+        let Some(effect) = decide::after(header.kind, header.flags) else { return };
+        let identity = Identity::of(Key::of_checked(frame.scope, frame.key), &self.secret);
+        match effect {
+            Effect::Begin => {
+                self.claims.insert(identity, header.claim_sequence);
+            }
+            Effect::End => {
+                self.claims.remove(&identity);
+            }
+            Effect::Forget => {
+                self.claims.remove(&identity);
+                self.records.remove(&identity);
+            }
+            Effect::Settle => {
+                self.claims.remove(&identity);
+                let location = Location::new(segment, offset, header.kind);
+                self.records.insert(identity, (location, header.sequence));
+            }
+        }
+    }
+
+    fn read_tree(&mut self, storage: &Arc<dyn Storage>, store_id: [u8; 16]) {
+        let mut entries: HashMap<Identity, Entry> = HashMap::new();
+        let read = Tree::verify(storage, store_id, &mut |_, found| {
+            for entry in found {
+                let identity = Identity(entry.hash);
+                let newer = entries
+                    .get(&identity)
+                    .is_none_or(|known| known.sequence < entry.sequence);
+                if newer {
+                    entries.insert(identity, *entry);
+                }
+            }
+        });
+        let head = match read {
+            Ok((head, problems)) => {
+                self.report.problems.extend(problems);
+                Head::decode(&head)
+            }
+            Err(error) => {
+                // It is made anew from the log when the store opens; but somebody should know.
+                self.report.problems.push(error.to_string());
+                return;
+            }
+        };
+        let Ok(head) = head else {
+            self.report.problems.push("tree.redb: its head cannot be read".to_owned());
+            return;
+        };
+        for (identity, entry) in entries {
+            let location = Location::from_bits(entry.location);
+            let gone = !self.survey.begun.contains_key(&location.segment());
+            if location.is(Kind::Release) || (gone && !self.expected.contains(location.segment())) {
+                continue;
+            }
+            match self.records.get(&identity) {
+                Some((_, sequence)) if *sequence >= entry.sequence => {
+                    self.report.tree_entries += 1;
+                }
+                _ => self.report.problems.push(format!(
+                    "tree.redb: an entry points at {location:?}, where its record does not stand"
+                )),
+            }
+        }
+        if head.last_sequence > 0 && self.survey.begun.range(head.segment..).next().is_none() {
+            self.report.problems.push("tree.redb: it is ahead of the log".to_owned());
+        }
+    }
+
+    fn finish(mut self) -> VerifyReport {
+        self.report.unfinished = self.claims.len() as u64;
+        let in_doubt = self.records.values().filter(|(at, _)| at.is(Kind::InDoubt)).count();
+        self.report.in_doubt = in_doubt as u64;
+        self.report.complete = (self.records.len() - in_doubt) as u64;
+        self.report
+    }
+}

@@ -1,0 +1,174 @@
+//! A thing that happens once and that many wait for: tasks of any runtime, and threads of none.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+
+/// Happens once, well or badly. Waiters are woken, never polled.
+#[derive(Default)]
+pub(crate) struct Event(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Result<(), Error>>,
+    /// One place a waiter; a place whose waiter was dropped is empty and used again.
+    wakers: Vec<Option<Waker>>,
+}
+
+impl Event {
+    /// An event that is still to happen.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Lets it happen. The first outcome stands.
+    pub(crate) fn fire(&self, outcome: Result<(), Error>) {
+        let wakers = {
+            let mut state = self.0.lock();
+            if state.outcome.is_some() {
+                return;
+            }
+            state.outcome = Some(outcome);
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// How it went, if it has happened.
+    pub(crate) fn outcome(&self) -> Option<Result<(), Error>> {
+        self.0.lock().outcome.clone()
+    }
+
+    /// Resolves to how it went.
+    pub(crate) fn wait(self: &Arc<Self>) -> Happening {
+        Happening { event: Arc::clone(self), place: None }
+    }
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Event").field(&self.0.lock().outcome).finish()
+    }
+}
+
+/// The future of an [`Event`].
+#[derive(Debug)]
+pub(crate) struct Happening {
+    event: Arc<Event>,
+    place: Option<usize>,
+}
+
+impl Future for Happening {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut state = this.event.0.lock();
+        if let Some(outcome) = &state.outcome {
+            return Poll::Ready(outcome.clone());
+        }
+        let mine = this.place.and_then(|place| state.wakers.get_mut(place));
+        if let Some(mine) = mine {
+            if !mine.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *mine = Some(cx.waker().clone());
+            }
+        } else {
+            state.wakers.push(Some(cx.waker().clone()));
+            this.place = Some(state.wakers.len() - 1);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Happening {
+    fn drop(&mut self) {
+        if let Some(place) = self.place
+            && let Some(mine) = self.event.0.lock().wakers.get_mut(place)
+        {
+            *mine = None;
+        }
+    }
+}
+
+/// Resolves when either does; the first is asked first.
+pub(crate) async fn either(
+    first: impl Future<Output = Result<(), Error>>,
+    second: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => second.as_mut().poll(cx),
+    })
+    .await
+}
+
+/// Runs `future` on this thread, which sleeps while there is nothing to do. Needs no runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_threads_wait_for_one_event() {
+        let event = Event::new();
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| block_on(event.wait()))).collect();
+            event.fire(Ok(()));
+            for thread in waiting {
+                assert!(thread.join().unwrap().is_ok());
+            }
+        });
+    }
+
+    #[test]
+    fn the_first_outcome_stands() {
+        let event = Event::new();
+        assert!(event.outcome().is_none());
+        event.fire(Err(Error::closed()));
+        event.fire(Ok(()));
+        assert!(block_on(event.wait()).is_err());
+    }
+
+    #[test]
+    fn a_dropped_waiter_leaves_no_waker_behind() {
+        let event = Event::new();
+        let mut waiting = Box::pin(event.wait());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        drop(waiting);
+        assert!(event.0.lock().wakers.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn either_takes_whichever_happens() {
+        let (first, second) = (Event::new(), Event::new());
+        second.fire(Err(Error::closed()));
+        assert!(block_on(either(first.wait(), second.wait())).is_err());
+        first.fire(Ok(()));
+        assert!(block_on(either(first.wait(), second.wait())).is_ok());
+    }
+}

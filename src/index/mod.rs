@@ -1,0 +1,156 @@
+//! The index: which key is where, in memory, and which are in flight. What decides.
+//!
+//! Sharded by a keyed hash; one short lock a shard. It knows hashes and locations, never bytes:
+//! whether a slot's frame really bears the key is for the caller to compare.
+
+mod in_flight;
+mod shard;
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::error::Error;
+use crate::key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
+use crate::poison::Poison;
+
+pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
+pub(crate) use shard::{Candidates, Shard};
+
+/// How many shards there are.
+pub(crate) const SHARDS: usize = 64;
+const _: () = assert!(SHARDS.is_power_of_two());
+
+/// A key's identity: a 128-bit keyed hash of its length-prefixed scope and key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Identity(pub(crate) u128);
+
+impl Identity {
+    pub(crate) fn of(key: Key<'_>, secret: &[u8; 16]) -> Self {
+        let mut bytes = [0_u8; 1 + SCOPE_OCTETS_MAX + KEY_OCTETS_MAX];
+        let mut len = 0;
+        for part in [&[key.scope().len() as u8][..], key.scope(), key.key()] {
+            if let Some(place) = bytes.get_mut(len..len + part.len()) {
+                place.copy_from_slice(part);
+            }
+            len += part.len();
+        }
+        let mut hasher = SipHasher13::new_with_key(secret);
+        hasher.write(bytes.get(..len).unwrap_or_default());
+        Self(hasher.finish128().as_u128())
+    }
+
+    /// The half that a slot keeps.
+    pub(crate) const fn low(self) -> u64 {
+        self.0 as u64
+    }
+
+    const fn shard(self) -> usize {
+        (self.0 >> 64) as usize & (SHARDS - 1)
+    }
+}
+
+/// The shards.
+pub(crate) struct Index {
+    shards: Box<[Padded]>,
+    poison: Arc<Poison>,
+}
+
+/// A shard on cache lines of its own.
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+impl Index {
+    pub(crate) fn new(poison: Arc<Poison>) -> Self {
+        let shards = (0..SHARDS).map(|_| Padded(Mutex::new(Shard::default()))).collect();
+        Self { shards, poison }
+    }
+
+    /// Locks the shard of `identity`. Lock order: a shard, then the log's writer; never two shards.
+    pub(crate) fn shard(&self, identity: Identity) -> ShardGuard<'_> {
+        self.lock(identity.shard())
+    }
+
+    fn lock(&self, nth: usize) -> ShardGuard<'_> {
+        // In range by construction; a shard always exists.
+        let shard = &self.shards.get(nth).unwrap_or_else(|| unreachable!()).0;
+        ShardGuard { shard: shard.lock(), poison: &self.poison }
+    }
+
+    /// Each shard in turn, locked.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardGuard<'_>> {
+        (0..self.shards.len()).map(|nth| self.lock(nth))
+    }
+
+    /// Records that are complete or in doubt.
+    pub(crate) fn records(&self) -> u64 {
+        self.shards().map(|shard| shard.len() as u64).sum()
+    }
+
+    /// Bytes of heap, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shards().map(|shard| shard.bytes() as u64).sum()
+    }
+}
+
+/// A locked shard. A panic while it is held poisons the store: half a decision may have been made.
+pub(crate) struct ShardGuard<'a> {
+    shard: MutexGuard<'a, Shard>,
+    poison: &'a Poison,
+}
+
+impl std::ops::Deref for ShardGuard<'_> {
+    type Target = Shard;
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl std::ops::DerefMut for ShardGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl Drop for ShardGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.poison.set(&Error::new(
+                crate::error::ErrorKind::Poisoned,
+                "a thread panicked while it held a part of the index",
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_and_key_do_not_run_into_one_another() {
+        let of = |scope: &str, key: &str| Identity::of(Key::new(scope, key).unwrap(), &[3; 16]);
+        assert_ne!(of("ab", "c"), of("a", "bc"));
+        assert_ne!(of("", "abc"), of("abc", "abc"));
+        assert_eq!(of("a", "b"), of("a", "b"));
+    }
+
+    #[test]
+    fn the_hash_is_keyed() {
+        let key = Key::new("a", "b").unwrap();
+        assert_ne!(Identity::of(key, &[1; 16]), Identity::of(key, &[2; 16]));
+    }
+
+    #[test]
+    fn a_panic_under_a_shard_poisons() {
+        let poison = Arc::new(Poison::default());
+        let index = Index::new(Arc::clone(&poison));
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _shard = index.shard(Identity(0));
+            panic!("under the lock");
+        }));
+        assert!(caught.is_err() && poison.is_set());
+    }
+}

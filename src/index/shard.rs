@@ -1,0 +1,181 @@
+//! One shard: 16-byte slots of what is settled, and the flights of what is not.
+
+use std::collections::HashMap;
+
+use hashbrown::HashTable;
+
+use super::{Flight, Identity};
+use crate::location::Location;
+
+/// A settled key: half of its hash, and where its frame stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    hash: u64,
+    pub(crate) location: Location,
+}
+
+const _: () = assert!(size_of::<Slot>() == 16);
+
+/// Part of the index.
+///
+/// Invariants: at most one slot a key; a slot stands for a published frame. A key with a flight is
+/// decided by the flight, whatever its slot says.
+#[derive(Default)]
+pub(crate) struct Shard {
+    slots: HashTable<Slot>,
+    pub(crate) flights: HashMap<Identity, Flight>,
+}
+
+impl Shard {
+    /// The slots that may be the key's: its own, and those of keys that share half its hash, which
+    /// hardly ever are any.
+    pub(crate) fn candidates(&self, identity: Identity) -> Candidates {
+        let mut found = Candidates::default();
+        for slot in self.slots.iter_hash(identity.low()) {
+            if slot.hash == identity.low() {
+                found.push(slot.location);
+            }
+        }
+        found
+    }
+
+    /// Puts the key's slot at `new`, in place of `old` where that still stands. Gives the location
+    /// that was replaced.
+    pub(crate) fn put(
+        &mut self,
+        identity: Identity,
+        old: Option<Location>,
+        new: Location,
+    ) -> Option<Location> {
+        let hash = identity.low();
+        if let Some(old) = old
+            && let Some(slot) = self.find(hash, old)
+        {
+            slot.location = new;
+            return Some(old);
+        }
+        self.slots.insert_unique(hash, Slot { hash, location: new }, |slot| slot.hash);
+        None
+    }
+
+    /// Moves a slot, if it still stands at `old`.
+    pub(crate) fn relocate(&mut self, identity: Identity, old: Location, new: Location) -> bool {
+        self.find(identity.low(), old).map(|slot| slot.location = new).is_some()
+    }
+
+    fn find(&mut self, hash: u64, location: Location) -> Option<&mut Slot> {
+        self.slots.find_mut(hash, |slot| slot.hash == hash && slot.location == location)
+    }
+
+    /// Removes the key's slot, if it still stands at `location`.
+    pub(crate) fn remove(&mut self, identity: Identity, location: Location) -> bool {
+        let hash = identity.low();
+        match self
+            .slots
+            .find_entry(hash, |slot| slot.hash == hash && slot.location == location)
+        {
+            Ok(entry) => {
+                entry.remove();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Forgets everything. For recovery, which starts over when the tree cannot be believed.
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.flights.clear();
+    }
+
+    /// Keeps the slots whose frames stand where `keep` says.
+    pub(crate) fn retain(&mut self, keep: impl Fn(Location) -> bool) {
+        self.slots.retain(|slot| keep(slot.location));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Where every slot's frame stands.
+    pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
+        self.slots.iter().map(|slot| slot.location)
+    }
+
+    /// Bytes of heap the slots take: one control byte each, and the free ones among them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots.allocation_size()
+    }
+
+    /// What [`bytes`](Self::bytes) will be with one more slot: a full table doubles.
+    pub(crate) fn bytes_with_one_more(&self) -> usize {
+        let full = self.slots.len() == self.slots.capacity();
+        if full { 2 * self.bytes() } else { self.bytes() }
+    }
+}
+
+/// A few locations, without allocation but for the unlikely.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Candidates {
+    first: Option<Location>,
+    others: Vec<Location>,
+}
+
+impl Candidates {
+    fn push(&mut self, location: Location) {
+        if self.first.is_none() {
+            self.first = Some(location);
+        } else {
+            self.others.push(location);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Location> {
+        self.first.iter().chain(&self.others).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::frame::Kind;
+
+    fn at(offset: u64) -> Location {
+        Location::new(1, offset, Kind::Complete)
+    }
+
+    #[test]
+    fn a_slot_is_replaced_only_where_it_stands() {
+        let (mut shard, key) = (Shard::default(), Identity(7));
+        assert_eq!(shard.put(key, None, at(8)), None);
+        assert_eq!(shard.put(key, Some(at(8)), at(16)), Some(at(8)));
+        assert_eq!(shard.candidates(key).iter().collect::<Vec<_>>(), [at(16)]);
+        assert!(!shard.relocate(key, at(8), at(24)), "it moved on");
+        assert!(shard.relocate(key, at(16), at(24)));
+    }
+
+    #[test]
+    fn sweeping_an_old_entry_leaves_its_successor() {
+        let (mut shard, key) = (Shard::default(), Identity(7));
+        shard.put(key, None, at(8));
+        shard.put(key, Some(at(8)), at(16));
+        assert!(!shard.remove(key, at(8)));
+        assert!(shard.remove(key, at(16)));
+        assert_eq!(shard.len(), 0);
+    }
+
+    #[test]
+    fn keys_that_share_half_a_hash_both_stand() {
+        let mut shard = Shard::default();
+        let (one, other) = (Identity(7), Identity(7 | 64 << 64));
+        shard.put(one, None, at(8));
+        shard.put(other, None, at(16));
+        assert_eq!(shard.candidates(one).iter().count(), 2);
+        assert!(shard.remove(other, at(16)));
+        assert_eq!(shard.candidates(one).iter().collect::<Vec<_>>(), [at(8)]);
+    }
+}

@@ -1,0 +1,196 @@
+//! Committing: groups written and synced in order; what they hold is handed back to be published.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::segment::Segment;
+use super::writer::Group;
+use super::{Log, Position};
+use crate::clock::TimeMark;
+use crate::error::Error;
+use crate::event::Event;
+use crate::format::group;
+use crate::options::Durability;
+
+/// What only the committer knows.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    /// Hash of the header of the last group written.
+    previous: u64,
+    /// Frames up to this number are on disk.
+    durable_upto: u64,
+    /// The last frame written, on disk or not.
+    written_upto: u64,
+    /// Where the last group was written, when it is not synced yet.
+    unsynced: Option<Arc<Segment>>,
+    /// The end of the last group written.
+    position: Position,
+    groups: u64,
+    frames: u64,
+    bytes: u64,
+}
+
+impl Committer {
+    pub(super) fn new(previous: u64) -> Self {
+        Self {
+            previous,
+            durable_upto: 0,
+            written_upto: 0,
+            unsynced: None,
+            position: Position::default(),
+            groups: 0,
+            frames: 0,
+            bytes: 0,
+        }
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        if let Some(segment) = self.unsynced.take() {
+            segment.file.sync()?;
+        }
+        self.durable_upto = self.written_upto;
+        Ok(())
+    }
+}
+
+/// One group that is as durable as the store promises: publish, then [`settle`](Published::settle).
+#[derive(Debug)]
+pub(crate) struct Published<P> {
+    pub(crate) frames: Vec<P>,
+    /// The log's end after this group.
+    pub(crate) position: Position,
+    done: Arc<Event>,
+}
+
+impl<P> Published<P> {
+    /// Wakes everybody who waited for the group. After its frames are published.
+    pub(crate) fn settle(&self, outcome: Result<(), Error>) {
+        self.done.fire(outcome);
+    }
+}
+
+/// Groups that became durable with one sync.
+pub(crate) type Batch<P> = Vec<Published<P>>;
+
+/// What has been committed since the log was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Committed {
+    pub(crate) groups: u64,
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+}
+
+impl<P> Log<P> {
+    /// Writes every group with frames, and syncs once for those of a segment (not at all in
+    /// `Buffered`). What comes back is durable, and nobody knows it yet: publish it, in order.
+    ///
+    /// # Errors
+    /// A write or a sync failed: the log is poisoned, those who waited for these groups and later
+    /// ones are told. Nothing is tried again.
+    pub(crate) fn commit(&self, now: TimeMark) -> Result<Batch<P>, Error> {
+        let mut committer = self.committer.lock();
+        self.poison.check()?;
+        let groups = {
+            let mut writer = self.writer.lock();
+            writer.set_time(now);
+            writer.take_groups()
+        };
+        let mut batch = Vec::with_capacity(groups.len());
+        let mut groups = groups.into_iter();
+        while let Some(mut group) = groups.next() {
+            if let Err(error) = self.write(&mut committer, &mut group, now.store_ms) {
+                let error = self.fail(&Error::io("writing to the log", error));
+                for unwritten in std::iter::once(group).chain(groups) {
+                    unwritten.done.fire(Err(error.clone()));
+                }
+                return Err(give_up(&batch, &error));
+            }
+            let position = Position {
+                segment: group.segment.id,
+                offset: group.base + group.bytes.len() as u64,
+                previous: committer.previous,
+                last_sequence: group.last_sequence,
+            };
+            committer.position = position;
+            batch.push(Published { frames: group.publish, position, done: group.done });
+            if self.segments.get(group.segment.id).is_none() {
+                self.segments.insert(Arc::clone(&group.segment));
+            }
+            group.segment.end.fetch_max(position.offset, Relaxed);
+            self.writer.lock().give_back_buffer(group.bytes);
+        }
+        if self.config.durability == Durability::Sync
+            && let Err(error) = committer.sync()
+        {
+            let error = self.fail(&Error::io("syncing the log", error));
+            return Err(give_up(&batch, &error));
+        }
+        Ok(batch)
+    }
+
+    fn write(
+        &self,
+        committer: &mut Committer,
+        group: &mut Group<P>,
+        now_ms: u64,
+    ) -> std::io::Result<()> {
+        let moved = committer.unsynced.as_ref().is_some_and(|last| last.id != group.segment.id);
+        if moved {
+            // The next segment's link says where this one ends, which is only so once it is there.
+            committer.sync()?;
+        }
+        let header = group::Header {
+            salt: group.segment.salt,
+            segment: group.segment.id,
+            count: group.count,
+            epoch: self.config.epoch,
+            last_sequence: group.last_sequence,
+            durable_upto: committer.durable_upto,
+            previous: committer.previous,
+            length: group.bytes.len() as u64,
+            store_ms: now_ms,
+            prepared: group.prepared,
+            ttl_max_ms: group.ttl_max_ms,
+        };
+        committer.previous = header.seal(&mut group.bytes, group.base, &self.config.secret);
+        group.segment.file.write_at(&group.bytes, group.base)?;
+        committer.unsynced = Some(Arc::clone(&group.segment));
+        committer.written_upto = group.last_sequence;
+        committer.groups += 1;
+        committer.frames += u64::from(group.count);
+        committer.bytes += group.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes everything written durable, in `Buffered` too.
+    ///
+    /// # Errors
+    /// The sync failed: the log is poisoned.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        let mut committer = self.committer.lock();
+        self.poison.check()?;
+        committer.sync().map_err(|error| self.fail(&Error::io("syncing the log", error)))
+    }
+
+    /// The end of the last group written.
+    pub(crate) fn position(&self) -> Position {
+        self.committer.lock().position
+    }
+
+    pub(crate) fn committed(&self) -> Committed {
+        let committer = self.committer.lock();
+        Committed {
+            groups: committer.groups,
+            frames: committer.frames,
+            bytes: committer.bytes,
+        }
+    }
+}
+
+/// Tells those who waited for groups that were written and will not be published.
+fn give_up<P>(batch: &Batch<P>, error: &Error) -> Error {
+    for group in batch {
+        group.settle(Err(error.clone()));
+    }
+    error.clone()
+}

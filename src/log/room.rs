@@ -1,0 +1,201 @@
+//! Making room: segments zeroed ahead, so that a commit has no metadata to write and a full disk
+//! shows where it can be borne.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::segment::{self, Prepared, Segment};
+use super::{Log, path};
+use crate::error::{Error, ErrorKind};
+use crate::format::segment::Header;
+
+/// The most and the least that is zeroed at a time.
+const CHUNK_MAX: u64 = 4 << 20;
+const CHUNK_MIN: u64 = 16 << 10;
+
+/// What is missing, and what could be extended.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) missing: u64,
+    /// The largest frame somebody waits with, zero when nobody does.
+    pub(crate) frame: u64,
+    /// Octets of a segment before its first record.
+    pub(crate) opening: u64,
+    pub(crate) last: Arc<Segment>,
+    /// The last segment's length, and the most it may have.
+    pub(crate) length: u64,
+    pub(crate) size: u64,
+    pub(crate) next_id: u32,
+    pub(crate) epoch: u64,
+}
+
+impl<P> Log<P> {
+    /// Prepares room until there is enough for whoever waits and the usual amount ahead. Tells
+    /// those who wait how it went.
+    ///
+    /// # Errors
+    /// `Full` when the disk, or `max_disk`, has none: it may be tried again. `Io` when the disk
+    /// refuses for another reason. Neither poisons: nothing was to be kept there yet.
+    pub(crate) fn make_room(&self) -> Result<(), Error> {
+        let outcome = {
+            let _one = self.preparing.lock();
+            self.prepare()
+        };
+        let waiters = {
+            let mut writer = self.writer.lock();
+            writer.grow_ahead(self.config.segment_size / 2);
+            writer.waiters()
+        };
+        if let Some(waiters) = waiters {
+            waiters.fire(outcome.clone());
+        }
+        outcome
+    }
+
+    fn prepare(&self) -> Result<(), Error> {
+        loop {
+            self.poison.check()?;
+            let plan = self.writer.lock().plan();
+            let Some(plan) = plan else { return Ok(()) };
+            self.step(&plan).map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Error::new(ErrorKind::Full, "there is no room for another claim")
+                        .with_source(error)
+                }
+                _ => Error::io("preparing room in the log", error),
+            })?;
+        }
+    }
+
+    /// Extends the last segment, or makes another.
+    fn step(&self, plan: &Plan) -> io::Result<()> {
+        let wants_large = plan.frame + plan.opening > self.config.segment_size;
+        let left = plan.size.saturating_sub(plan.length);
+        if left > 0 && !wants_large {
+            let chunk = plan.missing.clamp(CHUNK_MIN, self.chunk()).min(left);
+            return self.smaller_and_smaller(chunk, CHUNK_MIN.min(left), |chunk| {
+                plan.last.file.preallocate(plan.length + chunk)?;
+                plan.last.length.store(plan.length + chunk, Relaxed);
+                Ok(())
+            });
+        }
+        let size = if wants_large {
+            // A frame larger than a segment gets a segment of its own.
+            (plan.frame + plan.opening).next_multiple_of(4096)
+        } else {
+            self.config.segment_size
+        };
+        let (first, least) = if wants_large {
+            (size, size)
+        } else {
+            let least = (plan.opening + plan.frame).next_multiple_of(4096).max(CHUNK_MIN);
+            ((plan.missing + plan.opening).clamp(least, self.chunk().max(least)), least)
+        };
+        let first = first.min(size);
+        self.smaller_and_smaller(first, least.min(size), |length| {
+            let prepared = self.create(plan.next_id, plan.epoch, length, size)?;
+            let replaced = self.writer.lock().add(prepared);
+            for unused in replaced {
+                self.storage.unlink(&path(unused.segment.id))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Goes on in a new segment, made now if none is ready.
+    pub(crate) fn roll(&self) -> Result<(), Error> {
+        let _one = self.preparing.lock();
+        self.poison.check()?;
+        if !self.writer.lock().has_next() {
+            let (id, opening) = self.writer.lock().next_id_and_opening();
+            let length = (opening + CHUNK_MIN).next_multiple_of(4096);
+            self.within_max_disk(length)
+                .and_then(|()| {
+                    self.create(id, self.config.epoch, length, self.config.segment_size)
+                })
+                .map(|prepared| self.writer.lock().add(prepared))
+                .map_err(|error| Error::io("making a segment", error))?;
+        }
+        self.writer.lock().roll();
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Gives back to the disk what older segments hold beyond their groups.
+    ///
+    /// Everything appended so far must be durable: the link of the segment that follows says where
+    /// a segment ends.
+    pub(crate) fn trim(&self, segment: &Segment) {
+        let end = segment.end.load(Relaxed);
+        if end < segment.length.load(Relaxed) && segment.file.set_len(end).is_ok() {
+            segment.length.store(end, Relaxed);
+        }
+    }
+
+    fn chunk(&self) -> u64 {
+        CHUNK_MAX.min(self.config.segment_size / 4).max(CHUNK_MIN)
+    }
+
+    /// Tries `make` with `bytes`, and with ever fewer while the disk is full, down to `least`.
+    fn smaller_and_smaller(
+        &self,
+        mut bytes: u64,
+        least: u64,
+        mut make: impl FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        loop {
+            let made = self.within_max_disk(bytes).and_then(|()| make(bytes));
+            match made {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && bytes > least => {
+                    bytes = (bytes / 2).next_multiple_of(8).max(least);
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn within_max_disk(&self, more: u64) -> io::Result<()> {
+        let Some(max) = self.config.max_disk else { return Ok(()) };
+        if self.disk_bytes() + self.other_bytes.load(Relaxed) + more > max {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the store may take {max} bytes of disk"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Bytes the log's files take, those prepared ahead among them.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.segments.bytes() + self.writer.lock().prepared_bytes()
+    }
+
+    fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
+        let header = Header {
+            store_id: self.config.store_id,
+            salt: random()?,
+            id,
+            prepared: length,
+            epoch,
+        };
+        segment::create(&*self.storage, &header, size)
+    }
+
+    /// Removes the files prepared and not begun. At close.
+    pub(crate) fn remove_unused(&self) {
+        let _one = self.preparing.lock();
+        let unused = self.writer.lock().take_next();
+        for prepared in unused {
+            // What stays is removed at the next open, for no group stands in it.
+            let _ = self.storage.unlink(&path(prepared.segment.id));
+        }
+    }
+}
+
+/// A random salt.
+pub(crate) fn random() -> io::Result<u64> {
+    let mut octets = [0_u8; 8];
+    getrandom::fill(&mut octets).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u64::from_le_bytes(octets))
+}

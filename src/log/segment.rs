@@ -1,0 +1,206 @@
+//! One segment, and the table of those there are.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::{DIRECTORY, TEMPORARY, file_name, path};
+use crate::error::Error;
+use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
+use crate::format::{segment as format, seed};
+use crate::location::Location;
+use crate::storage::{File, Map, Storage};
+
+/// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
+/// was retired and unlinked.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: u32,
+    pub(crate) salt: u64,
+    pub(crate) file: Arc<dyn File>,
+    map: Arc<dyn Map>,
+    /// Records of the index that stand here.
+    pub(crate) live: AtomicU64,
+    /// Records that were ever published here.
+    pub(crate) records: AtomicU64,
+    /// The latest expiry of a record here, milliseconds of store time.
+    pub(crate) last_expiry_ms: AtomicU64,
+    /// Where the published groups end.
+    pub(crate) end: AtomicU64,
+    /// The length of the file.
+    pub(crate) length: AtomicU64,
+    /// Store time of the first frame: when the segment began, milliseconds.
+    pub(crate) began_ms: AtomicU64,
+}
+
+impl Segment {
+    /// A segment over `file`, whose first `map_len` bytes are mapped.
+    pub(crate) fn new(
+        id: u32,
+        salt: u64,
+        file: Arc<dyn File>,
+        length: u64,
+        map_len: u64,
+    ) -> io::Result<Self> {
+        let map = file.map(map_len)?;
+        Ok(Self {
+            id,
+            salt,
+            file,
+            map,
+            live: 0.into(),
+            records: 0.into(),
+            last_expiry_ms: 0.into(),
+            end: (format::HEADER as u64).into(),
+            length: length.into(),
+            began_ms: 0.into(),
+        })
+    }
+
+    /// Opens the segment file `id` to read, and to write what is left of it.
+    pub(crate) fn open(storage: &dyn Storage, id: u32, salt: u64) -> io::Result<Self> {
+        let file = storage.open(&path(id))?;
+        let length = file.len()?;
+        Self::new(id, salt, file, length, length)
+    }
+
+    /// Gives `look` the head of the frame at `offset`, its checksum compared.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the place.
+    pub(crate) fn head<R>(
+        &self,
+        offset: u64,
+        look: impl FnOnce(&Frame<'_>) -> R,
+    ) -> Result<R, Error> {
+        let corrupt = |what: &str| {
+            Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)))
+        };
+        let end = self.end.load(Relaxed);
+        let window = offset..end.min(offset.saturating_add(HEADER as u64));
+        let first = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
+        let head_len = frame::peek_head_len(&first).unwrap_or(HEAD_MAX as u64);
+        let head = self
+            .map
+            .view(offset..end.min(offset.saturating_add(head_len)))
+            .map_err(|_| corrupt("a frame outside its segment"))?;
+        let frame = frame::decode(&head, seed(self.salt, offset)).map_err(|bad| corrupt(bad.0))?;
+        Ok(look(&frame))
+    }
+
+    /// The payload of the frame at `offset`, its checksum compared. Zero-copy: it holds the map.
+    pub(crate) fn payload(&self, offset: u64, header: &frame::Header) -> Result<Bytes, Error> {
+        let start = offset + header.head_len();
+        let payload = Arc::clone(&self.map)
+            .bytes(start..start + u64::from(header.payload_len))
+            .map_err(|error| Error::io("reading a payload", error))?;
+        if frame::payload_crc(&payload) != header.payload_crc {
+            return Err(Error::corrupt(format!(
+                "a payload's checksum does not hold, in {} at {offset}",
+                file_name(self.id)
+            )));
+        }
+        Ok(payload)
+    }
+}
+
+/// A segment whose file is made and zeroed ahead, and in which no group stands yet.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) segment: Arc<Segment>,
+    /// The most the file may grow to: what is mapped.
+    pub(crate) size: u64,
+}
+
+/// Makes the file of segment `id`, `length` bytes of it written, durable under its name.
+///
+/// It is made under a temporary name, so that a file with a segment's name is never half a segment.
+pub(crate) fn create(
+    storage: &dyn Storage,
+    header: &format::Header,
+    size: u64,
+) -> io::Result<Prepared> {
+    let temporary = format!("{}{TEMPORARY}", path(header.id));
+    match storage.unlink(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.create(&temporary)?;
+    let made = (|| {
+        file.preallocate(header.prepared)?;
+        file.write_at(&header.encode(), 0)?;
+        file.sync()?;
+        storage.rename(&temporary, &path(header.id))?;
+        storage.sync_dir(DIRECTORY)
+    })();
+    if let Err(error) = made {
+        // Best effort: what stays is removed at the next open, for no group stands in it.
+        let _ = storage.unlink(&temporary).or_else(|_| storage.unlink(&path(header.id)));
+        return Err(error);
+    }
+    let segment = Segment::new(header.id, header.salt, file, header.prepared, size)?;
+    Ok(Prepared { segment: Arc::new(segment), size })
+}
+
+/// The segments there are, by id: an id grows with time and is never used again.
+#[derive(Debug, Default)]
+pub(crate) struct Segments(RwLock<BTreeMap<u32, Arc<Segment>>>);
+
+impl Segments {
+    pub(crate) fn get(&self, id: u32) -> Option<Arc<Segment>> {
+        self.0.read().get(&id).cloned()
+    }
+
+    pub(crate) fn insert(&self, segment: Arc<Segment>) {
+        self.0.write().insert(segment.id, segment);
+    }
+
+    pub(crate) fn remove(&self, id: u32) -> Option<Arc<Segment>> {
+        self.0.write().remove(&id)
+    }
+
+    /// Every segment, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.0.read().values().cloned().collect()
+    }
+
+    /// The bytes their files take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.read().values().map(|segment| segment.length.load(Relaxed)).sum()
+    }
+
+    /// A record that expires at `expires_at_ms` now stands at `location`.
+    pub(crate) fn count(&self, location: Location, expires_at_ms: u64) {
+        if let Some(segment) = self.0.read().get(&location.segment()) {
+            segment.live.fetch_add(1, Relaxed);
+            segment.records.fetch_add(1, Relaxed);
+            segment.last_expiry_ms.fetch_max(expires_at_ms, Relaxed);
+        }
+    }
+
+    /// The record at `location` is gone from the index.
+    pub(crate) fn discount(&self, location: Location) {
+        if let Some(segment) = self.0.read().get(&location.segment()) {
+            segment.live.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_and_an_id_are_the_same_thing() {
+        for id in [1, 42, u32::MAX] {
+            assert_eq!(super::super::id_of(&file_name(id)), Some(id));
+        }
+        for other in ["1.log", "0000000001.log.tmp", "000000000x.log", "9999999999.log", ""] {
+            assert_eq!(super::super::id_of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! Appending: frames into the open group, in memory, under one short lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::segment::{Prepared, Segment};
+use super::{Config, Log, Start};
+use crate::clock::TimeMark;
+use crate::error::Error;
+use crate::event::Event;
+use crate::fingerprint::Fingerprint;
+use crate::format::frame::{self, Kind};
+use crate::format::housekeeping::Link;
+use crate::format::{align8, group, seed, segment};
+use crate::location::{Location, OFFSET_END};
+
+/// Room set aside for housekeeping: retire and seal frames, and what a roll leaves unused.
+const SLACK: u64 = 16 * 1024;
+/// The room kept ready ahead of need, at first and at most. It doubles whenever it ran short.
+const AHEAD_FIRST: u64 = 256 * 1024;
+const AHEAD_MAX: u64 = 32 * 1024 * 1024;
+
+/// A frame to append; the log adds its number, place and checksum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) flags: u8,
+    pub(crate) scope: &'a [u8],
+    pub(crate) key: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) payload_crc: u32,
+    /// The claim this is about; `None` for a new claim, which is its own.
+    pub(crate) claim_sequence: Option<u64>,
+    pub(crate) claimed_at_ms: u64,
+    pub(crate) term_ms: u64,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl Draft<'_> {
+    fn len(&self) -> u64 {
+        let head = frame::HEADER + self.scope.len() + self.key.len();
+        align8((head + self.payload.len()) as u64)
+    }
+}
+
+/// By what right a frame takes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// What is free beyond all reservations; and this many bytes are reserved with it.
+    Free { reserve: u64 },
+    /// What is free beyond all reservations but this one, which is given back with it.
+    FreeGivingBack { reserved: u64 },
+    /// The reservation made for it, given back with it.
+    Reserved { reserved: u64 },
+    /// The room kept for housekeeping.
+    Housekeeping,
+}
+
+/// Why a frame was not appended.
+#[derive(Debug)]
+pub(crate) enum NoRoom {
+    /// Room must be made ready first.
+    Short(Wanted),
+    /// The log takes no more.
+    Ended(Error),
+}
+
+/// Room somebody waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Octets that must be free in all.
+    pub(crate) total: u64,
+    /// Octets of the largest frame, which one segment must hold.
+    pub(crate) frame: u64,
+}
+
+impl Wanted {
+    fn nothing(self) -> bool {
+        self.total == 0
+    }
+}
+
+/// A frame in the open group.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) sequence: u64,
+    pub(crate) location: Location,
+    /// Happens when the frame is durable and published, or never will be.
+    pub(crate) done: Arc<Event>,
+}
+
+/// Frames to be written together, the room for the header in front of them.
+#[derive(Debug)]
+pub(crate) struct Group<P> {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) base: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) count: u32,
+    pub(crate) last_sequence: u64,
+    pub(crate) prepared: u64,
+    pub(crate) ttl_max_ms: u64,
+    pub(crate) publish: Vec<P>,
+    pub(crate) done: Arc<Event>,
+}
+
+impl<P> Group<P> {
+    fn new(segment: Arc<Segment>, base: u64, mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        bytes.resize(group::HEADER, 0);
+        Self {
+            segment,
+            base,
+            bytes,
+            count: 0,
+            last_sequence: 0,
+            prepared: 0,
+            ttl_max_ms: 0,
+            publish: Vec::new(),
+            done: Event::new(),
+        }
+    }
+
+    fn end(&self) -> u64 {
+        if self.count == 0 { self.base } else { self.base + self.bytes.len() as u64 }
+    }
+}
+
+/// The state of appending.
+pub(crate) struct Writer<P> {
+    epoch: u64,
+    last_sequence: u64,
+    ttl_max_ms: u64,
+    suspect_until_ms: u64,
+    /// The time mark a roll writes; refreshed by the engine.
+    time: TimeMark,
+    active: Prepared,
+    /// Segments ready to follow, in order.
+    next: VecDeque<Prepared>,
+    next_segment: u32,
+    closed: VecDeque<Group<P>>,
+    open: Group<P>,
+    /// Bytes set aside for frames that finish claims.
+    reserved: u64,
+    /// Bytes to keep ready beyond what is reserved.
+    ahead: u64,
+    wanted: Wanted,
+    waiting: Arc<Event>,
+    /// A buffer to use again.
+    spare: Vec<u8>,
+    /// Ids of the segments there are, but the active one.
+    live: Vec<u32>,
+}
+
+impl<P> Writer<P> {
+    pub(super) fn new(active: Prepared, config: &Config, start: Start) -> Self {
+        let open = Group::new(Arc::clone(&active.segment), segment::HEADER as u64, Vec::new());
+        Self {
+            epoch: config.epoch,
+            last_sequence: start.last_sequence,
+            ttl_max_ms: start.ttl_max_ms,
+            suspect_until_ms: start.suspect_until_ms,
+            time: TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] },
+            active,
+            next: VecDeque::new(),
+            next_segment: start.next_segment,
+            closed: VecDeque::new(),
+            open,
+            reserved: 0,
+            ahead: AHEAD_FIRST,
+            wanted: Wanted::default(),
+            waiting: Event::new(),
+            spare: Vec::new(),
+            live: Vec::new(),
+        }
+    }
+
+    pub(super) fn has_frames(&self) -> bool {
+        self.open.count > 0 || !self.closed.is_empty()
+    }
+
+    /// Every group with frames, in order; the next frame begins another.
+    pub(super) fn take_groups(&mut self) -> VecDeque<Group<P>> {
+        self.close_open();
+        std::mem::take(&mut self.closed)
+    }
+
+    /// The time a roll will write.
+    pub(super) fn set_time(&mut self, time: TimeMark) {
+        self.time = time;
+    }
+
+    pub(super) fn take_waiting(&mut self) -> Arc<Event> {
+        self.wanted = Wanted::default();
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) fn ttl_max_ms(&self) -> u64 {
+        self.ttl_max_ms
+    }
+
+    pub(super) fn give_back_buffer(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() > self.spare.capacity() && bytes.capacity() <= 8 << 20 {
+            self.spare = bytes;
+        }
+    }
+
+    fn close_open(&mut self) {
+        if self.open.count == 0 {
+            return;
+        }
+        self.open.prepared = self.active.segment.length.load(Relaxed);
+        self.open.ttl_max_ms = self.ttl_max_ms;
+        let next = Group::new(
+            Arc::clone(&self.active.segment),
+            self.open.end(),
+            std::mem::take(&mut self.spare),
+        );
+        self.closed.push_back(std::mem::replace(&mut self.open, next));
+    }
+
+    /// Octets a frame takes in the open group: with the group's header, when it is the first.
+    fn cost(&self, len: u64) -> u64 {
+        if self.open.count == 0 { len + group::HEADER as u64 } else { len }
+    }
+
+    fn left_in_active(&self) -> u64 {
+        let end = self.active.segment.length.load(Relaxed).min(OFFSET_END);
+        end.saturating_sub(self.open.end())
+    }
+
+    /// What a prepared segment holds beside its headers and its link frame.
+    fn capacity(&self, prepared: &Prepared) -> u64 {
+        prepared.segment.length.load(Relaxed).saturating_sub(self.opening_len())
+    }
+
+    /// Octets of a segment before the first frame that is not housekeeping.
+    fn opening_len(&self) -> u64 {
+        // The link's fixed part, and four octets for each segment there is.
+        let link = frame::HEADER as u64 + 72 + 4 * (self.live.len() as u64 + 1);
+        (segment::HEADER + group::HEADER) as u64 + align8(link)
+    }
+
+    /// Octets that can be appended without making room.
+    fn free(&self) -> u64 {
+        self.left_in_active() + self.next.iter().map(|next| self.capacity(next)).sum::<u64>()
+    }
+
+    pub(super) fn runs_short(&self) -> bool {
+        !self.wanted.nothing() || self.free() < self.reserved + SLACK + self.ahead / 2
+    }
+
+    /// Finds room for a frame of `len` octets by the right of `room`, rolling when it must.
+    fn take_room(&mut self, len: u64, room: Room) -> Result<(), Wanted> {
+        let kept = match room {
+            Room::Free { reserve } => self.reserved + reserve + SLACK,
+            Room::FreeGivingBack { reserved } => self.reserved.saturating_sub(reserved) + SLACK,
+            Room::Reserved { .. } | Room::Housekeeping => 0,
+        };
+        let frame = len + group::HEADER as u64;
+        let short = Wanted { total: kept + frame, frame };
+        let cost = self.cost(len);
+        let rolls = cost > self.left_in_active();
+        let after = if rolls {
+            if self.next.front().is_none_or(|next| len > self.capacity(next)) {
+                return Err(short);
+            }
+            self.free() - self.left_in_active() - len
+        } else {
+            self.free() - cost
+        };
+        if after < kept {
+            return Err(short);
+        }
+        match room {
+            Room::Free { reserve } => self.reserved += reserve,
+            Room::FreeGivingBack { reserved } | Room::Reserved { reserved } => {
+                self.reserved = self.reserved.saturating_sub(reserved);
+            }
+            Room::Housekeeping => {}
+        }
+        if rolls {
+            self.roll();
+        }
+        Ok(())
+    }
+
+    /// Whether a segment is ready to follow.
+    pub(super) fn has_next(&self) -> bool {
+        !self.next.is_empty()
+    }
+
+    /// What the next segment is made with.
+    pub(super) fn next_id_and_opening(&self) -> (u32, u64) {
+        (self.next_segment, self.opening_len())
+    }
+
+    /// Goes on in the next segment, whose first frame says after what. The caller made sure that
+    /// there is one.
+    pub(super) fn roll(&mut self) {
+        let Some(next) = self.next.pop_front() else { return };
+        self.close_open();
+        let previous = std::mem::replace(&mut self.active, next);
+        let previous_end = self.open.base;
+        self.live.push(previous.segment.id);
+        self.open = Group::new(
+            Arc::clone(&self.active.segment),
+            segment::HEADER as u64,
+            std::mem::take(&mut self.open.bytes),
+        );
+        self.link(previous.segment.id, previous_end);
+    }
+
+    /// Puts the link frame that every segment begins with into the open group.
+    fn link(&mut self, previous_segment: u32, previous_end: u64) {
+        self.active.segment.began_ms.store(self.time.store_ms, Relaxed);
+        let link = Link {
+            epoch: self.epoch,
+            time: self.time,
+            suspect_until_ms: self.suspect_until_ms,
+            previous_segment,
+            previous_end,
+            live: self.live.clone(),
+        };
+        self.housekeeping(Kind::Link, &link.encode());
+    }
+
+    fn housekeeping(&mut self, kind: Kind, payload: &[u8]) -> u64 {
+        let (sequence, _) = self.put(
+            &Draft {
+                kind,
+                flags: 0,
+                scope: &[],
+                key: &[],
+                payload,
+                payload_crc: frame::payload_crc(payload),
+                claim_sequence: Some(0),
+                claimed_at_ms: 0,
+                term_ms: 0,
+                fingerprint: Fingerprint::from_digest([0; 32]),
+            },
+            None,
+        );
+        sequence
+    }
+
+    /// Puts a frame into the open group. `sequence` is `Some` for one that is copied with its
+    /// number.
+    fn put(&mut self, draft: &Draft<'_>, sequence: Option<u64>) -> (u64, u64) {
+        let sequence = sequence.unwrap_or(self.last_sequence + 1);
+        self.last_sequence = self.last_sequence.max(sequence);
+        let group = &mut self.open;
+        let start = group.bytes.len();
+        let offset = group.base + start as u64;
+        let header = frame::Header {
+            kind: draft.kind,
+            flags: draft.flags,
+            scope_len: draft.scope.len() as u8,
+            key_len: draft.key.len() as u8,
+            payload_len: draft.payload.len() as u32,
+            payload_crc: draft.payload_crc,
+            sequence,
+            claim_sequence: draft.claim_sequence.unwrap_or(sequence),
+            claimed_at_ms: draft.claimed_at_ms,
+            term_ms: draft.term_ms,
+            fingerprint: draft.fingerprint,
+        };
+        header.encode(draft.scope, draft.key, seed(group.segment.salt, offset), &mut group.bytes);
+        group.bytes.extend_from_slice(draft.payload);
+        group.bytes.resize(start + draft.len() as usize, 0);
+        group.count += 1;
+        group.last_sequence = self.last_sequence;
+        (sequence, offset)
+    }
+}
+
+impl<P> Log<P> {
+    /// Appends a frame about a key; `publish` makes what is handed back once it is durable.
+    pub(crate) fn append(
+        &self,
+        draft: &Draft<'_>,
+        room: Room,
+        publish: impl FnOnce(u64, Location) -> P,
+    ) -> Result<Appended, NoRoom> {
+        let mut writer = self.writer.lock();
+        self.poison.check().map_err(NoRoom::Ended)?;
+        if let Err(needed) = writer.take_room(draft.len(), room) {
+            return Err(NoRoom::Short(needed));
+        }
+        if draft.kind == Kind::Claim {
+            writer.ttl_max_ms = writer.ttl_max_ms.max(draft.term_ms);
+        }
+        Ok(self.place(&mut writer, draft, None, publish))
+    }
+
+    /// Appends a frame that stood in the tail of an older segment, under its own number.
+    ///
+    /// For recovery alone, which has prepared a segment that holds all it copies.
+    pub(crate) fn append_copy(
+        &self,
+        draft: &Draft<'_>,
+        sequence: u64,
+        publish: impl FnOnce(u64, Location) -> P,
+    ) -> Appended {
+        let mut writer = self.writer.lock();
+        self.place(&mut writer, draft, Some(sequence), publish)
+    }
+
+    /// Appends a frame with a new number. For recovery, as [`append_copy`](Self::append_copy).
+    pub(crate) fn append_new(
+        &self,
+        draft: &Draft<'_>,
+        publish: impl FnOnce(u64, Location) -> P,
+    ) -> Appended {
+        let mut writer = self.writer.lock();
+        self.place(&mut writer, draft, None, publish)
+    }
+
+    fn place(
+        &self,
+        writer: &mut Writer<P>,
+        draft: &Draft<'_>,
+        sequence: Option<u64>,
+        publish: impl FnOnce(u64, Location) -> P,
+    ) -> Appended {
+        let idle = !writer.has_frames();
+        let (sequence, offset) = writer.put(draft, sequence);
+        let location = Location::new(writer.active.segment.id, offset, draft.kind);
+        writer.open.publish.push(publish(sequence, location));
+        let done = Arc::clone(&writer.open.done);
+        if idle {
+            self.work.notify_one();
+        }
+        if writer.runs_short() {
+            self.short.notify_one();
+        }
+        Appended { sequence, location, done }
+    }
+
+    /// Appends a frame of housekeeping, for which there is always room; gives the group it is in.
+    pub(crate) fn append_housekeeping(
+        &self,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<Arc<Event>, NoRoom> {
+        let mut writer = self.writer.lock();
+        self.poison.check().map_err(NoRoom::Ended)?;
+        let len = align8((frame::HEADER + payload.len()) as u64);
+        if let Err(needed) = writer.take_room(len, Room::Housekeeping) {
+            return Err(NoRoom::Short(needed));
+        }
+        writer.housekeeping(kind, payload);
+        self.work.notify_one();
+        Ok(Arc::clone(&writer.open.done))
+    }
+
+    /// The first frame after opening: the link of the active segment, after what `previous_end`
+    /// of `previous_segment` was the end.
+    pub(crate) fn begin(&self, time: TimeMark, previous_segment: u32, previous_end: u64) {
+        let mut writer = self.writer.lock();
+        writer.time = time;
+        writer.live = self.segments.all().iter().map(|segment| segment.id).collect();
+        let active = Arc::clone(&writer.active.segment);
+        writer.live.retain(|id| *id != active.id);
+        writer.link(previous_segment, previous_end);
+        self.segments.insert(active);
+    }
+
+    /// The segment frames are appended to.
+    pub(crate) fn active(&self) -> Arc<Segment> {
+        Arc::clone(&self.writer.lock().active.segment)
+    }
+
+    /// The segment `id` was retired: later links do not name it.
+    pub(crate) fn forget(&self, id: u32) {
+        self.writer.lock().live.retain(|live| *live != id);
+    }
+
+    /// Asks for room. The event happens when it was made, or could not be.
+    pub(crate) fn ask_for_room(&self, wanted: Wanted) -> Result<Arc<Event>, Error> {
+        let mut writer = self.writer.lock();
+        self.poison.check()?;
+        writer.wanted.total = writer.wanted.total.max(wanted.total);
+        writer.wanted.frame = writer.wanted.frame.max(wanted.frame);
+        self.short.notify_one();
+        Ok(Arc::clone(&writer.waiting))
+    }
+
+    /// Gives a reservation back without a frame: its claim was given up before it was appended.
+    pub(crate) fn unreserve(&self, bytes: u64) {
+        let mut writer = self.writer.lock();
+        writer.reserved = writer.reserved.saturating_sub(bytes);
+    }
+}
+
+/// What making room finds out under the writer's lock, and puts back.
+impl<P> Writer<P> {
+    /// What to prepare next: `None` when there is room for all that is wanted.
+    pub(super) fn plan(&mut self) -> Option<super::room::Plan> {
+        let wanted = self.wanted.total.max(self.reserved + SLACK + self.ahead);
+        let free = self.free();
+        if free >= wanted && self.wanted_fits() {
+            return None;
+        }
+        let last = self.next.back().unwrap_or(&self.active);
+        Some(super::room::Plan {
+            missing: wanted.saturating_sub(free),
+            frame: self.wanted.frame,
+            opening: self.opening_len(),
+            length: last.segment.length.load(Relaxed),
+            size: last.size,
+            last: Arc::clone(&last.segment),
+            next_id: self.next_segment,
+            epoch: self.epoch,
+        })
+    }
+
+    /// Whether the largest frame waited for fits into one segment.
+    fn wanted_fits(&self) -> bool {
+        let frame = self.wanted.frame;
+        frame <= self.left_in_active()
+            || self.next.front().is_some_and(|next| frame <= self.capacity(next))
+    }
+
+    /// A new segment is ready. One made for a frame too large for those waiting replaces them.
+    pub(super) fn add(&mut self, prepared: Prepared) -> Vec<Prepared> {
+        self.next_segment = prepared.segment.id + 1;
+        let too_small = !self.wanted_fits() && self.wanted.frame <= self.capacity(&prepared);
+        let replaced = if too_small { self.next.drain(..).collect() } else { Vec::new() };
+        self.next.push_back(prepared);
+        replaced
+    }
+
+    /// Room was asked for and ran short before: keep more ready from now on.
+    pub(super) fn grow_ahead(&mut self, limit: u64) {
+        self.ahead = (self.ahead * 2).min(AHEAD_MAX).min(limit);
+    }
+
+    /// Whoever waits for room is to be told.
+    pub(super) fn waiters(&mut self) -> Option<Arc<Event>> {
+        (!self.wanted.nothing()).then(|| self.take_waiting())
+    }
+
+    /// Files prepared and not begun.
+    pub(super) fn take_next(&mut self) -> VecDeque<Prepared> {
+        std::mem::take(&mut self.next)
+    }
+
+    pub(super) fn prepared_bytes(&self) -> u64 {
+        self.next.iter().map(|next| next.segment.length.load(Relaxed)).sum()
+    }
+}
