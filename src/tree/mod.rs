@@ -405,10 +405,8 @@ const MISCOUNTED: &str = "the directory lists another number of blocks";
 /// Reads the head of an open file.
 fn load(handle: Handle, store_id: [u8; 16]) -> Result<(Handle, Head), TreeError> {
     let (bytes, blocks) = handle.read_head()?;
-    let head = head::decode(store_id, &bytes).and_then(|head| match head.blocks() == blocks {
-        true => Ok(head),
-        false => Err(MISCOUNTED),
-    });
+    let head = head::decode(store_id, &bytes)
+        .and_then(|head| if head.blocks() == blocks { Ok(head) } else { Err(MISCOUNTED) });
     match head {
         Ok(head) => Ok((handle, head)),
         Err(wrong) => {

@@ -20,9 +20,10 @@ impl Change {
     }
 
     fn make(&self, tree: &mut Tree) -> Result<(), TreeError> {
-        match self.dropped.is_empty() {
-            true => tree.checkpoint(b"four", self.added.clone()),
-            false => tree.drop_buckets(b"four", &self.dropped),
+        if self.dropped.is_empty() {
+            tree.checkpoint(b"four", self.added.clone())
+        } else {
+            tree.drop_buckets(b"four", &self.dropped)
         }
     }
 
