@@ -9,6 +9,7 @@ use memory::Disk;
 mod behaviour;
 mod damage;
 mod memory;
+mod model;
 mod parts;
 mod refusal;
 
