@@ -171,7 +171,7 @@ impl Tree {
     }
 
     /// The engine's bytes of the head as it is in the file. After a failed checkpoint or drop this
-    /// tells whether it happened; from then on it stands.
+    /// tells whether it happened; from then on it stands, on the disk.
     pub(crate) fn head(&mut self) -> Result<&[u8], TreeError> {
         let access = self.ready()?;
         self.access = Some(access);
@@ -346,9 +346,14 @@ impl Tree {
 
     /// Takes the access, which is opened anew when a fault has cost it. Whoever takes it puts it
     /// back when all went well.
+    ///
+    /// After a commit that failed it is opened to write: the commit may be readable and not on the
+    /// disk, and what redb finds as it opens to write it also syncs. Its two-phase commits see to it
+    /// that a commit it finds lacks no page but the header, which is written again.
     fn ready(&mut self) -> Result<Access, TreeError> {
         match self.access.take() {
             Some(access) => Ok(access),
+            None if self.attempt.is_some() => self.reopen(Handle::open).map(Access::Write),
             None => self.reopen(Handle::view).map(Access::View),
         }
     }

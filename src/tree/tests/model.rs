@@ -57,7 +57,17 @@ fn seen(tree: &mut Tree, head: &[u8]) -> Model {
 fn recover(disk: &Arc<Disk>, old: &Model, new: &Model) -> (Tree, Model) {
     let (mut tree, head) = open(disk).unwrap().unwrap();
     let found = seen(&mut tree, &head);
-    assert!(found == *old || found == *new, "neither the old state nor the new: {head:?}");
+    let names = |model: &Model| {
+        let runs = model.runs.iter().map(|run| (run.0, run.1.len())).collect::<Vec<_>>();
+        format!("{} {runs:?}", String::from_utf8_lossy(&model.head))
+    };
+    assert!(
+        found == *old || found == *new,
+        "{} is neither {} nor {}",
+        names(&found),
+        names(old),
+        names(new)
+    );
     (tree, found)
 }
 

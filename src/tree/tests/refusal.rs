@@ -111,6 +111,11 @@ fn after_a_refusal_the_head_tells_which_state_stands_and_it_is_whole() {
                 head => panic!("call {call}: {head:?}"),
             };
             assert_eq!(load(&mut tree).unwrap(), wanted, "call {call}");
+            // What the head has told is on the disk, and no longer only in the system's cache.
+            for _ in 0..5 {
+                let left = Disk::with(FILE, disk.after_power_loss(FILE, &mut rng));
+                assert_eq!(open_and_load(&left).unwrap().1, wanted, "call {call}, power lost");
+            }
             let (_, runs) = open_and_load(&killed).unwrap();
             assert_eq!(runs, wanted, "call {call}, killed");
 
