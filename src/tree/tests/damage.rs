@@ -225,12 +225,21 @@ fn nothing_is_written_to_a_file_with_a_damaged_page() {
 /// Reads the tree, writes to it, and reads it again, as an engine does that has not noticed the
 /// damage yet: exactly what was put in, or damage, at every step. What was put in may be that of
 /// an earlier commit, when redb takes the last one for cut off: the head says so.
-fn use_damaged(bytes: Vec<u8>, runs: &Runs, added: &[(u64, Entry)]) -> Result<(), TreeError> {
+///
+/// Not `thoroughly`, it only opens and reads.
+fn use_damaged(
+    bytes: Vec<u8>,
+    runs: &Runs,
+    added: &[(u64, Entry)],
+    thoroughly: bool,
+) -> Result<(), TreeError> {
     let disk = Disk::with(FILE, bytes);
-    let storage: Arc<dyn Storage> = disk.clone();
-    let _ = Tree::verify(&storage, STORE, &mut |bucket, entries| {
-        assert!(runs.iter().any(|run| run.0 == bucket && run.2 == entries));
-    });
+    if thoroughly {
+        let storage: Arc<dyn Storage> = disk.clone();
+        let _ = Tree::verify(&storage, STORE, &mut |bucket, entries| {
+            assert!(runs.iter().any(|run| run.0 == bucket && run.2 == entries));
+        });
+    }
     let Some((mut tree, head)) = open(&disk)? else { panic!("the file is there") };
     let next_run = match &head[..] {
         b"three" => 3,
@@ -241,6 +250,9 @@ fn use_damaged(bytes: Vec<u8>, runs: &Runs, added: &[(u64, Entry)]) -> Result<()
     };
     let runs: Runs = runs.iter().filter(|run| run.1 < next_run).cloned().collect();
     assert_eq!(load(&mut tree)?, runs);
+    if !thoroughly {
+        return Ok(());
+    }
     for bucket in [1000, 2000, 3000] {
         let mut found = Vec::new();
         tree.for_each_in_bucket(bucket, &mut |entries| found.push(entries.to_vec()))?;
@@ -277,7 +289,7 @@ fn flip_bits(rng: &mut fastrand::Rng, (file, runs): (Vec<u8>, Runs)) {
         let bit = rng.u8(..8);
         let mut bytes = file.clone();
         bytes[at] ^= 1 << bit;
-        match use_damaged(bytes, &runs, &added) {
+        match use_damaged(bytes, &runs, &added, rng.u8(..4) == 0) {
             Ok(()) => sound += 1,
             Err(error) => {
                 assert!(matches!(error, TreeError::Damaged(_)), "byte {at} bit {bit}: {error}");
@@ -321,7 +333,7 @@ fn a_sector_of_something_else_is_damage_or_nothing() {
         for byte in &mut bytes[at..at + 512] {
             *byte = if round % 2 == 0 { 0 } else { rng.u8(..) };
         }
-        match use_damaged(bytes, &runs, &added) {
+        match use_damaged(bytes, &runs, &added, true) {
             Ok(()) => {}
             Err(error) => {
                 assert!(matches!(error, TreeError::Damaged(_)), "sector at {at}: {error}");

@@ -112,7 +112,7 @@ fn after_a_refusal_the_head_tells_which_state_stands_and_it_is_whole() {
             };
             assert_eq!(load(&mut tree).unwrap(), wanted, "call {call}");
             // What the head has told is on the disk, and no longer only in the system's cache.
-            for _ in 0..5 {
+            for _ in 0..3 {
                 let left = Disk::with(FILE, disk.after_power_loss(FILE, &mut rng));
                 assert_eq!(open_and_load(&left).unwrap().1, wanted, "call {call}, power lost");
             }
@@ -262,7 +262,7 @@ fn power_lost_at_any_call_leaves_the_old_state_or_the_new() {
         at_every_call(&change, rng.u64(..), |call, disk, mut tree, before| {
             disk.refuse(call..u64::MAX, Io::Other);
             let _ = change.make(&mut tree);
-            for _ in 0..20 {
+            for _ in 0..6 {
                 let left = disk.after_power_loss(FILE, &mut power);
                 let (head, found) = open_and_load(&Disk::with(FILE, left)).unwrap();
                 let new = head == b"four";
@@ -288,7 +288,7 @@ fn a_sync_that_failed_and_then_a_power_cut_is_never_a_wrong_answer() {
             change.make(&mut tree).unwrap();
         }
         let after = load(&mut tree).unwrap();
-        for _ in 0..5 {
+        for _ in 0..3 {
             let left = disk.after_power_loss(FILE, &mut power);
             match open_and_load(&Disk::with(FILE, left)) {
                 Ok((head, found)) => {
