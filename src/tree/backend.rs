@@ -24,11 +24,6 @@ impl Backend {
         Arc::new(Self { file, refused: Mutex::new(None), cut_off: AtomicBool::new(false) })
     }
 
-    /// The file's length in bytes.
-    pub(super) fn file_len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
     /// The first refusal since this was last asked. Reading past the end is no refusal: the disk
     /// did what it was asked, and whoever asked was led astray by damaged bytes.
     pub(super) fn take_refusal(&self) -> Option<io::Error> {
@@ -40,8 +35,12 @@ impl Backend {
         self.cut_off.store(true, Ordering::Release);
     }
 
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
+    }
+
     fn run<T>(&self, work: impl FnOnce(&dyn File) -> io::Result<T>) -> io::Result<T> {
-        if self.cut_off.load(Ordering::Acquire) {
+        if self.is_cut_off() {
             return Err(io::Error::other("cut off after a fault"));
         }
         work(&*self.file).inspect_err(|error| {

@@ -1,11 +1,15 @@
 //! redb, held at arm's length.
 //!
-//! Three rules make redb usable on a file that may be damaged:
+//! Four rules make redb usable on a file that may be damaged:
 //! 1. Every call into it is guarded: it may panic on bytes it did not write.
 //! 2. After a fault the handle is cut off from the file and dropped, never used again: redb
 //!    latches I/O errors, and after a panic its memory is anybody's guess.
 //! 3. Nothing it reads is believed: blocks and head carry their own checksums, and the blocks of a
 //!    range must be exactly those the directory lists. redb verifies no page as it reads.
+//! 4. It writes only to a file whose every page it has verified. Writing over damaged pages it can
+//!    panic while it unwinds from a panic, which ends the process, guarded or not, and again at
+//!    every restart. So a file is first opened as a *view*, at once, and redb's writes go to
+//!    memory; before the first commit it is opened again, to write, with all pages checked.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +20,7 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use super::backend::{Backend, Shared};
 use super::block::{self, BlockId};
 use super::head::Run;
+use super::overlay::Overlay;
 use super::{Entry, TreeError};
 use crate::storage::File;
 
@@ -35,6 +40,8 @@ const CACHE_BYTES: usize = 16 << 20;
 pub(super) struct Handle {
     database: Option<Database>,
     backend: Arc<Backend>,
+    /// Opened to look at, and not to be shut down in the end.
+    view: bool,
 }
 
 /// Why a guarded piece of work stopped.
@@ -75,29 +82,33 @@ pub(super) struct Span {
 }
 
 impl Handle {
-    /// Opens the database in `file`, which is not empty.
+    /// Opens the database in `file` to look at: nothing is verified, and nothing reaches the file.
+    pub(super) fn view(file: Arc<dyn File>) -> Result<Self, TreeError> {
+        let view = Overlay::new(nonempty(file)?).map_err(TreeError::Io)?;
+        let mut handle = Self::start(Arc::new(view), false)?;
+        handle.view = true;
+        Ok(handle)
+    }
+
+    /// Opens the database in `file` to change it, once redb has verified the checksums of all its
+    /// pages and found out anew which are free.
     pub(super) fn open(file: Arc<dyn File>) -> Result<Self, TreeError> {
-        // redb makes a new database of an empty file; for us that is one whose making was cut off.
-        if file.len().map_err(TreeError::Io)? == 0 {
-            return Err(TreeError::Damaged("the file is empty".to_owned()));
-        }
-        Self::create(file)
+        Self::start(nonempty(file)?, true)
     }
 
     /// Makes a database in `file`, which is empty.
     pub(super) fn create(file: Arc<dyn File>) -> Result<Self, TreeError> {
+        Self::start(file, false)
+    }
+
+    fn start(file: Arc<dyn File>, check: bool) -> Result<Self, TreeError> {
         let backend = Backend::new(file);
         let database = guard(&backend, || {
             let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
+            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check);
             Ok(builder.create_with_backend(Shared(backend.clone()))?)
         })?;
-        Ok(Self { database: Some(database), backend })
-    }
-
-    /// The file's length in bytes.
-    pub(super) fn file_len(&self) -> Result<u64, TreeError> {
-        self.backend.file_len().map_err(TreeError::Io)
+        Ok(Self { database: Some(database), backend, view: false })
     }
 
     /// Writes nothing from here on, not even as it is dropped.
@@ -184,9 +195,9 @@ impl Handle {
     ) -> Result<(), TreeError> {
         self.guarded(|database| {
             let mut transaction = database.begin_write()?;
-            // Saves the free-page map with the commit, so that opening after a kill need not walk
-            // the whole tree for it (`SPEED.md` S7). It costs a second sync, in the background, and
-            // asks for no more trust than a clean close does: blocks carry their own checksums.
+            // Saves the free-page map with the commit, so that a view after a kill opens without
+            // a walk through all of the tree. It costs a second sync, in the background, and asks
+            // for no trust: blocks carry their own checksums, and nothing is written by that map.
             transaction.set_quick_repair(true);
             {
                 let head = change(&mut Blocks { table: transaction.open_table(BLOCKS)? })?;
@@ -215,10 +226,18 @@ impl Handle {
     }
 }
 
-/// Dropping redb is a call into redb like any other.
+/// Dropping redb is a call into redb like any other, and one that commits: after a fault, and over
+/// a view, redb must not get that far. It does not when it knows of an I/O error, so it is made to
+/// meet one.
 impl Drop for Handle {
     fn drop(&mut self) {
-        let database = self.database.take();
+        let Some(mut database) = self.database.take() else { return };
+        if self.view {
+            self.cut_off();
+        }
+        if self.backend.is_cut_off() {
+            let _ = guard(&self.backend, || Ok(database.check_integrity()?));
+        }
         let _ = guard(&self.backend, || {
             drop(database);
             Ok(())
@@ -277,6 +296,15 @@ fn guard<T>(backend: &Backend, work: impl FnOnce() -> Result<T, Fault>) -> Resul
     match backend.take_refusal() {
         Some(error) => Err(TreeError::Io(error)),
         None => Err(TreeError::Damaged(said)),
+    }
+}
+
+/// redb would make a new database of an empty file; for us it is one whose making was cut off.
+fn nonempty(file: Arc<dyn File>) -> Result<Arc<dyn File>, TreeError> {
+    match file.len() {
+        Ok(0) => Err(TreeError::Damaged("the file is empty".to_owned())),
+        Ok(_) => Ok(file),
+        Err(refused) => Err(TreeError::Io(refused)),
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) struct Tree {
     storage: Arc<dyn Storage>,
     store_id: [u8; 16],
     /// `None` after a fault, until the next call.
-    handle: Option<Handle>,
+    access: Option<Access>,
     /// What the file says of itself, as far as a commit or an opening has shown.
     head: Head,
     /// The head of a commit that failed and may be in the file all the same. Compared with the
@@ -105,10 +105,26 @@ pub(crate) struct Tree {
     unconfirmed: Option<u64>,
 }
 
+/// How far redb has been let at the file.
+enum Access {
+    /// To look. Nothing it writes reaches the file.
+    View(Handle),
+    /// To change the file, all of whose pages redb has verified.
+    Write(Handle),
+}
+
+impl Access {
+    fn handle(&self) -> &Handle {
+        match self {
+            Self::View(handle) | Self::Write(handle) => handle,
+        }
+    }
+}
+
 impl Tree {
     /// Opens the tree of the store `store_id`, and gives it with the engine's bytes of its head.
     /// `None` when there is no file. Reads the head, not the blocks: those are verified when they
-    /// are read.
+    /// are read. The file is not changed before the first commit, which reads all of it first.
     ///
     /// # Errors
     /// `Damaged` when the file cannot be believed; `Io` when the disk refused.
@@ -120,13 +136,9 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(TreeError::Io)?,
         };
-        let (handle, head) = load(file, store_id)?;
+        let (handle, head) = load(Handle::view(file)?, store_id)?;
         let engine = head.engine.clone();
-        let handle = Some(handle);
-        Ok(Some((
-            Self { storage, store_id, handle, head, attempt: None, unconfirmed: None },
-            engine,
-        )))
+        Ok(Some((Self::holding(storage, store_id, Access::View(handle), head), engine)))
     }
 
     /// A new, empty tree with `head` as the engine's bytes, in place of whatever stands there.
@@ -150,15 +162,19 @@ impl Tree {
         let handle = Handle::create(file)?;
         let head = Head { engine: head.to_vec(), ..Head::default() };
         handle.commit(|_| Ok(head::encode(store_id, &head)))?;
-        let handle = Some(handle);
-        Ok(Self { storage, store_id, handle, head, attempt: None, unconfirmed: None })
+        Ok(Self::holding(storage, store_id, Access::Write(handle), head))
+    }
+
+    fn holding(storage: Arc<dyn Storage>, store_id: [u8; 16], access: Access, head: Head) -> Self {
+        let access = Some(access);
+        Self { storage, store_id, access, head, attempt: None, unconfirmed: None }
     }
 
     /// The engine's bytes of the head as it is in the file. After a failed checkpoint or drop this
-    /// tells whether it happened; from then on it stands.
+    /// tells whether it happened; from then on it stands, on the disk.
     pub(crate) fn head(&mut self) -> Result<&[u8], TreeError> {
-        let handle = self.ready()?;
-        self.handle = Some(handle);
+        let access = self.ready()?;
+        self.access = Some(access);
         self.unconfirmed = None;
         Ok(&self.head.engine)
     }
@@ -222,7 +238,8 @@ impl Tree {
         &mut self,
         visit: &mut dyn FnMut(u64, u64, &[Entry]),
     ) -> Result<(), TreeError> {
-        let handle = self.ready()?;
+        let access = self.ready()?;
+        let handle = access.handle();
         let mut spans = spans(&self.head);
         if spans.is_empty() {
             handle.expect_none((0, 0, 0), (u64::MAX, u64::MAX, u32::MAX))?;
@@ -234,7 +251,7 @@ impl Tree {
             handle.read_run(self.store_id, span, &mut entries)?;
             visit(span.bucket, span.run.number, &entries);
         }
-        self.handle = Some(handle);
+        self.access = Some(access);
         Ok(())
     }
 
@@ -247,7 +264,8 @@ impl Tree {
         bucket: u64,
         visit: &mut dyn FnMut(&[Entry]),
     ) -> Result<(), TreeError> {
-        let handle = self.ready()?;
+        let access = self.ready()?;
+        let handle = access.handle();
         if !self.head.buckets.contains_key(&bucket) {
             handle.expect_none((bucket, 0, 0), (bucket, u64::MAX, u32::MAX))?;
         }
@@ -257,24 +275,22 @@ impl Tree {
             handle.read_run(self.store_id, span, &mut entries)?;
             visit(&entries);
         }
-        self.handle = Some(handle);
+        self.access = Some(access);
         Ok(())
     }
 
     /// The file's length in bytes.
     pub(crate) fn file_len(&self) -> Result<u64, TreeError> {
-        match &self.handle {
-            Some(handle) => handle.file_len(),
-            None => {
-                self.storage.open_read_only(FILE).and_then(|file| file.len()).map_err(TreeError::Io)
-            }
-        }
+        self.storage.open_read_only(FILE).and_then(|file| file.len()).map_err(TreeError::Io)
     }
 
-    /// Closes the file with redb's own clean shutdown. After a fault there is nothing to close:
-    /// the file is left for the next opening to recover.
+    /// Closes the file with redb's own clean shutdown. A file that was not changed needs none, and
+    /// after a fault there is nothing to close: the next opening recovers.
     pub(crate) fn close(mut self) -> Result<(), TreeError> {
-        self.handle.take().map_or(Ok(()), Handle::close)
+        match self.access.take() {
+            Some(Access::Write(handle)) => handle.close(),
+            Some(Access::View(_)) | None => Ok(()),
+        }
     }
 
     /// Verifies the whole file and changes none of it. Gives the engine's bytes of the head and,
@@ -297,7 +313,7 @@ impl Tree {
         engine: &[u8],
         change: impl FnOnce(&mut Head, &mut Blocks<'_>) -> Result<(), Fault>,
     ) -> Result<(), TreeError> {
-        let handle = self.ready()?;
+        let handle = self.ready_to_write()?;
         let mut next = Head {
             generation: self.head.generation + 1,
             engine: engine.to_vec(),
@@ -319,7 +335,7 @@ impl Tree {
         });
         match outcome {
             Ok(()) => {
-                self.handle = Some(handle);
+                self.access = Some(Access::Write(handle));
                 self.head = next;
                 self.unconfirmed = None;
             }
@@ -328,17 +344,38 @@ impl Tree {
         outcome
     }
 
-    /// Takes the handle, which is opened anew when a fault has cost it. Whoever takes it puts it
+    /// Takes the access, which is opened anew when a fault has cost it. Whoever takes it puts it
     /// back when all went well.
-    fn ready(&mut self) -> Result<Handle, TreeError> {
-        if let Some(handle) = self.handle.take() {
-            return Ok(handle);
+    ///
+    /// After a commit that failed it is opened to write: the commit may be readable and not on the
+    /// disk, and what redb finds as it opens to write it also syncs. Its two-phase commits see to it
+    /// that a commit it finds lacks no page but the header, which is written again.
+    fn ready(&mut self) -> Result<Access, TreeError> {
+        match self.access.take() {
+            Some(access) => Ok(access),
+            None if self.attempt.is_some() => self.reopen(Handle::open).map(Access::Write),
+            None => self.reopen(Handle::view).map(Access::View),
         }
+    }
+
+    /// Takes the access to write, which costs a walk through the whole file the first time.
+    fn ready_to_write(&mut self) -> Result<Handle, TreeError> {
+        match self.access.take() {
+            Some(Access::Write(handle)) => Ok(handle),
+            Some(Access::View(_)) | None => self.reopen(Handle::open),
+        }
+    }
+
+    /// Opens the file again, and settles what became of a commit that failed.
+    fn reopen(
+        &mut self,
+        open: impl FnOnce(Arc<dyn File>) -> Result<Handle, TreeError>,
+    ) -> Result<Handle, TreeError> {
         let file = self.storage.open(FILE).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => TreeError::Damaged("the file is gone".to_owned()),
             _ => TreeError::Io(error),
         })?;
-        let (handle, found) = load(file, self.store_id)?;
+        let (handle, found) = load(open(file)?, self.store_id)?;
         match self.attempt.take() {
             _ if found == self.head => {}
             Some(attempt) if found == attempt => {
@@ -363,21 +400,18 @@ impl fmt::Debug for Tree {
         f.debug_struct("Tree")
             .field("generation", &self.head.generation)
             .field("buckets", &self.head.buckets.len())
-            .field("open", &self.handle.is_some())
+            .field("open", &self.access.is_some())
             .finish_non_exhaustive()
     }
 }
 
 const MISCOUNTED: &str = "the directory lists another number of blocks";
 
-/// Opens `file` and reads its head.
-fn load(file: Arc<dyn File>, store_id: [u8; 16]) -> Result<(Handle, Head), TreeError> {
-    let handle = Handle::open(file)?;
+/// Reads the head of an open file.
+fn load(handle: Handle, store_id: [u8; 16]) -> Result<(Handle, Head), TreeError> {
     let (bytes, blocks) = handle.read_head()?;
-    let head = head::decode(store_id, &bytes).and_then(|head| match head.blocks() == blocks {
-        true => Ok(head),
-        false => Err(MISCOUNTED),
-    });
+    let head = head::decode(store_id, &bytes)
+        .and_then(|head| if head.blocks() == blocks { Ok(head) } else { Err(MISCOUNTED) });
     match head {
         Ok(head) => Ok((handle, head)),
         Err(wrong) => {

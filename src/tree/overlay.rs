@@ -36,12 +36,10 @@ impl Overlay {
 
     /// Fills `out` with the bytes of the file below from `offset`, and zeros where it has none.
     fn read_below(&self, state: &State, out: &mut [u8], offset: u64) -> io::Result<()> {
-        out.fill(0);
-        let wanted = state.visible.saturating_sub(offset).min(out.len() as u64);
-        match out.get_mut(..wanted as usize) {
-            Some(out) if !out.is_empty() => self.below.read_at(out, offset),
-            _ => Ok(()),
-        }
+        let there = state.visible.saturating_sub(offset).min(out.len() as u64);
+        let Some((shows, ends)) = out.split_at_mut_checked(there as usize) else { return Ok(()) };
+        ends.fill(0);
+        if shows.is_empty() { Ok(()) } else { self.below.read_at(shows, offset) }
     }
 }
 

@@ -1,14 +1,13 @@
 //! The whole file, verified and left alone.
 
 use std::io;
-use std::sync::Arc;
 
-use super::overlay::Overlay;
+use super::handle::Handle;
 use super::{Entry, FILE, TreeError, load, spans};
 use crate::storage::Storage;
 
 /// See [`Tree::verify`](super::Tree::verify). redb repairs as it opens and writes as it closes, so
-/// it runs over a copy-on-write view, and on a new one after each fault.
+/// it only gets views of the file, and a new one after each fault.
 pub(super) fn verify(
     storage: &dyn Storage,
     store_id: [u8; 16],
@@ -18,10 +17,7 @@ pub(super) fn verify(
         io::ErrorKind::NotFound => TreeError::Damaged("there is no file".to_owned()),
         _ => TreeError::Io(error),
     })?;
-    let open = || {
-        let view = Overlay::new(file.clone()).map_err(TreeError::Io)?;
-        load(Arc::new(view), store_id)
-    };
+    let open = || load(Handle::view(file.clone())?, store_id);
 
     let (mut handle, head) = open()?;
     let mut wrong = Vec::new();
@@ -39,13 +35,10 @@ pub(super) fn verify(
             handle = open()?.0;
         }
     }
-    handle.cut_off();
     let (mut handle, _) = open()?;
     if note(handle.check_pages(), &mut wrong)? == Some(false) {
         wrong.push(format!("{FILE}: redb's own pages are damaged, and can be repaired"));
     }
-    // Nothing of the view outlives this, so there is nothing to shut down cleanly.
-    handle.cut_off();
     Ok((head.engine, wrong))
 }
 

@@ -1,7 +1,8 @@
 //! A disk in memory that can refuse, forget what was not synced, and be damaged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,8 +15,10 @@ pub(super) struct Refusals {
     /// Calls that change a file, so far.
     pub(super) calls: u64,
     /// The calls refused, by number.
-    pub(super) refuse: std::ops::Range<u64>,
+    pub(super) refuse: Range<u64>,
     pub(super) kind: Option<io::ErrorKind>,
+    /// Reads are refused, all of them.
+    pub(super) reads: bool,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +46,8 @@ struct Contents {
 #[derive(Debug)]
 pub(super) struct MemoryFile {
     contents: Mutex<Contents>,
+    /// Which bytes were ever read.
+    read: Mutex<Vec<Range<usize>>>,
     refusals: Arc<Mutex<Refusals>>,
 }
 
@@ -68,7 +73,7 @@ impl Disk {
     pub(super) fn with(name: &str, bytes: Vec<u8>) -> Arc<Self> {
         let disk = Self::new();
         let contents = Contents { now: bytes.clone(), synced: bytes, pending: Vec::new() };
-        let file = MemoryFile { contents: contents.into(), refusals: disk.refusals.clone() };
+        let file = MemoryFile::new(contents, &disk.refusals);
         disk.files.lock().insert(name.to_owned(), file.into());
         disk
     }
@@ -99,9 +104,20 @@ impl Disk {
     }
 
     /// Refuses the calls numbered `which` from here on, 0 being the next.
-    pub(super) fn refuse(&self, which: std::ops::Range<u64>, kind: io::ErrorKind) {
+    pub(super) fn refuse(&self, which: Range<u64>, kind: io::ErrorKind) {
         let mut refusals = self.refusals.lock();
-        *refusals = Refusals { calls: 0, refuse: which, kind: Some(kind) };
+        *refusals = Refusals { calls: 0, refuse: which, kind: Some(kind), reads: false };
+    }
+
+    /// Refuses all reads from here on, or none.
+    pub(super) fn refuse_reads(&self, refuse: bool) {
+        self.refusals.lock().reads = refuse;
+    }
+
+    /// The bytes of the file that were ever read, in order.
+    pub(super) fn bytes_read(&self, name: &str) -> Vec<usize> {
+        let ranges = self.files.lock()[name].read.lock().clone();
+        ranges.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// How many calls that change a file there have been since [`refuse`](Self::refuse).
@@ -111,6 +127,10 @@ impl Disk {
 }
 
 impl MemoryFile {
+    fn new(contents: Contents, refusals: &Arc<Mutex<Refusals>>) -> Self {
+        Self { contents: contents.into(), read: Mutex::default(), refusals: refusals.clone() }
+    }
+
     fn refused(&self) -> io::Result<()> {
         let mut refusals = self.refusals.lock();
         let call = refusals.calls;
@@ -134,10 +154,14 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.refusals.lock().reads {
+            return Err(io::Error::other("unreadable"));
+        }
         let contents = self.contents.lock();
         let bytes = usize::try_from(offset).ok().and_then(|at| contents.now.get(at..));
         let bytes = bytes.and_then(|bytes| bytes.get(..out.len()));
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        self.read.lock().push(offset as usize..offset as usize + out.len());
         Ok(())
     }
 
@@ -229,8 +253,7 @@ impl Storage for Disk {
         if files.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let contents = Mutex::default();
-        let file = Arc::new(MemoryFile { contents, refusals: self.refusals.clone() });
+        let file = Arc::new(MemoryFile::new(Contents::default(), &self.refusals));
         files.insert(path.to_owned(), file.clone());
         Ok(file)
     }

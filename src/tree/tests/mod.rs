@@ -9,6 +9,8 @@ use memory::Disk;
 mod behaviour;
 mod damage;
 mod memory;
+mod model;
+mod parts;
 mod refusal;
 
 const STORE: [u8; 16] = *b"a store's own id";

@@ -20,9 +20,10 @@ impl Change {
     }
 
     fn make(&self, tree: &mut Tree) -> Result<(), TreeError> {
-        match self.dropped.is_empty() {
-            true => tree.checkpoint(b"four", self.added.clone()),
-            false => tree.drop_buckets(b"four", &self.dropped),
+        if self.dropped.is_empty() {
+            tree.checkpoint(b"four", self.added.clone())
+        } else {
+            tree.drop_buckets(b"four", &self.dropped)
         }
     }
 
@@ -37,23 +38,29 @@ impl Change {
     }
 }
 
-/// Calls `test` with a tree as [`small`] makes it, once for each call the change makes to the disk,
-/// with that call about to be refused.
+/// Calls `test` with a tree as [`small`] makes it, new or opened again, once for each call the change
+/// makes to the disk, with that call about to be refused.
 fn at_every_call(change: &Change, seed: u64, mut test: impl FnMut(u64, &Arc<Disk>, Tree, Runs)) {
-    let build = || {
-        let disk = Disk::new();
-        let (tree, runs) = small(&mut fastrand::Rng::with_seed(seed), &disk, b"three");
-        (disk, tree, runs)
-    };
-    let (disk, mut tree, _) = build();
-    disk.refuse(0..0, Io::Other);
-    change.make(&mut tree).unwrap();
-    let calls = disk.calls();
-    assert!(calls > 4, "{calls} calls");
-    for call in 0..calls {
-        let (disk, tree, runs) = build();
-        disk.refuse(call..call + 1, Io::Other);
-        test(call, &disk, tree, runs);
+    for reopened in [false, true] {
+        let build = || {
+            let disk = Disk::new();
+            let (mut tree, runs) = small(&mut fastrand::Rng::with_seed(seed), &disk, b"three");
+            if reopened {
+                tree.close().unwrap();
+                tree = open(&disk).unwrap().unwrap().0;
+            }
+            (disk, tree, runs)
+        };
+        let (disk, mut tree, _) = build();
+        disk.refuse(0..0, Io::Other);
+        change.make(&mut tree).unwrap();
+        let calls = disk.calls();
+        assert!(calls > 4, "{calls} calls");
+        for call in 0..calls {
+            let (disk, tree, runs) = build();
+            disk.refuse(call..call + 1, Io::Other);
+            test(call, &disk, tree, runs);
+        }
     }
 }
 
@@ -104,6 +111,11 @@ fn after_a_refusal_the_head_tells_which_state_stands_and_it_is_whole() {
                 head => panic!("call {call}: {head:?}"),
             };
             assert_eq!(load(&mut tree).unwrap(), wanted, "call {call}");
+            // What the head has told is on the disk, and no longer only in the system's cache.
+            for _ in 0..3 {
+                let left = Disk::with(FILE, disk.after_power_loss(FILE, &mut rng));
+                assert_eq!(open_and_load(&left).unwrap().1, wanted, "call {call}, power lost");
+            }
             let (_, runs) = open_and_load(&killed).unwrap();
             assert_eq!(runs, wanted, "call {call}, killed");
 
@@ -169,15 +181,45 @@ fn a_full_disk_is_no_damage_and_heals() {
 }
 
 #[test]
-fn a_refusal_while_opening_or_making_is_no_damage() {
+fn opening_and_reading_changes_nothing() {
+    let mut rng = rng();
+    let closed = small_file(&mut rng);
+    let disk = Disk::new();
+    let (tree, runs) = small(&mut rng, &disk, b"three");
+    let killed = (disk.bytes(FILE), runs);
+    drop(tree);
+    for (file, runs) in [closed, killed] {
+        let disk = Disk::with(FILE, file);
+        disk.refuse(0..u64::MAX, Io::Other);
+        let (mut tree, _) = open(&disk).unwrap().unwrap();
+        assert_eq!(load(&mut tree).unwrap(), runs);
+        tree.close().unwrap();
+        drop(open(&disk).unwrap().unwrap());
+        assert_eq!(disk.calls(), 0);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_no_damage() {
     let mut rng = rng();
     let (file, runs) = small_file(&mut rng);
     let disk = Disk::with(FILE, file);
-    disk.refuse(0..1, Io::Other);
-    let refused = open_and_load(&disk);
+    disk.refuse_reads(true);
+    let refused = open(&disk).map(drop);
     assert!(matches!(refused, Err(TreeError::Io(_))), "{refused:?}");
-    assert_eq!(open_and_load(&disk).unwrap().1, runs);
+    disk.refuse_reads(false);
 
+    let (mut tree, _) = open(&disk).unwrap().unwrap();
+    disk.refuse_reads(true);
+    let refused = tree.checkpoint(b"four", Vec::new()).unwrap_err();
+    assert_eq!(Error::from(refused).kind(), ErrorKind::Io);
+    disk.refuse_reads(false);
+    tree.checkpoint(b"four", Vec::new()).unwrap();
+    assert_eq!(load(&mut tree).unwrap(), runs);
+}
+
+#[test]
+fn a_refusal_while_making_a_tree_is_no_damage() {
     for call in 0.. {
         let disk = Disk::new();
         disk.refuse(call..call + 1, Io::Other);
@@ -220,7 +262,7 @@ fn power_lost_at_any_call_leaves_the_old_state_or_the_new() {
         at_every_call(&change, rng.u64(..), |call, disk, mut tree, before| {
             disk.refuse(call..u64::MAX, Io::Other);
             let _ = change.make(&mut tree);
-            for _ in 0..20 {
+            for _ in 0..6 {
                 let left = disk.after_power_loss(FILE, &mut power);
                 let (head, found) = open_and_load(&Disk::with(FILE, left)).unwrap();
                 let new = head == b"four";
@@ -246,7 +288,7 @@ fn a_sync_that_failed_and_then_a_power_cut_is_never_a_wrong_answer() {
             change.make(&mut tree).unwrap();
         }
         let after = load(&mut tree).unwrap();
-        for _ in 0..5 {
+        for _ in 0..3 {
             let left = disk.after_power_loss(FILE, &mut power);
             match open_and_load(&Disk::with(FILE, left)) {
                 Ok((head, found)) => {
