@@ -183,14 +183,12 @@ where
         parts.extensions.insert(Idempotency { key, number });
         let request = Request::from_parts(parts, body.into_body());
         let work = execute(Arc::clone(&config), self.inner, request, ticket);
-        match tokio::spawn(work.instrument(tracing::Span::current())).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                // The runtime is shutting down, and took the task with it.
-                let condition = Condition::CompletionNotWritten;
-                Ok(refuse(&config, &condition, Decision::LeftInDoubt, &asked))
-            }
-        }
+        let done = tokio::spawn(work.instrument(tracing::Span::current())).await;
+        done.unwrap_or_else(|_| {
+            // The runtime is shutting down, and took the task with it.
+            let condition = Condition::CompletionNotWritten;
+            Ok(refuse(&config, &condition, Decision::LeftInDoubt, &asked))
+        })
     }
 }
 
