@@ -21,6 +21,10 @@ struct Shared {
     entries: Mutex<Entries>,
     /// Rung whenever any key is settled.
     settled: Notify,
+    /// Completions wait while somebody holds this for writing.
+    disk: Arc<tokio::sync::RwLock<()>>,
+    /// Rung whenever a completion begins.
+    completing: Notify,
 }
 
 #[derive(Default)]
@@ -113,6 +117,16 @@ impl Memory {
         }
         drop(entries);
         self.0.settled.notify_waiters();
+    }
+
+    /// Holds every completion back, from when it began, until the guard is dropped.
+    pub(crate) async fn hold_the_disk(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.0.disk).write_owned().await
+    }
+
+    /// Waits until a completion has begun.
+    pub(crate) async fn completing(&self) {
+        self.0.completing.notified().await;
     }
 
     /// Waits until every live key is settled.
@@ -310,6 +324,9 @@ impl BackendTicket for Ticket {
     }
 
     async fn complete(mut self, payload: Bytes) -> Result<(), TicketError<Self>> {
+        self.store.0.completing.notify_one();
+        let disk = Arc::clone(&self.store.0.disk);
+        let _written = disk.read().await;
         let told = self.told();
         if let Some(kind) = told.complete_refused {
             return Err(TicketError::refused(Error::new(kind, "told to refuse"), self));
@@ -323,6 +340,8 @@ impl BackendTicket for Ticket {
 
     async fn complete_without_payload(mut self, note: Bytes) -> Result<(), TicketError<Self>> {
         assert!(note.len() <= NOTE_OCTETS_MAX, "a note of {} octets", note.len());
+        let disk = Arc::clone(&self.store.0.disk);
+        let _written = disk.read().await;
         if self.told().tombstone {
             return Err(TicketError::spent(spent()));
         }

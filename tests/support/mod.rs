@@ -1,6 +1,7 @@
 //! What the HTTP tests share: a store in memory, and an API behind the layer.
 
 pub(crate) mod memory;
+pub(crate) mod stream;
 
 use std::convert::Infallible;
 use std::sync::Arc;
