@@ -1,6 +1,7 @@
 //! What the four documents promise, item by item: M = managed.dev, G = Magnolia, O = oec.sh,
 //! D = the IETF draft, X = where they had to be reconciled.
 #![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
@@ -8,15 +9,18 @@ mod support;
 use std::time::Duration;
 
 use http::StatusCode;
-use onceward::http::{Body, Decision, Ignored, Mismatch, Profile, Refreshed};
+use onceward::http::{Body, Decision, IdempotencyLayer, Ignored, Mismatch, Profile, Refreshed};
 use support::{Api, account, created, keyed, keyless, oec, post, status};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const UUID: &str = "6f1c2e9a-4b7d-4f0a-9c11-2a8e5d3b1f04";
 
-/// An API of the profile, and a request with a key that is good in it.
-fn each_profile() -> Vec<(Api, http::Request<Body>, fn() -> http::Request<Body>)> {
-    let good: [(Profile, fn() -> http::Request<Body>); 5] = [
+/// Makes a request whose key is good in a profile.
+type Good = fn() -> http::Request<Body>;
+
+/// An API of each profile, and a good request, and how to make more of it.
+fn each_profile() -> Vec<(Api, http::Request<Body>, Good)> {
+    let good: [(Profile, Good); 5] = [
         (Profile::standard(), || post("k")),
         (Profile::ietf(), || post("\"k\"")),
         (Profile::managed_dev(), || post("k")),
@@ -319,7 +323,7 @@ async fn c8_another_tenants_key_is_another_key() {
     let request = http::Request::post("/things").header("x-account", "b");
     let request = request.header("idempotency-key", "k").body(Body::full("{}")).unwrap();
     assert_eq!(api.send(request).await.json()["n"], 2);
-    let all = Api::layered(|layer| layer.single_tenant(), |n, _| async move { created(n) });
+    let all = Api::layered(IdempotencyLayer::single_tenant, |n, _| async move { created(n) });
     for account in ["a", "b"] {
         let request = http::Request::post("/things").header("x-account", account);
         let request = request.header("idempotency-key", "k").body(Body::full("{}")).unwrap();

@@ -1,5 +1,6 @@
 //! The edges of requests and of claims (section C): bodies, concurrency, failing stores.
 #![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;

@@ -181,6 +181,8 @@ where
         let Lookup { config, keyed, .. } = self.lookup;
         let (key, number) = (keyed.key, ticket.number());
         parts.extensions.insert(Idempotency { key, number });
+        // The body is here: whatever the request goes on to need not wait for leave again.
+        parts.headers.remove(EXPECT);
         let request = Request::from_parts(parts, body.into_body());
         let work = execute(Arc::clone(&config), self.inner, request, ticket);
         let done = tokio::spawn(work.instrument(tracing::Span::current())).await;

@@ -38,6 +38,7 @@ struct Entries {
 
 /// What is to fail, and how.
 #[derive(Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Fail {
     pub(crate) claim: Option<ErrorKind>,
     /// Payloads are refused with this kind, the ticket handed back.

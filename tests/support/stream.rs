@@ -1,5 +1,7 @@
 //! Bodies that come in pieces, when the test sends them.
 
+#![allow(clippy::unnecessary_wraps, reason = "pieces are results, and some are errors")]
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
