@@ -35,9 +35,12 @@ impl Body {
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        if body.is_end_stream() {
-            return Self::empty();
+        // A body that passes through several layers is boxed once.
+        let mut slot = Some(body);
+        if let Some(own) = (&mut slot as &mut dyn std::any::Any).downcast_mut::<Option<Self>>() {
+            return own.take().unwrap_or_default();
         }
+        let Some(body) = slot.filter(|body| !body.is_end_stream()) else { return Self::empty() };
         Self(Kind::Stream(Box::pin(http_body_util::BodyExt::map_err(body, Into::into))))
     }
 }

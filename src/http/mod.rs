@@ -1,7 +1,71 @@
 //! The HTTP layer: a tower middleware over any [`Backend`](crate::Backend).
+//!
+//! For each request, in this order:
+//!
+//! 1. A method or a path the [`Profile`] does not protect: pass it on, the store untouched.
+//! 2. No principal: pass it on, and say so.
+//! 3. No key: pass it on, or refuse it where keys are required.
+//! 4. A key that cannot be one, or an upgrade: refuse it, before the first octet of the body is
+//!    asked for.
+//! 5. Read the body. Too long: refuse it. Incomplete: refuse it; it never claims.
+//! 6. Claim the key with the request's fingerprint. Already used for another request: refuse it,
+//!    whatever else holds. In flight: refuse it, or wait. In doubt: refuse it. Done: replay.
+//! 7. Granted: run the handler in a task of its own, which goes on when the client hangs up.
+//! 8. Store the response, or release the key, or leave it in doubt, by what the handler said
+//!    ([`Outcome`]) and else by the status.
+//! 9. When that is durable, and not before: send the response.
+//!
+//! The layer belongs inside authentication and rate limits, and outside whatever catches panics;
+//! `docs/http.md` has the order, the profiles and the error codes.
+//!
+//! ```
+//! # fn app<B: onceward::Backend>(store: B) {
+//! use onceward::http::{IdempotencyLayer, Profile};
+//!
+//! #[derive(Clone)]
+//! struct Account(String);
+//!
+//! let layer = IdempotencyLayer::new(store)
+//!     .profile(Profile::magnolia())
+//!     .principal(|request: &http::request::Parts| {
+//!         // Set by the authentication in front of this layer.
+//!         request.extensions.get::<Account>().map(|account| account.0.clone().into_bytes())
+//!     });
+//! # let _: axum::Router = axum::Router::new().route("/", axum::routing::post(|| async {})).route_layer(layer);
+//! # }
+//! ```
 
+mod admit;
 mod body;
+mod collect;
+mod execute;
+mod fields;
+mod fingerprint;
+mod future;
+mod key_header;
+mod layer;
+mod lookup;
+mod notice;
 mod outcome;
+mod panics;
+mod policy;
+mod problem;
+mod profile;
+mod replay;
+mod request_id;
+mod response;
+mod service;
+mod tombstone;
 
 pub use body::{Body, BoxError};
-pub use outcome::{Decision, Idempotency, Ignored, Outcome};
+pub use future::ResponseFuture;
+pub use key_header::KeyFault;
+pub use layer::{Chosen, IdempotencyLayer, Unchosen};
+pub use outcome::{Decision, Idempotency, Ignored, KeyDigest, Outcome};
+pub use policy::{Dialect, InFlight, KeySyntax, Mismatch, OnError, Query, Route, Routes, Scope};
+pub use problem::Condition;
+pub use profile::Profile;
+pub use replay::Refreshed;
+pub use response::{DecodeError, StoredResponse};
+pub use service::IdempotencyService;
+pub use tombstone::Tombstone;

@@ -32,6 +32,17 @@ impl std::fmt::Debug for Idempotency {
     }
 }
 
+/// Which key a request was about, for logs: hashed, since a key may be guessable and a log is read
+/// by many (D12). A *response* extension of every request that got as far as a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct KeyDigest {
+    /// The scope, as the store knows it.
+    pub scope: [u8; 32],
+    /// SHA-256 of the key's octets.
+    pub key: [u8; 32],
+}
+
 /// What the layer decided about a request: a *response* extension, for logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,0 +1,62 @@
+//! Asking the store about a request's key.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Response};
+
+use super::admit::Keyed;
+use super::body::Body;
+use super::layer::Config;
+use super::policy::InFlight;
+use super::replay::store_failed;
+use crate::backend::{Backend, BackendWait};
+use crate::error::Error;
+use crate::fingerprint::Fingerprint;
+use crate::key::Key;
+use crate::outcome::{Claim, ClaimOptions, Record};
+
+/// The longest a duplicate waits, whatever the profile says: no clock overflows by it.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A request's key, and the store to ask about it.
+pub(crate) struct Lookup<B> {
+    pub(crate) store: B,
+    pub(crate) config: Arc<Config>,
+    pub(crate) keyed: Keyed,
+}
+
+impl<B: Backend> Lookup<B> {
+    /// The record that answers whatever the body is, so that nobody waits for one (C14): there is
+    /// none where bodies are compared, or where a duplicate may come to run.
+    pub(crate) async fn known(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Record>, Box<Response<Body>>> {
+        let profile = &self.config.profile;
+        if profile.compares_requests() || profile.in_flight != InFlight::Reject {
+            return Ok(None);
+        }
+        let found = match self.key() {
+            Ok(key) => self.store.get(key).await,
+            Err(error) => Err(error),
+        };
+        found.map_err(|error| Box::new(store_failed(&self.config, &error, headers)))
+    }
+
+    /// Claims the key, and waits where the profile says so.
+    pub(crate) async fn claim(&self, print: Fingerprint) -> Result<Claim<B>, Error> {
+        let options = ClaimOptions::new().ttl(self.config.profile.ttl);
+        let claim = self.store.claim(self.key()?, print, options).await?;
+        match (claim, self.config.profile.in_flight) {
+            (Claim::InFlight(wait), InFlight::Wait(patience)) => {
+                wait.until(Instant::now() + patience.min(PATIENCE_MAX)).await
+            }
+            (claim, _) => Ok(claim),
+        }
+    }
+
+    fn key(&self) -> Result<Key<'_>, Error> {
+        Key::new(&self.keyed.scope, &self.keyed.key)
+    }
+}
