@@ -1,5 +1,7 @@
 //! How the gateway starts, what it says, and how it stops.
 #![cfg(feature = "cli")]
+// A test, and what it is made of, fails by panicking.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod serve_support;
 
@@ -63,7 +65,8 @@ fn a_flag_wins_over_its_variable_and_that_over_the_file() {
          ttl = \"1h\"\nprincipal = \"header:x-file\"\n",
     )
     .unwrap();
-    let mut gateway = command(&["--ttl", "3h", "--data", dir.path().join("data").to_str().unwrap()]);
+    let mut gateway =
+        command(&["--ttl", "3h", "--data", dir.path().join("data").to_str().unwrap()]);
     gateway
         .env("ONCEWARD_CONFIG", &file)
         .env("ONCEWARD_TTL", "2h")
@@ -141,7 +144,10 @@ fn what_fails_when_it_starts_exits_with_1_and_one_line() {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.starts_with("onceward: ") && said.contains(part), "{part} in {said}");
     }
-    assert_eq!(std::fs::read_to_string(dir.path().join("foreign/letters.txt")).unwrap(), "not a store");
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("foreign/letters.txt")).unwrap(),
+        "not a store"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What passes through the gateway, and what it makes of an upstream that fails.
 #![cfg(feature = "cli")]
+// A test, and what it is made of, fails by panicking.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod serve_support;
 
@@ -27,7 +29,11 @@ fn nowhere() -> SocketAddr {
 #[test]
 fn a_request_and_its_response_pass_as_they_are() {
     let upstream = Upstream::start(|_, wire| {
-        wire.send(response("299 Odd", "X-B: 1\r\nX-a: \r\nX-B: 2\r\nSet-Cookie: c=1\r\n", "answer"));
+        wire.send(response(
+            "299 Odd",
+            "X-B: 1\r\nX-a: \r\nX-B: 2\r\nSet-Cookie: c=1\r\n",
+            "answer",
+        ));
         true
     });
     let gateway = Gateway::start(&format!("{}/base", upstream.url()), &[]);
@@ -184,6 +190,33 @@ fn a_connection_that_breaks_after_the_request_went_out_leaves_the_key_in_doubt()
 }
 
 #[test]
+fn a_connection_closed_while_it_was_unused_puts_no_key_in_doubt() {
+    let (close, closed) = channel();
+    let close = Mutex::new(close);
+    let upstream = Upstream::start(move |_, wire| {
+        wire.send(response("201 Created", "", "made"));
+        wire.close();
+        close.lock().unwrap().send(()).unwrap();
+        false
+    });
+    let gateway = Gateway::start(&upstream.url(), &[ONE[0], ONE[1], "--upstream-idle", "1h"]);
+    let mut sent = 0;
+    for key in 0..50 {
+        // Refused without a byte sent is right too: the key is free, and the client told so.
+        loop {
+            let answer = exchange(gateway.address, keyed("/", &key.to_string(), "{}"));
+            if answer.status() == 201 {
+                break;
+            }
+            assert_eq!((answer.status(), code(&answer).as_str()), (502, "upstream-unreachable"));
+        }
+        closed.recv_timeout(PATIENCE).unwrap();
+        sent += 1;
+        assert_eq!(upstream.requests().len(), sent);
+    }
+}
+
+#[test]
 fn a_response_that_breaks_off_leaves_the_key_in_doubt() {
     let upstream = Upstream::start(|_, wire| {
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
@@ -214,7 +247,11 @@ fn fate(gateway: &Gateway, upstream: &Upstream, path: &str) -> &'static str {
     let before = upstream.requests().len();
     let status: u16 = path.split('/').nth(1).unwrap().parse().unwrap();
     let first = exchange(gateway.address, keyed(path, &format!("key{path}"), "{}"));
-    assert_eq!((first.status(), first.text()), (status, "from the upstream"), "it reaches the client");
+    assert_eq!(
+        (first.status(), first.text()),
+        (status, "from the upstream"),
+        "it reaches the client"
+    );
     let again = exchange(gateway.address, keyed(path, &format!("key{path}"), "{}"));
     match (upstream.requests().len() - before, again.status()) {
         (2, again) if again == status => "released",
@@ -280,7 +317,9 @@ fn an_upgrade_passes_on_a_method_that_is_not_protected() {
     let upstream = Upstream::start(|request, wire| {
         assert_eq!(request.one("upgrade"), "websocket");
         assert_eq!(request.one("connection"), "upgrade");
-        wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        wire.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
         let heard = wire.octets(4);
         wire.send(heard);
         false

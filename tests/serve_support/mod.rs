@@ -1,8 +1,8 @@
 //! The real gateway as a child process, and both of its neighbours in plain sockets: what the tests
 //! say is what is on the wire.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
+// Each test binary uses its own part of this module, and none is a library.
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -112,6 +112,11 @@ impl Wire {
         let mut octets = vec![0; length];
         self.0.read_exact(&mut octets).unwrap();
         octets
+    }
+
+    /// Closes the connection, which the peer can see once this returns.
+    pub fn close(&mut self) {
+        self.0.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
     }
 
     /// Waits for the peer to close, having sent nothing more.

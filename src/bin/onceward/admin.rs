@@ -88,28 +88,28 @@ fn respond(health: &Health, method: &Method, path: &str) -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn status(health: &Health, method: Method, path: &str) -> u16 {
-        respond(health, &method, path).status().as_u16()
+    fn status(health: &Health, method: &Method, path: &str) -> u16 {
+        respond(health, method, path).status().as_u16()
     }
 
     #[test]
     fn ready_is_told_apart_from_alive() {
         let health = Health::new(|| Ok(()));
-        assert_eq!(status(&health, Method::GET, "/livez"), 200);
-        assert_eq!(status(&health, Method::GET, "/readyz"), 200);
+        assert_eq!(status(&health, &Method::GET, "/livez"), 200);
+        assert_eq!(status(&health, &Method::GET, "/readyz"), 200);
         health.drain();
-        assert_eq!(status(&health, Method::GET, "/livez"), 200);
-        assert_eq!(status(&health, Method::GET, "/readyz"), 503);
+        assert_eq!(status(&health, &Method::GET, "/livez"), 200);
+        assert_eq!(status(&health, &Method::GET, "/readyz"), 503);
         let health = Health::new(|| Err("poisoned".to_owned()));
-        assert_eq!(status(&health, Method::GET, "/livez"), 200);
-        assert_eq!(status(&health, Method::GET, "/readyz"), 503);
+        assert_eq!(status(&health, &Method::GET, "/livez"), 200);
+        assert_eq!(status(&health, &Method::GET, "/readyz"), 503);
     }
 
     #[test]
     fn nothing_else_is_there() {
         let health = Health::new(|| Ok(()));
-        assert_eq!(status(&health, Method::GET, "/"), 404);
-        assert_eq!(status(&health, Method::POST, "/readyz"), 405);
-        assert_eq!(status(&health, Method::HEAD, "/readyz"), 200);
+        assert_eq!(status(&health, &Method::GET, "/"), 404);
+        assert_eq!(status(&health, &Method::POST, "/readyz"), 405);
+        assert_eq!(status(&health, &Method::HEAD, "/readyz"), 200);
     }
 }

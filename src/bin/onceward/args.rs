@@ -20,13 +20,13 @@ pub(crate) enum Command {
 
 /// The flags of `serve`. Values are read in `config`, so that a flag, a variable and a line of the
 /// file are checked, and complained about, alike.
+// The lines of documentation are the program's help, where backticks would be shown.
+#[allow(clippy::doc_markdown, rustdoc::bare_urls)]
 #[derive(Args, Clone, Debug, Default)]
-#[command(
-    after_help = "DURATION is a whole number and a unit: 500ms, 3s, 5m, 24h, 31d.\n\
+#[command(after_help = "DURATION is a whole number and a unit: 500ms, 3s, 5m, 24h, 31d.\n\
                   Every option but --config may stand in the file, without the dashes in front \
                   (`drain-timeout = \"25s\"`). A flag wins over its variable, and that over the \
-                  file."
-)]
+                  file.")]
 pub(crate) struct ServeArgs {
     /// Where requests go: http://HOST[:PORT][/BASE] or https://… [env: ONCEWARD_UPSTREAM]
     #[arg(long, value_name = "URL")]
@@ -74,6 +74,10 @@ pub(crate) struct ServeArgs {
     /// store or release [env: ONCEWARD_ON_GATEWAY_STATUS] [default: in-doubt]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_gateway_status: Option<String>,
+    /// What a replayed 202 is sent with: the current answer of its Location (location), or what is
+    /// stored (off) [env: ONCEWARD_REFRESH] [default: location for managed-dev, else off]
+    #[arg(long, value_name = "FROM")]
+    pub(crate) refresh: Option<String>,
     /// What is logged: a level, or directives as in `warn,onceward=debug` [env: ONCEWARD_LOG]
     /// [default: info]
     #[arg(long, value_name = "FILTER")]

@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) upstream_host: HostPolicy,
     pub(crate) upstream_idle: Duration,
     pub(crate) on_gateway_status: OnGatewayStatus,
+    pub(crate) refresh: Refresh,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
 }
@@ -52,6 +53,15 @@ pub(crate) enum OnGatewayStatus {
     Store,
     /// The operator knows that nothing was done.
     Release,
+}
+
+/// Where the body of a replay comes from (X1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// The store.
+    Off,
+    /// The stored `Location` of a 202, if it is to be had.
+    Location,
 }
 
 /// How log lines look.
@@ -87,6 +97,7 @@ struct File {
     upstream_idle: Option<Spanned<String>>,
     #[serde(alias = "on_gateway_status")]
     on_gateway_status: Option<Spanned<String>>,
+    refresh: Option<Spanned<String>>,
     log: Option<Spanned<String>>,
     #[serde(alias = "log_format")]
     log_format: Option<Spanned<String>>,
@@ -147,6 +158,18 @@ impl Settings {
                 .transpose()?,
             data: path(from.find("data", flags.data, file.data)?)
                 .unwrap_or_else(|| PathBuf::from("onceward-data")),
+            refresh: from
+                .find("refresh", flags.refresh, file.refresh)?
+                .map(|found| {
+                    found.choose(&[("location", Refresh::Location), ("off", Refresh::Off)])
+                })
+                .transpose()?
+                // Only managed.dev promises the job "with its current status" (M10).
+                .unwrap_or(if profile.name == Profile::managed_dev().name {
+                    Refresh::Location
+                } else {
+                    Refresh::Off
+                }),
             profile,
             principal: from
                 .find("principal", flags.principal, file.principal)?
@@ -270,7 +293,9 @@ fn address(text: &str) -> Result<String, String> {
         .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         .map(|_| text.to_owned())
         .ok_or_else(|| {
-            format!("`{text}` is not an address to listen on: write HOST:PORT, as in 127.0.0.1:8080")
+            format!(
+                "`{text}` is not an address to listen on: write HOST:PORT, as in 127.0.0.1:8080"
+            )
         })
 }
 
@@ -317,6 +342,7 @@ mod tests {
                 upstream_host: HostPolicy::Preserve,
                 upstream_idle: Duration::from_secs(1),
                 on_gateway_status: OnGatewayStatus::InDoubt,
+                refresh: Refresh::Off,
                 log: "info".to_owned(),
                 log_format: LogFormat::Text,
             }
@@ -351,17 +377,18 @@ mod tests {
             ("upstream-host", "upstream"),
             ("upstream-idle", "3ms"),
             ("on-gateway-status", "release"),
+            ("refresh", "location"),
             ("log", "warn"),
             ("log-format", "json"),
         ];
         let lines =
             |values: Vec<String>| values.into_iter().map(|line| line + "\n").collect::<String>();
         let hyphens = lines(values.map(|(key, value)| format!("{key} = {value:?}")).to_vec());
-        let underscores =
-            lines(values.map(|(key, value)| format!("{} = {value:?}", key.replace('-', "_"))).to_vec());
-        let names = values.map(|(key, _)| {
-            format!("ONCEWARD_{}", key.to_uppercase().replace('-', "_"))
-        });
+        let underscores = lines(
+            values.map(|(key, value)| format!("{} = {value:?}", key.replace('-', "_"))).to_vec(),
+        );
+        let names =
+            values.map(|(key, _)| format!("ONCEWARD_{}", key.to_uppercase().replace('-', "_")));
         let variables: Vec<(&str, &str)> =
             names.iter().zip(values).map(|(name, (_, value))| (name.as_str(), value)).collect();
         let mut profile = Profile::oec();
@@ -379,6 +406,7 @@ mod tests {
             upstream_host: HostPolicy::Upstream,
             upstream_idle: Duration::from_millis(3),
             on_gateway_status: OnGatewayStatus::Release,
+            refresh: Refresh::Location,
             log: "warn".to_owned(),
             log_format: LogFormat::Json,
         };
@@ -386,6 +414,21 @@ mod tests {
             assert_eq!(resolve(ServeArgs::default(), &[], Some(file)).unwrap(), expected);
         }
         assert_eq!(resolve(ServeArgs::default(), &variables, None).unwrap(), expected);
+    }
+
+    #[test]
+    fn x1_managed_dev_alone_refreshes_unless_told_otherwise() {
+        for profile in Profile::all() {
+            let file = format!("profile = {:?}", profile.name);
+            let expected =
+                if profile.name == "managed-dev" { Refresh::Location } else { Refresh::Off };
+            assert_eq!(resolve(flags("http://up"), &[], Some(&file)).unwrap().refresh, expected);
+            let off = [("ONCEWARD_REFRESH", "off")];
+            assert_eq!(
+                resolve(flags("http://up"), &off, Some(&file)).unwrap().refresh,
+                Refresh::Off
+            );
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use onceward::Fingerprint;
-use onceward::http::{Body, Decision, Profile};
+use onceward::http::{Body, Decision, KeyDigest};
 use tower_service::Service;
 
 use crate::answer;
@@ -32,16 +32,16 @@ impl<S> Gateway<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    /// A gateway whose `service` is the middleware for `profile` around `proxy`.
+    /// A gateway whose `service` is the middleware around `proxy`, for keys in `key_headers` on
+    /// requests with `methods`.
     pub(crate) fn new(
         service: S,
         proxy: Proxy,
         principal: Principal,
-        profile: &Profile,
+        methods: Vec<Method>,
+        key_headers: Vec<HeaderName>,
     ) -> Self {
-        let key_headers =
-            std::iter::once(&profile.header).chain(&profile.header_aliases).cloned().collect();
-        Self { service, proxy, principal, methods: profile.methods.clone(), key_headers }
+        Self { service, proxy, principal, methods, key_headers }
     }
 
     /// Answers one request.
@@ -62,10 +62,12 @@ where
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let response = self.keyed(request).await;
-        let decision = response.extensions().get().map_or("before-the-store", word);
+        let decision = response.extensions().get().copied().map_or("before-the-store", word);
+        let scope = response.extensions().get::<KeyDigest>().map(|digest| hex(&digest.scope));
         tracing::info!(
             decision,
             key,
+            scope,
             method = method.as_str(),
             path,
             status = response.status().as_u16(),
@@ -105,11 +107,15 @@ where
 fn hash_of_key(headers: &HeaderMap, key_headers: &[HeaderName]) -> Option<String> {
     let value = key_headers.iter().find_map(|name| headers.get(name))?.as_bytes();
     let digest = Fingerprint::of(decoded(value.trim_ascii()));
-    Some(digest.as_bytes().iter().take(8).fold(String::new(), |mut hex, octet| {
+    Some(hex(digest.as_bytes().get(..8)?))
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut hex, octet| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{octet:02x}");
         hex
-    }))
+    })
 }
 
 fn decoded(value: &[u8]) -> Vec<u8> {
@@ -129,7 +135,7 @@ fn decoded(value: &[u8]) -> Vec<u8> {
 }
 
 /// A decision, as it stands in the log.
-fn word(decision: &Decision) -> &'static str {
+fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Fresh => "fresh",
         Decision::FreshNotRetained => "fresh-not-retained",

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 
 /// Fields that are for the next hop alone, whether `Connection` names them or not (RFC 9110,
 /// section 7.6.1; C27).
@@ -19,6 +20,19 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Fields that frame or address the message. `Connection` cannot make them go away: a sender who
 /// names them there wants the two hops to disagree about the message.
 const KEPT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::HOST];
+
+/// Fields about a request as such, which a subrequest for its sender does not have: expectations,
+/// conditions, parts, changes of protocol.
+const OF_THE_REQUEST: [HeaderName; 8] = [
+    header::EXPECT,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+    header::UPGRADE,
+];
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -77,6 +91,21 @@ pub(crate) fn set_forwarded(
     if let Some(host) = host {
         headers.insert(X_FORWARDED_HOST, host);
     }
+}
+
+/// The fields of a request the gateway makes on behalf of another's sender: the same but for those
+/// about a body, a condition, a part, a change of protocol or a key (`key_headers`).
+pub(crate) fn for_subrequest(parts: &Parts, key_headers: &[HeaderName]) -> HeaderMap {
+    let mut fields = parts.headers.clone();
+    // The transfer coding goes with the other connection fields, on the way out.
+    let content = parts.headers.keys().filter(|name| name.as_str().starts_with("content-"));
+    for name in content.chain(&OF_THE_REQUEST).chain(key_headers) {
+        fields.remove(name);
+    }
+    if let Some(host) = parts.uri.authority().and_then(|host| host.as_str().parse().ok()) {
+        fields.insert(header::HOST, host);
+    }
+    fields
 }
 
 /// Adds this hop to `Via`, which a gateway owes its upstream (RFC 9110, section 7.6.3).
@@ -160,7 +189,32 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
         ]);
         set_forwarded(&mut map, Some(IpAddr::from([127, 0, 0, 1])), "http", None);
-        assert_eq!(map, headers(&[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")]));
+        assert_eq!(
+            map,
+            headers(&[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")])
+        );
+    }
+
+    #[test]
+    fn a_subrequest_bears_the_credentials_and_nothing_of_the_body_or_the_key() {
+        let parts = http::Request::post("http://api.example/v1/sites")
+            .header("authorization", "Bearer x")
+            .header("cookie", "s=1")
+            .header("content-type", "application/json")
+            .header("content-length", "3")
+            .header("if-match", "x")
+            .header("range", "bytes=0-1")
+            .header("upgrade", "websocket")
+            .header("idempotency-key", "k")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let fields = for_subrequest(&parts, &[HeaderName::from_static("idempotency-key")]);
+        assert_eq!(
+            fields,
+            headers(&[("authorization", "Bearer x"), ("cookie", "s=1"), ("host", "api.example")])
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod listen;
 mod log;
 mod principal;
 mod proxy;
+mod refresh;
 mod serve;
 mod signals;
 mod tracked;

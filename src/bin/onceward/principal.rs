@@ -142,9 +142,18 @@ mod tests {
     #[test]
     fn what_is_no_way_is_refused() {
         for text in [
-            "", "Authorization", "header", "header:", "header:a b", "single-tenant:x",
-            "auth-request", "auth-request:", "auth-request:/auth", "auth-request:auth:x",
-            "auth-request:/auth:", "authorization:x",
+            "",
+            "Authorization",
+            "header",
+            "header:",
+            "header:a b",
+            "single-tenant:x",
+            "auth-request",
+            "auth-request:",
+            "auth-request:/auth",
+            "auth-request:auth:x",
+            "auth-request:/auth:",
+            "authorization:x",
         ] {
             assert!(Principal::parse(text).is_err(), "{text:?}");
         }

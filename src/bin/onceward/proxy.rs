@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use onceward::http::{Body, Outcome, Profile};
 
@@ -64,15 +64,26 @@ impl Proxy {
         Self(Arc::new(Inner { upstream, sender, host, on_gateway_status, profile }))
     }
 
-    /// Sends `request`, and gives the answer with what the middleware should make of it.
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Response<Body> {
+    /// Where requests go.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.0.upstream
+    }
+
+    /// Sends `request` to its target under the upstream's base, and gives the answer with what the
+    /// middleware should make of it.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
+        match request.uri().path_and_query().and_then(|path| self.0.upstream.join(path)) {
+            Some(uri) => self.send_to(uri, request).await,
+            None => answer::not_passed_on("only requests for a path are passed on"),
+        }
+    }
+
+    /// Sends `request` to `uri`, which is at the upstream.
+    pub(crate) async fn send_to(&self, uri: Uri, mut request: Request<Body>) -> Response<Body> {
         let inner = &*self.0;
         let wish = Wish::take(&mut request);
         let (mut parts, body) = request.into_parts();
         let kept = answer::keep(&parts.headers);
-        let Some(uri) = parts.uri.path_and_query().and_then(|path| inner.upstream.join(path)) else {
-            return answer::not_passed_on("only requests for a path are passed on");
-        };
         forward(&mut parts, inner.host, &inner.upstream);
         if let Some(wish) = &wish {
             wish.pass_on(&mut parts.headers);
@@ -217,11 +228,7 @@ impl tower_service::Service<Request<Body>> for Proxy {
 mod tests {
     use super::*;
 
-    fn forwarded(
-        policy: HostPolicy,
-        target: &str,
-        fields: &[(&str, &str)],
-    ) -> HeaderMap {
+    fn forwarded(policy: HostPolicy, target: &str, fields: &[(&str, &str)]) -> HeaderMap {
         let mut request = Request::builder().uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);

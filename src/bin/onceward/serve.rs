@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::HeaderName;
 use onceward::http::IdempotencyLayer;
 use onceward::{Backend, Error, ErrorKind, Options, Store};
 use tower_layer::Layer;
 
 use crate::admin::{self, Health};
-use crate::config::Settings;
+use crate::config::{Refresh, Settings};
 use crate::duration::show;
 use crate::gateway::Gateway;
 use crate::proxy::Proxy;
+use crate::refresh;
 use crate::signals::Signals;
 use crate::tracked::{Count, Tracked};
 use crate::upstream::Sender;
@@ -155,22 +157,27 @@ fn gateway<E: Backend>(
         settings.on_gateway_status,
         settings.profile.clone(),
     );
+    let profile = settings.profile.clone();
+    let key_headers: Vec<HeaderName> =
+        std::iter::once(&profile.header).chain(&profile.header_aliases).cloned().collect();
+    let methods = profile.methods.clone();
     let principal = settings.principal.clone();
-    let layer = IdempotencyLayer::new(engine)
-        .profile(settings.profile.clone())
+    let mut layer = IdempotencyLayer::new(engine)
+        .profile(profile)
         .principal(move |parts: &http::request::Parts| principal.of(parts));
-    Gateway::new(
-        layer.layer(proxy.clone()),
-        proxy,
-        settings.principal.clone(),
-        &settings.profile,
-    )
+    if settings.refresh == Refresh::Location {
+        let (proxy, key_headers) = (proxy.clone(), key_headers.clone());
+        layer = layer.refresh(move |stored, parts| {
+            refresh::refresh(proxy.clone(), key_headers.clone(), stored, parts)
+        });
+    }
+    let service = layer.layer(proxy.clone());
+    Gateway::new(service, proxy, settings.principal.clone(), methods, key_headers)
 }
 
 /// Says how the gateway runs, and what its operator should know about that.
 fn announce(settings: &Settings) {
-    let methods: Vec<&str> =
-        settings.profile.methods.iter().map(http::Method::as_str).collect();
+    let methods: Vec<&str> = settings.profile.methods.iter().map(http::Method::as_str).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         profile = settings.profile.name,

@@ -80,11 +80,15 @@ impl Upstream {
         if !target.as_str().starts_with('/') {
             return None;
         }
-        let path = if self.base.is_empty() {
-            target.clone()
-        } else {
-            PathAndQuery::try_from(format!("{}{target}", self.base)).ok()?
-        };
+        if self.base.is_empty() {
+            return self.at(target.clone());
+        }
+        self.at(PathAndQuery::try_from(format!("{}{target}", self.base)).ok()?)
+    }
+
+    /// The address of `path` at the upstream, its base set aside: where the upstream's own links
+    /// lead.
+    pub(crate) fn at(&self, path: PathAndQuery) -> Option<Uri> {
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
@@ -191,8 +195,19 @@ mod tests {
     #[test]
     fn what_is_not_an_upstream_is_refused() {
         for text in [
-            "", "up", "up:80", "/v1", "ftp://up", "http://", "http:///v1", "http://u:p@up",
-            "http://up/v1?a=b", "http://up/#a", "http://up:99999", "http://up:x", "http://a b",
+            "",
+            "up",
+            "up:80",
+            "/v1",
+            "ftp://up",
+            "http://",
+            "http:///v1",
+            "http://u:p@up",
+            "http://up/v1?a=b",
+            "http://up/#a",
+            "http://up:99999",
+            "http://up:x",
+            "http://a b",
         ] {
             assert!(Upstream::parse(text).is_err(), "{text:?}");
         }
@@ -200,7 +215,10 @@ mod tests {
 
     #[test]
     fn an_upstream_is_shown_as_it_was_named() {
-        assert_eq!(Upstream::parse("https://up:8443/v1/").unwrap().to_string(), "https://up:8443/v1");
+        assert_eq!(
+            Upstream::parse("https://up:8443/v1/").unwrap().to_string(),
+            "https://up:8443/v1"
+        );
     }
 
     #[test]
