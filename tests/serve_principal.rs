@@ -116,6 +116,22 @@ fn an_auth_request_survives_rotation_and_obeys_revocation() {
 }
 
 #[test]
+fn d7_a_key_that_is_required_is_missed_whoever_asks() {
+    let upstream = with_accounts();
+    let flags = ["--principal", "auth-request:/auth:X-Account", "--profile", "ietf"];
+    let gateway = Gateway::start(&upstream.url(), &flags);
+    let keyless = |token: &str| {
+        let request = post(&format!("Authorization: Bearer {token}\r\n"));
+        exchange(gateway.address, request.replace("Idempotency-Key: canary-key\r\n", ""))
+    };
+    let missing = keyless("old");
+    assert_eq!(missing.status(), 400);
+    assert!(missing.text().contains("missing-key"), "{missing:?}");
+    assert_eq!(keyless("revoked").status(), 401);
+    assert!(upstream.requests().iter().all(|request| request.start.starts_with("GET /auth ")));
+}
+
+#[test]
 fn d12_each_keyed_request_is_logged_without_its_key() {
     let upstream = Upstream::counting();
     let gateway = Gateway::start(&upstream.url(), &["--log-format", "json", "--log", "debug"]);

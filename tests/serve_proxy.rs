@@ -137,6 +137,53 @@ fn a_request_that_has_no_key_streams() {
 }
 
 #[test]
+fn a_request_with_a_key_is_sent_whole_and_with_its_length() {
+    let upstream = Upstream::counting();
+    let gateway = Gateway::start(&upstream.url(), &ONE);
+    let head =
+        "POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let first = exchange(gateway.address, format!("{head}3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"));
+    assert_eq!(first.status(), 201);
+    let again = exchange(gateway.address, format!("{head}6\r\nonetwo\r\n0\r\n\r\n"));
+    assert_eq!(again.one("idempotency-replayed"), "true", "chunks are no part of a request");
+    let [request] = &upstream.requests()[..] else { panic!() };
+    assert_eq!(request.one("content-length"), "6");
+    assert!(request.all("transfer-encoding").is_empty());
+    assert_eq!(request.text(), "onetwo");
+}
+
+#[test]
+fn c15_a_request_that_breaks_off_is_not_sent() {
+    let upstream = Upstream::counting();
+    let gateway = Gateway::start(&upstream.url(), &ONE);
+    let mut wire = Wire::to(gateway.address);
+    wire.send("POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nContent-Length: 9\r\n\r\nhalf");
+    wire.end();
+    if let Some(answer) = wire.message() {
+        assert_eq!(answer.status(), 400, "{answer:?}");
+    }
+    assert_eq!(exchange(gateway.address, keyed("/", "k", "{}")).text(), "1", "the key is free");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn two_lengths_cannot_tell_the_two_hops_apart() {
+    let upstream = Upstream::counting();
+    let gateway = Gateway::start(&upstream.url(), &ONE);
+    let mut wire = Wire::to(gateway.address);
+    wire.send(
+        "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\nhi\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    while wire.message().is_some() {}
+    for request in upstream.requests() {
+        let framings = request.all("content-length").len() + request.all("transfer-encoding").len();
+        assert!(framings <= 1, "{request:?}");
+        assert!(request.start.starts_with("GET") || request.text() == "hi", "{request:?}");
+    }
+}
+
+#[test]
 fn a_second_request_with_the_same_key_is_answered_with_the_first_ones_response() {
     let upstream = Upstream::counting();
     let gateway = Gateway::start(&upstream.url(), &ONE);

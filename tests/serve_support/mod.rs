@@ -119,6 +119,11 @@ impl Wire {
         self.0.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
     }
 
+    /// Says that nothing more will be sent.
+    pub fn end(&mut self) {
+        self.0.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// Waits for the peer to close, having sent nothing more.
     pub fn closed(&mut self) {
         let mut rest = Vec::new();

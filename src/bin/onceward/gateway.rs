@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use onceward::Fingerprint;
-use onceward::http::{Body, Decision, KeyDigest};
+use onceward::http::{Body, Decision, KeyDigest, Profile};
 use tower_service::Service;
 
 use crate::answer;
@@ -24,24 +24,23 @@ pub(crate) struct Gateway<S> {
     service: S,
     proxy: Proxy,
     principal: Principal,
-    methods: Vec<Method>,
+    profile: Profile,
     key_headers: Vec<HeaderName>,
+}
+
+/// The fields that may bear a key under `profile`.
+pub(crate) fn key_headers(profile: &Profile) -> Vec<HeaderName> {
+    std::iter::once(&profile.header).chain(&profile.header_aliases).cloned().collect()
 }
 
 impl<S> Gateway<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    /// A gateway whose `service` is the middleware around `proxy`, for keys in `key_headers` on
-    /// requests with `methods`.
-    pub(crate) fn new(
-        service: S,
-        proxy: Proxy,
-        principal: Principal,
-        methods: Vec<Method>,
-        key_headers: Vec<HeaderName>,
-    ) -> Self {
-        Self { service, proxy, principal, methods, key_headers }
+    /// A gateway whose `service` is the middleware for `profile` around `proxy`.
+    pub(crate) fn new(service: S, proxy: Proxy, principal: Principal, profile: Profile) -> Self {
+        let key_headers = key_headers(&profile);
+        Self { service, proxy, principal, profile, key_headers }
     }
 
     /// Answers one request.
@@ -56,12 +55,15 @@ where
             return answer::not_passed_on("CONNECT is not passed on");
         }
         request.extensions_mut().insert(Peer(peer));
-        let Some(key) = hash_of_key(request.headers(), &self.key_headers) else {
-            return self.through(request).await;
+        let key = hash_of_key(request.headers(), &self.key_headers);
+        let asks_who = (key.is_some() || self.profile.key_required)
+            && self.profile.methods.contains(request.method());
+        let Some(key) = key else {
+            return self.admit(request, asks_who).await;
         };
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let response = self.keyed(request).await;
+        let response = self.admit(request, asks_who).await;
         let decision = response.extensions().get().copied().map_or("before-the-store", word);
         let scope = response.extensions().get::<KeyDigest>().map(|digest| hex(&digest.scope));
         tracing::info!(
@@ -77,13 +79,12 @@ where
         response
     }
 
-    async fn keyed(&mut self, request: Request<Body>) -> Response<Body> {
-        let Principal::AuthRequest { path, header } = &self.principal else {
+    /// Passes a request on to the middleware, which has to know who sent it when a key is, or
+    /// should be, at stake (`asks_who`).
+    async fn admit(&mut self, request: Request<Body>, asks_who: bool) -> Response<Body> {
+        let (true, Principal::AuthRequest { path, header }) = (asks_who, &self.principal) else {
             return self.through(request).await;
         };
-        if !self.methods.contains(request.method()) {
-            return self.through(request).await;
-        }
         let (mut parts, body) = request.into_parts();
         match auth::ask(&self.proxy, path, header, &self.key_headers, &parts).await {
             Ok(asked) => {

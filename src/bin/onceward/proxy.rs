@@ -290,4 +290,54 @@ mod tests {
             assert!(response.headers().is_empty());
         }
     }
+
+    /// The story: a connection waits unused in the pool. The upstream closes it. Before the client
+    /// has looked, a request is given to that connection; then the client looks, finds it closed,
+    /// and has written nothing. The runtime has one thread, so nothing looks in between: one turn
+    /// of its driver brings both the close and the test's own cue, and the test goes first.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_request_given_to_a_connection_that_was_closed_before_is_known_to_be_unsent() {
+        use std::io::{Read as _, Write as _};
+        use std::sync::mpsc::channel;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let upstream =
+            Upstream::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let ((go, gone), (closed, is_closed)) = (channel(), channel());
+        let (cue, mut give_cue) = std::os::unix::net::UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = [0; 1024];
+            let length = stream.read(&mut heard).unwrap();
+            assert!(heard[..length].ends_with(b"\r\n\r\n"));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            gone.recv().unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            give_cue.write_all(b".").unwrap();
+            closed.send(()).unwrap();
+            stream.read(&mut heard).unwrap_or(0)
+        });
+        let sender = upstream.sender(None, std::time::Duration::from_secs(3600)).unwrap();
+        let (host, status) = (HostPolicy::Preserve, OnGatewayStatus::InDoubt);
+        let proxy = Proxy::new(upstream, sender, host, status, Profile::standard());
+
+        let first = proxy.send(Request::new(Body::empty())).await;
+        assert_eq!(first.status(), 200);
+        http_body_util::BodyExt::collect(first.into_body()).await.unwrap();
+        for _ in 0..16 {
+            // The connection finds its way back into the pool.
+            tokio::task::yield_now().await;
+        }
+        cue.set_nonblocking(true).unwrap();
+        let cue = tokio::net::UnixStream::from_std(cue).unwrap();
+        go.send(()).unwrap();
+        is_closed.recv().unwrap();
+        cue.readable().await.unwrap();
+        let second = proxy.send(Request::new(Body::empty())).await;
+        assert_eq!(second.status(), 502);
+        assert_eq!(second.extensions().get(), Some(&Outcome::NotExecuted));
+        drop(proxy);
+        assert_eq!(server.join().unwrap(), 0, "not an octet of the second request arrived");
+    }
 }

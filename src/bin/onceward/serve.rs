@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::HeaderName;
 use onceward::http::IdempotencyLayer;
 use onceward::{Backend, Error, ErrorKind, Options, Store};
 use tower_layer::Layer;
@@ -13,7 +12,7 @@ use tower_layer::Layer;
 use crate::admin::{self, Health};
 use crate::config::{Refresh, Settings};
 use crate::duration::show;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, key_headers};
 use crate::proxy::Proxy;
 use crate::refresh;
 use crate::signals::Signals;
@@ -158,21 +157,18 @@ fn gateway<E: Backend>(
         settings.profile.clone(),
     );
     let profile = settings.profile.clone();
-    let key_headers: Vec<HeaderName> =
-        std::iter::once(&profile.header).chain(&profile.header_aliases).cloned().collect();
-    let methods = profile.methods.clone();
     let principal = settings.principal.clone();
     let mut layer = IdempotencyLayer::new(engine)
-        .profile(profile)
+        .profile(profile.clone())
         .principal(move |parts: &http::request::Parts| principal.of(parts));
     if settings.refresh == Refresh::Location {
-        let (proxy, key_headers) = (proxy.clone(), key_headers.clone());
+        let (proxy, key_headers) = (proxy.clone(), key_headers(&profile));
         layer = layer.refresh(move |stored, parts| {
             refresh::refresh(proxy.clone(), key_headers.clone(), stored, parts)
         });
     }
     let service = layer.layer(proxy.clone());
-    Gateway::new(service, proxy, settings.principal.clone(), methods, key_headers)
+    Gateway::new(service, proxy, settings.principal.clone(), profile)
 }
 
 /// Says how the gateway runs, and what its operator should know about that.
