@@ -32,7 +32,7 @@ pub(crate) fn of(parts: &Parts, target: &Uri, body: &[u8], profile: &Profile) ->
         .part(query(target, profile.query).as_bytes())
         .part(authority(target, &parts.headers));
     lines(&mut hasher, &parts.headers, &CONTENT_TYPE, media_type);
-    lines(&mut hasher, &parts.headers, &CONTENT_ENCODING, |value| value.to_ascii_lowercase());
+    lines(&mut hasher, &parts.headers, &CONTENT_ENCODING, <[u8]>::to_ascii_lowercase);
     for name in &profile.fingerprint_headers {
         hasher.part(name.as_str());
         lines(&mut hasher, &parts.headers, name, <[u8]>::to_vec);

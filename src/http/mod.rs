@@ -51,6 +51,7 @@ mod panics;
 mod policy;
 mod problem;
 mod profile;
+mod published;
 mod replay;
 mod request_id;
 mod response;

@@ -24,6 +24,7 @@ const BODY_OCTETS_MAX: usize = 16 << 20;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is a knob with a name of its own")]
 pub struct Profile {
     /// The profile's name, for logs and for [`Profile::named`].
     pub name: &'static str,

@@ -181,16 +181,16 @@ where
         let Lookup { config, keyed, .. } = self.lookup;
         let (key, number) = (keyed.key, ticket.number());
         parts.extensions.insert(Idempotency { key, number });
+        // The body is here: whatever the request goes on to need not wait for leave again.
+        parts.headers.remove(EXPECT);
         let request = Request::from_parts(parts, body.into_body());
         let work = execute(Arc::clone(&config), self.inner, request, ticket);
-        match tokio::spawn(work.instrument(tracing::Span::current())).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                // The runtime is shutting down, and took the task with it.
-                let condition = Condition::CompletionNotWritten;
-                Ok(refuse(&config, &condition, Decision::LeftInDoubt, &asked))
-            }
-        }
+        let done = tokio::spawn(work.instrument(tracing::Span::current())).await;
+        done.unwrap_or_else(|_| {
+            // The runtime is shutting down, and took the task with it.
+            let condition = Condition::CompletionNotWritten;
+            Ok(refuse(&config, &condition, Decision::LeftInDoubt, &asked))
+        })
     }
 }
 

@@ -56,10 +56,8 @@ impl Tombstone {
             return None;
         }
         let status = StatusCode::from_u16(note.try_get_u16_le().ok()?).ok()?;
-        let location = match note.is_empty() {
-            true => None,
-            false => Some(HeaderValue::from_maybe_shared(note).ok()?),
-        };
+        let location =
+            if note.is_empty() { None } else { Some(HeaderValue::from_maybe_shared(note).ok()?) };
         Some(Self { status, location })
     }
 }

@@ -1,0 +1,78 @@
+//! Bodies that come in pieces, when the test sends them.
+
+#![allow(clippy::unnecessary_wraps, reason = "pieces are results, and some are errors")]
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use onceward::http::{Body, BoxError};
+use tokio::sync::mpsc;
+
+type Piece = Result<Frame<Bytes>, BoxError>;
+
+/// A body of these pieces, of a length nobody knows beforehand.
+pub(crate) fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Body {
+    Body::new(Pieces(pieces.into_iter().collect()))
+}
+
+pub(crate) fn data(octets: impl Into<Bytes>) -> Piece {
+    Ok(Frame::data(octets.into()))
+}
+
+pub(crate) fn trailer(name: &'static str, value: &'static str) -> Piece {
+    let mut trailers = HeaderMap::new();
+    trailers.insert(name, value.parse().unwrap());
+    Ok(Frame::trailers(trailers))
+}
+
+/// A body that goes on until the sender is dropped.
+pub(crate) fn channel() -> (mpsc::UnboundedSender<Piece>, Body) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (sender, Body::new(Channel(receiver)))
+}
+
+/// A body that must not be asked for anything, and announces this many octets.
+pub(crate) fn untouchable(announced: u64) -> Body {
+    Body::new(Untouchable(announced))
+}
+
+struct Pieces(VecDeque<Piece>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
+        Poll::Ready(self.0.pop_front())
+    }
+}
+
+struct Channel(mpsc::UnboundedReceiver<Piece>);
+
+impl http_body::Body for Channel {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+struct Untouchable(u64);
+
+impl http_body::Body for Untouchable {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
+        panic!("the body was asked for");
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0)
+    }
+}
