@@ -4,6 +4,7 @@
 mod backend;
 mod clock;
 mod error;
+mod format;
 mod fingerprint;
 #[cfg(feature = "http")]
 pub mod http;
@@ -13,6 +14,7 @@ mod outcome;
 pub mod storage;
 #[cfg(not(feature = "test-util"))]
 mod storage;
+mod tree;
 
 pub use backend::{Backend, BackendTicket, BackendWait, NOTE_OCTETS_MAX};
 #[cfg(any(test, feature = "test-util"))]

@@ -3,6 +3,18 @@
 //! Paths are relative to the store's directory and separated by `/`. Nothing outside this folder
 //! touches a file, and nothing in it knows what the bytes mean.
 
+// The room is public only under `test-util`; without it, its items are as visible as they can be.
+#![cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
+
+#[cfg(test)]
+mod conformance;
+mod disk;
+mod map;
+mod path;
+mod preallocate;
+#[cfg(any(test, feature = "test-util"))]
+mod sim;
+
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::io;
@@ -10,6 +22,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use disk::Disk;
+#[cfg(any(test, feature = "test-util"))]
+pub use sim::{Fault, SimDisk};
 
 /// A directory of files.
 ///
@@ -52,6 +68,8 @@ pub trait Storage: Debug + Send + Sync + 'static {
 pub trait Lock: Debug + Send + Sync {}
 
 /// An open file. Closed when the last handle and the last map of it are dropped.
+// Nobody asks whether a file is empty; how long it is can fail, too.
+#[allow(clippy::len_without_is_empty)]
 pub trait File: Debug + Send + Sync + 'static {
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;

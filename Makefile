@@ -1,0 +1,31 @@
+# The commands of this repository. Everything that must pass is listed in .ci/test.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve-demo test bench fmt lint clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## a guided tour of all profiles on a store of its own; fails when a step does not hold
+	.ci/need cc
+	cargo run --release --locked --features cli -- demo --once
+
+serve-demo: ## the same tour, then the sample API until it is interrupted
+	.ci/need cc
+	cargo run --release --locked --features cli -- demo
+
+test: ## everything that must pass, installing what it needs
+	.ci/test
+
+bench: ## the benchmarks
+	.ci/need cc
+	cargo bench --locked --all-features
+
+fmt: ## puts the source in its one form
+	cargo fmt --all
+
+lint: ## clippy over every target, warnings denied
+	cargo clippy --locked --all-features --all-targets -- -D warnings
+
+clean: ## forgets everything that was built
+	cargo clean

@@ -1,0 +1,235 @@
+//! The frame: one decision about one key, or one note of housekeeping.
+
+use super::{Damage, align8, crc, field, put, u32_at, u64_at};
+use crate::fingerprint::Fingerprint;
+
+const CRC: usize = 0;
+const KIND: usize = CRC + 4;
+const FLAGS: usize = KIND + 1;
+const SCOPE_LEN: usize = FLAGS + 1;
+const KEY_LEN: usize = SCOPE_LEN + 1;
+const PAYLOAD_LEN: usize = KEY_LEN + 1;
+const PAYLOAD_CRC: usize = PAYLOAD_LEN + 4;
+const SEQUENCE: usize = PAYLOAD_CRC + 4;
+const CLAIM_SEQUENCE: usize = SEQUENCE + 8;
+const CLAIMED_AT: usize = CLAIM_SEQUENCE + 8;
+const TERM: usize = CLAIMED_AT + 8;
+const FINGERPRINT: usize = TERM + 8;
+/// Octets of a frame before its scope.
+pub(crate) const HEADER: usize = FINGERPRINT + 32;
+
+const _: () = assert!(HEADER == 80 && HEADER % 8 == 0);
+
+/// The most octets of a frame before its payload: the header, a scope and a key.
+pub(crate) const HEAD_MAX: usize = HEADER + 255 + 255;
+
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// The key was granted to the claim of this number.
+    Claim = 1,
+    /// The work is done; the payload follows.
+    Complete = 2,
+    /// The work is done; the payload was not kept and a note stands in its place.
+    Tombstone = 3,
+    /// The key is free again.
+    Release = 4,
+    /// The claim's owner is gone.
+    InDoubt = 5,
+    /// Housekeeping: a segment begins. See [`super::housekeeping::Link`].
+    Link = 16,
+    /// Housekeeping: a segment may be removed. See [`super::housekeeping::Retire`].
+    Retire = 17,
+    /// Housekeeping: the store was closed, and nothing follows.
+    Seal = 18,
+}
+
+impl Kind {
+    fn of(octet: u8) -> Option<Self> {
+        Some(match octet {
+            1 => Self::Claim,
+            2 => Self::Complete,
+            3 => Self::Tombstone,
+            4 => Self::Release,
+            5 => Self::InDoubt,
+            16 => Self::Link,
+            17 => Self::Retire,
+            18 => Self::Seal,
+            _ => return None,
+        })
+    }
+
+    /// Whether the frame is about a key.
+    pub(crate) const fn is_keyed(self) -> bool {
+        (self as u8) < Self::Link as u8
+    }
+}
+
+/// The decision was somebody's resolution of a key in doubt, not the ticket's.
+pub(crate) const RESOLVED: u8 = 1;
+/// The frame repeats an earlier one, so that the earlier one's segment can go.
+pub(crate) const RENEWED: u8 = 2;
+
+/// A frame's header, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    pub(crate) flags: u8,
+    pub(crate) scope_len: u8,
+    pub(crate) key_len: u8,
+    pub(crate) payload_len: u32,
+    pub(crate) payload_crc: u32,
+    /// The frame's number in the log: later decisions have greater ones.
+    pub(crate) sequence: u64,
+    /// The number of the claim this is about: its ticket's, its fencing token.
+    pub(crate) claim_sequence: u64,
+    /// Store time of the claim, milliseconds.
+    pub(crate) claimed_at_ms: u64,
+    /// A claim: its retention, milliseconds. A complete, tombstone or in-doubt frame: the store
+    /// time at which it expires. Else zero.
+    pub(crate) term_ms: u64,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl Header {
+    /// Octets before the payload.
+    pub(crate) const fn head_len(&self) -> u64 {
+        HEADER as u64 + self.scope_len as u64 + self.key_len as u64
+    }
+
+    /// Octets of the whole frame with its padding.
+    pub(crate) const fn frame_len(&self) -> u64 {
+        align8(self.head_len() + self.payload_len as u64)
+    }
+
+    /// Appends header, scope and key to `out`, under the checksum that `seed` begins.
+    pub(crate) fn encode(&self, scope: &[u8], key: &[u8], seed: u32, out: &mut Vec<u8>) {
+        debug_assert!(
+            scope.len() == usize::from(self.scope_len) && key.len() == usize::from(self.key_len)
+        );
+        let start = out.len();
+        let mut head = [0_u8; HEADER];
+        put(&mut head, KIND, &[self.kind as u8, self.flags, self.scope_len, self.key_len]);
+        put(&mut head, PAYLOAD_LEN, &self.payload_len.to_le_bytes());
+        put(&mut head, PAYLOAD_CRC, &self.payload_crc.to_le_bytes());
+        put(&mut head, SEQUENCE, &self.sequence.to_le_bytes());
+        put(&mut head, CLAIM_SEQUENCE, &self.claim_sequence.to_le_bytes());
+        put(&mut head, CLAIMED_AT, &self.claimed_at_ms.to_le_bytes());
+        put(&mut head, TERM, &self.term_ms.to_le_bytes());
+        put(&mut head, FINGERPRINT, self.fingerprint.as_bytes());
+        out.extend_from_slice(&head);
+        out.extend_from_slice(scope);
+        out.extend_from_slice(key);
+        let sum = crc(seed, out.get(start + KIND..).unwrap_or_default());
+        put(out, start + CRC, &sum.to_le_bytes());
+    }
+}
+
+/// The header at the start of `bytes`, its checksum *not* compared: only to learn how long the head
+/// is. `None` when there are too few octets.
+pub(crate) fn peek_head_len(bytes: &[u8]) -> Option<u64> {
+    let scope = *bytes.get(SCOPE_LEN)?;
+    let key = *bytes.get(KEY_LEN)?;
+    Some(HEADER as u64 + u64::from(scope) + u64::from(key))
+}
+
+/// A frame whose head passed its checksum. The payload is still to be compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) header: Header,
+    pub(crate) scope: &'a [u8],
+    pub(crate) key: &'a [u8],
+}
+
+/// Decodes the head of the frame at the start of `bytes`.
+pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
+    let head_len = peek_head_len(bytes).ok_or(Damage("a frame is cut off"))? as usize;
+    let head = bytes.get(..head_len).ok_or(Damage("a frame is cut off"))?;
+    if crc(seed, head.get(KIND..).unwrap_or_default()) != u32_at(head, CRC) {
+        return Err(Damage("a frame's checksum does not hold"));
+    }
+    let [kind, flags, scope_len, key_len] = field(head, KIND);
+    let kind = Kind::of(kind).ok_or(Damage("a frame of no known kind"))?;
+    if kind.is_keyed() == (key_len == 0) {
+        return Err(Damage("a frame has a key where none belongs, or none where one does"));
+    }
+    let scope_end = HEADER + usize::from(scope_len);
+    Ok(Frame {
+        header: Header {
+            kind,
+            flags,
+            scope_len,
+            key_len,
+            payload_len: u32_at(head, PAYLOAD_LEN),
+            payload_crc: u32_at(head, PAYLOAD_CRC),
+            sequence: u64_at(head, SEQUENCE),
+            claim_sequence: u64_at(head, CLAIM_SEQUENCE),
+            claimed_at_ms: u64_at(head, CLAIMED_AT),
+            term_ms: u64_at(head, TERM),
+            fingerprint: Fingerprint::from_digest(field(head, FINGERPRINT)),
+        },
+        scope: head.get(HEADER..scope_end).unwrap_or_default(),
+        key: head.get(scope_end..).unwrap_or_default(),
+    })
+}
+
+/// The checksum of a payload. Not tied to a place, so that it can be made before there is one.
+pub(crate) fn payload_crc(payload: &[u8]) -> u32 {
+    crc(0, payload)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> Header {
+        Header {
+            kind: Kind::Complete,
+            flags: 0,
+            scope_len: 6,
+            key_len: 5,
+            payload_len: 7,
+            payload_crc: payload_crc(b"created"),
+            sequence: 42,
+            claim_sequence: 41,
+            claimed_at_ms: 1_700_000_000_000,
+            term_ms: 1_700_086_400_000,
+            fingerprint: Fingerprint::of("POST /v1/sites"),
+        }
+    }
+
+    fn encoded() -> Vec<u8> {
+        let mut out = Vec::new();
+        example().encode(b"acct_1", b"key-1", 0x1234_5678, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_frame_reads_back_as_written() {
+        let bytes = encoded();
+        let frame = decode(&bytes, 0x1234_5678).unwrap();
+        assert_eq!(frame.header, example());
+        assert_eq!((frame.scope, frame.key), (&b"acct_1"[..], &b"key-1"[..]));
+        assert_eq!(frame.header.frame_len(), 104);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_head_is_seen() {
+        let bytes = encoded();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bad, 0x1234_5678).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_frame_elsewhere_or_cut_off_is_refused() {
+        let bytes = encoded();
+        assert!(decode(&bytes, 0x1234_5679).is_err());
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len], 0x1234_5678).is_err(), "{len} octets");
+        }
+    }
+}

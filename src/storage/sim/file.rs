@@ -1,0 +1,193 @@
+//! Open files, maps and locks of the simulated disk.
+
+use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::image::FileOp;
+use super::machine::{Fate, Machine};
+use crate::storage::map::{past_end, within_map};
+use crate::storage::{File, Lock, Map, preallocate};
+
+/// A handle of a file, by its number on its machine.
+#[derive(Clone, Debug)]
+pub(super) struct SimFile {
+    machine: Arc<Mutex<Machine>>,
+    id: u64,
+    writable: bool,
+    _pin: Arc<()>,
+}
+
+impl SimFile {
+    /// A handle of the file `id`, which the machine behind `machine` has; `pin` is the file's.
+    pub(super) fn new(
+        machine: &Arc<Mutex<Machine>>,
+        id: u64,
+        pin: &Arc<()>,
+        writable: bool,
+    ) -> Self {
+        Self { machine: Arc::clone(machine), id, writable, _pin: Arc::clone(pin) }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file was opened to read alone"))
+    }
+}
+
+impl File for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        let machine = self.machine.lock();
+        machine.check_power()?;
+        Ok(machine.file(self.id)?.content.now().len())
+    }
+
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let machine = self.machine.lock();
+        machine.check_power()?;
+        let image = machine.file(self.id)?.content.now();
+        let range = offset..offset.saturating_add(out.len() as u64);
+        if range.end > image.len() && !out.is_empty() {
+            return Err(past_end(&range, image.len()));
+        }
+        image.read(out, offset);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut machine = self.machine.lock();
+        machine.check_power()?;
+        self.check_writable()?;
+        let end = end_of(bytes, offset)?;
+        let mut fate = machine.begin();
+        let len = machine.file(self.id)?.content.now().len();
+        let reachable = len.saturating_add(machine.room());
+        let mut fitting = bytes;
+        if end > reachable {
+            // What fits may have been written before the room ran out.
+            let fits = reachable.saturating_sub(offset).min(bytes.len() as u64) as usize;
+            fitting = bytes.get(..fits).unwrap_or_default();
+            if fate.is_whole() {
+                fate = Fate::Failed(io::ErrorKind::StorageFull.into());
+            }
+        }
+        let written = machine.portion(&fate, fitting.len());
+        let data = Bytes::copy_from_slice(fitting.get(..written).unwrap_or_default());
+        if written > 0 {
+            let content = &mut machine.file_mut(self.id)?.content;
+            content.change(FileOp::Bytes { offset, data });
+            let end = offset + written as u64;
+            if end > len {
+                content.change(FileOp::Len(end));
+            }
+        }
+        fate.into_result()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut machine = self.machine.lock();
+        machine.check_power()?;
+        let fate = machine.begin();
+        // A sync that fails reports so and has forgotten what was dirty. One the power cuts short
+        // may have been through.
+        let through = match fate {
+            Fate::Failed(_) => false,
+            _ => machine.happened(&fate),
+        };
+        let inode = machine.file_mut(self.id)?;
+        match fate {
+            Fate::Failed(_) => inode.content.fail_sync(),
+            _ if through => inode.sync(),
+            _ => {}
+        }
+        fate.into_result()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut machine = self.machine.lock();
+        machine.check_power()?;
+        self.check_writable()?;
+        let len = end_of(&[], len)?;
+        let fate = machine.begin();
+        let old_len = machine.file(self.id)?.content.now().len();
+        if len.saturating_sub(old_len) > machine.room() {
+            fate.into_result()?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if machine.happened(&fate) {
+            machine.file_mut(self.id)?.content.change(FileOp::Len(len));
+        }
+        fate.into_result()
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.check_writable()?;
+        preallocate::extend(self, len)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Arc<dyn Map>> {
+        self.machine.lock().check_power()?;
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Arc::new(SimMap { file: self.clone(), len }))
+    }
+}
+
+/// Where a write of `bytes` at `offset` ends. No file is longer than the kernel can count.
+fn end_of(bytes: &[u8], offset: u64) -> io::Result<u64> {
+    offset
+        .checked_add(bytes.len() as u64)
+        .filter(|&end| i64::try_from(end).is_ok())
+        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// A map of a file: every look is a copy of what programs then see.
+#[derive(Debug)]
+struct SimMap {
+    file: SimFile,
+    len: usize,
+}
+
+impl SimMap {
+    fn copy(&self, range: &Range<u64>) -> io::Result<Vec<u8>> {
+        let wanted = within_map(range, self.len)?;
+        let len = self.file.len()?;
+        if range.end > len {
+            return Err(past_end(range, len));
+        }
+        let mut bytes = vec![0; wanted.len()];
+        self.file.read_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+}
+
+impl Map for SimMap {
+    fn view(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        Ok(Cow::Owned(self.copy(&range)?))
+    }
+
+    fn bytes(self: Arc<Self>, range: Range<u64>) -> io::Result<Bytes> {
+        Ok(self.copy(&range)?.into())
+    }
+}
+
+/// A lock, until it is dropped or the machine's processes are killed.
+#[derive(Debug)]
+pub(super) struct SimLock(pub(super) SimFile);
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.0.machine.lock().free_lock(self.0.id);
+    }
+}

@@ -1,0 +1,257 @@
+//! The block codec: up to [`ENTRIES_MAX`] entries of one run in one bucket, sorted by hash, behind
+//! a header that says which block this is and a CRC-32 over all of it. Pure.
+//!
+//! `docs/tree-format.md` draws the layout.
+
+use super::Entry;
+use super::bytes::{array, u32_at, u64_at, u128_at};
+
+const MAGIC: [u8; 4] = *b"owtb";
+const VERSION: u32 = 1;
+
+const AT_MAGIC: usize = 0;
+const AT_VERSION: usize = AT_MAGIC + 4;
+const AT_STORE: usize = AT_VERSION + 4;
+const AT_BUCKET: usize = AT_STORE + 16;
+const AT_RUN: usize = AT_BUCKET + 8;
+const AT_PART: usize = AT_RUN + 8;
+const AT_PARTS: usize = AT_PART + 4;
+const AT_COUNT: usize = AT_PARTS + 4;
+const AT_CRC: usize = AT_COUNT + 4;
+const AT_FIRST: usize = AT_CRC + 4;
+const AT_LAST: usize = AT_FIRST + 16;
+const AT_ENTRIES: usize = AT_LAST + 16;
+
+const ENTRY_HASH: usize = 0;
+const ENTRY_LOCATION: usize = ENTRY_HASH + 16;
+const ENTRY_SEQUENCE: usize = ENTRY_LOCATION + 8;
+const ENTRY_BYTES: usize = ENTRY_SEQUENCE + 8;
+
+/// The most entries a block holds. With its key and redb's own bookkeeping (28 bytes) a full block
+/// fills two 4 KiB pages; a few entries more and redb would give it four.
+pub(super) const ENTRIES_MAX: usize = 252;
+
+const _: () = assert!(AT_ENTRIES == 88);
+const _: () = assert!(ENTRY_BYTES == 32);
+const _: () = assert!(28 + AT_ENTRIES + ENTRIES_MAX * ENTRY_BYTES <= 2 * 4096);
+
+/// Which block of which store. A block that says otherwise is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockId {
+    pub(super) store_id: [u8; 16],
+    pub(super) bucket: u64,
+    pub(super) run: u64,
+    /// Which block of the run in this bucket, from 0.
+    pub(super) part: u32,
+    /// How many blocks the run has in this bucket.
+    pub(super) parts: u32,
+}
+
+/// How many blocks `entries` entries take.
+pub(super) fn parts_for(entries: usize) -> usize {
+    entries.div_ceil(ENTRIES_MAX)
+}
+
+/// Replaces `out` with the block `id` of `entries`, which are sorted by hash, and gives its CRC.
+pub(super) fn encode(id: &BlockId, entries: &[Entry], out: &mut Vec<u8>) -> u32 {
+    debug_assert!(!entries.is_empty() && entries.len() <= ENTRIES_MAX);
+    debug_assert!(entries.is_sorted_by_key(|entry| entry.hash));
+    let first = entries.first().map_or(0, |entry| entry.hash);
+    let last = entries.last().map_or(0, |entry| entry.hash);
+
+    out.clear();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&id.store_id);
+    out.extend_from_slice(&id.bucket.to_le_bytes());
+    out.extend_from_slice(&id.run.to_le_bytes());
+    out.extend_from_slice(&id.part.to_le_bytes());
+    out.extend_from_slice(&id.parts.to_le_bytes());
+    out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+    debug_assert_eq!(out.len(), AT_CRC);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&last.to_le_bytes());
+    debug_assert_eq!(out.len(), AT_ENTRIES);
+    for entry in entries {
+        out.extend_from_slice(&entry.hash.to_le_bytes());
+        out.extend_from_slice(&entry.location.to_le_bytes());
+        out.extend_from_slice(&entry.sequence.to_le_bytes());
+    }
+
+    let crc = checksum(out).unwrap_or_default();
+    if let Some(field) = out.get_mut(AT_CRC..AT_FIRST) {
+        field.copy_from_slice(&crc.to_le_bytes());
+    }
+    crc
+}
+
+/// Appends the entries of the block `id` to `out` and gives the block's CRC, once everything the
+/// block says of itself holds; what does not, in words, if not.
+pub(super) fn decode(
+    id: &BlockId,
+    bytes: &[u8],
+    out: &mut Vec<Entry>,
+) -> Result<u32, &'static str> {
+    if array(bytes, AT_MAGIC) != Some(MAGIC) {
+        return Err("is not a block");
+    }
+    if u32_at(bytes, AT_VERSION) != Some(VERSION) {
+        return Err("is a block of another format version");
+    }
+    let (Some(crc), Some(computed)) = (u32_at(bytes, AT_CRC), checksum(bytes)) else {
+        return Err("is cut short");
+    };
+    if crc != computed {
+        return Err("fails its CRC");
+    }
+    if array(bytes, AT_STORE) != Some(id.store_id) {
+        return Err("belongs to another store");
+    }
+    let named = (u64_at(bytes, AT_BUCKET), u64_at(bytes, AT_RUN), u32_at(bytes, AT_PART));
+    if named != (Some(id.bucket), Some(id.run), Some(id.part)) {
+        return Err("is another block than its key says");
+    }
+    if u32_at(bytes, AT_PARTS) != Some(id.parts) {
+        return Err("counts another number of blocks in its run");
+    }
+
+    let entries = bytes.get(AT_ENTRIES..).unwrap_or_default();
+    let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
+    if !rest.is_empty() || u32_at(bytes, AT_COUNT) != u32::try_from(entries.len()).ok() {
+        return Err("counts another number of entries");
+    }
+    let start = out.len();
+    out.extend(entries.iter().filter_map(entry));
+    let decoded = out.get(start..).unwrap_or_default();
+    let range = (decoded.first().map(|e| e.hash), decoded.last().map(|e| e.hash));
+    if range != (u128_at(bytes, AT_FIRST), u128_at(bytes, AT_LAST))
+        || !decoded.is_sorted_by_key(|entry| entry.hash)
+    {
+        return Err("has entries outside its range");
+    }
+    Ok(crc)
+}
+
+fn entry(bytes: &[u8; ENTRY_BYTES]) -> Option<Entry> {
+    Some(Entry {
+        hash: u128_at(bytes, ENTRY_HASH)?,
+        location: u64_at(bytes, ENTRY_LOCATION)?,
+        sequence: u64_at(bytes, ENTRY_SEQUENCE)?,
+    })
+}
+
+/// CRC-32 over all of a block but the CRC itself.
+fn checksum(block: &[u8]) -> Option<u32> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(block.get(..AT_CRC)?);
+    hasher.update(block.get(AT_FIRST..)?);
+    Some(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: BlockId = BlockId { store_id: [7; 16], bucket: 1000, run: 3, part: 1, parts: 4 };
+
+    fn entries(count: u64) -> Vec<Entry> {
+        (0..count)
+            .map(|n| Entry { hash: u128::from(n) << 90 | 5, location: n * 64, sequence: n + 9 })
+            .collect()
+    }
+
+    fn block(count: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(&ID, &entries(count), &mut out);
+        out
+    }
+
+    #[test]
+    fn a_block_reads_back_as_it_was_written() {
+        for count in [1, 2, 252] {
+            let (mut bytes, mut back) = (vec![9; 3], Vec::new());
+            let crc = encode(&ID, &entries(count), &mut bytes);
+            assert_eq!(bytes.len(), AT_ENTRIES + count as usize * ENTRY_BYTES);
+            assert_eq!(decode(&ID, &bytes, &mut back), Ok(crc));
+            assert_eq!(back, entries(count));
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let entry = Entry { hash: 0x0102, location: 0x0304, sequence: 0x0506 };
+        let mut out = Vec::new();
+        let crc = encode(&ID, &[entry], &mut out);
+        let mut wanted = b"owtb\x01\0\0\0".to_vec();
+        wanted.extend([7; 16]);
+        wanted.extend([0xe8, 3, 0, 0, 0, 0, 0, 0]);
+        wanted.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        wanted.extend([1, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0]);
+        wanted.extend(crc.to_le_bytes());
+        for _ in 0..3 {
+            wanted.extend([2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        wanted.extend([4, 3, 0, 0, 0, 0, 0, 0, 6, 5, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(out, wanted);
+        let whole: Vec<u8> = [&wanted[..52], &wanted[56..]].concat();
+        assert_eq!(crc, crc32fast::hash(&whole));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let good = block(3);
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&ID, &bytes, &mut Vec::new()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_tail_is_noticed() {
+        let good = block(3);
+        for len in 0..good.len() {
+            assert!(decode(&ID, &good[..len], &mut Vec::new()).is_err(), "{len} bytes");
+        }
+        for extra in [1, ENTRY_BYTES] {
+            let mut bytes = good.clone();
+            bytes.extend(std::iter::repeat_n(0, extra));
+            assert!(decode(&ID, &bytes, &mut Vec::new()).is_err(), "{extra} more");
+        }
+    }
+
+    #[test]
+    fn a_whole_block_in_the_wrong_place_is_noticed() {
+        let good = block(3);
+        let elsewhere = [
+            BlockId { store_id: [8; 16], ..ID },
+            BlockId { bucket: 1001, ..ID },
+            BlockId { run: 4, ..ID },
+            BlockId { part: 2, ..ID },
+            BlockId { parts: 5, ..ID },
+        ];
+        for id in elsewhere {
+            assert!(decode(&id, &good, &mut Vec::new()).is_err(), "{id:?}");
+        }
+    }
+
+    /// A CRC proves that the bytes are the ones written, not that the writer was right: counts and
+    /// ranges are compared all the same.
+    #[test]
+    fn a_block_that_contradicts_itself_is_refused_whatever_its_crc() {
+        let forge = |at: usize, value: &[u8]| {
+            let mut bytes = block(3);
+            bytes[at..at + value.len()].copy_from_slice(value);
+            let crc = checksum(&bytes).unwrap();
+            bytes[AT_CRC..AT_FIRST].copy_from_slice(&crc.to_le_bytes());
+            decode(&ID, &bytes, &mut Vec::new())
+        };
+        assert!(forge(AT_BUCKET, &ID.bucket.to_le_bytes()).is_ok());
+        assert!(forge(AT_COUNT, &[2]).is_err());
+        assert!(forge(AT_VERSION, &[2]).is_err());
+        assert!(forge(AT_FIRST, &[4]).is_err());
+        assert!(forge(AT_LAST, &[4]).is_err());
+        assert!(forge(AT_ENTRIES + ENTRY_BYTES, &[0xff; 16]).is_err(), "out of order");
+    }
+}

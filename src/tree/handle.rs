@@ -1,0 +1,285 @@
+//! redb, held at arm's length.
+//!
+//! Three rules make redb usable on a file that may be damaged:
+//! 1. Every call into it is guarded: it may panic on bytes it did not write.
+//! 2. After a fault the handle is cut off from the file and dropped, never used again: redb
+//!    latches I/O errors, and after a panic its memory is anybody's guess.
+//! 3. Nothing it reads is believed: blocks and head carry their own checksums, and the blocks of a
+//!    range must be exactly those the directory lists. redb verifies no page as it reads.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+
+use super::backend::{Backend, Shared};
+use super::block::{self, BlockId};
+use super::head::Run;
+use super::{Entry, TreeError};
+use crate::storage::File;
+
+/// A block's key: bucket, run, part. redb orders by it, so a bucket's blocks stand together and
+/// the newest run of the newest bucket stands last.
+pub(super) type Key = (u64, u64, u32);
+
+const BLOCKS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("blocks");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const HEAD: &str = "head";
+
+/// redb's cache, bytes. The index above is what answers lookups; the cache only has to carry the
+/// branch pages and the pages of one transaction.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// An open redb database over one file.
+pub(super) struct Handle {
+    database: Option<Database>,
+    backend: Arc<Backend>,
+}
+
+/// Why a guarded piece of work stopped.
+pub(super) enum Fault {
+    Redb(redb::Error),
+    Damaged(String),
+}
+
+macro_rules! redb_faults {
+    ($($error:ident),+) => {$(
+        impl From<redb::$error> for Fault {
+            fn from(error: redb::$error) -> Self {
+                Self::Redb(error.into())
+            }
+        }
+    )+};
+}
+redb_faults!(CommitError, DatabaseError, StorageError, TableError, TransactionError);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redb(error) => error.fmt(f),
+            Self::Damaged(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Where one run stands in one bucket, and what stands around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Nothing may stand between this key and the run's first block.
+    pub(super) from: Key,
+    pub(super) bucket: u64,
+    pub(super) run: Run,
+    /// The first key after the run's last block; `None` when it is the table's last.
+    pub(super) next: Option<Key>,
+}
+
+impl Handle {
+    /// Opens the database in `file`, which is not empty.
+    pub(super) fn open(file: Arc<dyn File>) -> Result<Self, TreeError> {
+        // redb makes a new database of an empty file; for us that is one whose making was cut off.
+        if file.len().map_err(TreeError::Io)? == 0 {
+            return Err(TreeError::Damaged("the file is empty".to_owned()));
+        }
+        Self::create(file)
+    }
+
+    /// Makes a database in `file`, which is empty.
+    pub(super) fn create(file: Arc<dyn File>) -> Result<Self, TreeError> {
+        let backend = Backend::new(file);
+        let database = guard(&backend, || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            Ok(builder.create_with_backend(Shared(backend.clone()))?)
+        })?;
+        Ok(Self { database: Some(database), backend })
+    }
+
+    /// The file's length in bytes.
+    pub(super) fn file_len(&self) -> Result<u64, TreeError> {
+        self.backend.file_len().map_err(TreeError::Io)
+    }
+
+    /// Writes nothing from here on, not even as it is dropped.
+    pub(super) fn cut_off(&self) {
+        self.backend.cut_off();
+    }
+
+    /// The head's bytes, and how many blocks redb counts. Neither is verified.
+    pub(super) fn read_head(&self) -> Result<(Vec<u8>, u64), TreeError> {
+        self.guarded(|database| {
+            let transaction = database.begin_read()?;
+            let meta = transaction.open_table(META)?;
+            let Some(head) = meta.get(HEAD)? else {
+                return Err(Fault::Damaged("there is no head".to_owned()));
+            };
+            let blocks = transaction.open_table(BLOCKS)?.len()?;
+            Ok((head.value().to_vec(), blocks))
+        })
+    }
+
+    /// Appends the entries of one run in one bucket to `out`, once all of its blocks are verified:
+    /// each by itself, and together by number and checksum against the directory.
+    pub(super) fn read_run(
+        &self,
+        store_id: [u8; 16],
+        span: &Span,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), TreeError> {
+        let Span { bucket, run, .. } = *span;
+        self.guarded(|database| {
+            let table = database.begin_read()?.open_table(BLOCKS)?;
+            let mut blocks = table.range(span.from..)?;
+            let mut crc = crc32fast::Hasher::new();
+            let start = out.len();
+            for part in 0..run.parts {
+                let name = || format!("block {part} of run {} in bucket {bucket}", run.number);
+                let Some(block) = blocks.next().transpose()? else {
+                    return Err(Fault::Damaged(format!("{} is absent", name())));
+                };
+                let found = block.0.value();
+                if found != (bucket, run.number, part) {
+                    return Err(Fault::Damaged(format!("{found:?} in the place of {}", name())));
+                }
+                let id = BlockId { store_id, bucket, run: run.number, part, parts: run.parts };
+                let block_crc = block::decode(&id, block.1.value(), out)
+                    .map_err(|wrong| Fault::Damaged(format!("{} {wrong}", name())))?;
+                crc.update(&block_crc.to_le_bytes());
+            }
+            let entries = out.len().saturating_sub(start) as u64;
+            if crc.finalize() != run.crc || entries != run.entries {
+                let name = format!("run {} in bucket {bucket}", run.number);
+                return Err(Fault::Damaged(format!("{name} is not the one the directory lists")));
+            }
+            let next = blocks.next().transpose()?.map(|block| block.0.value());
+            if next != span.next {
+                let name = format!("run {} in bucket {bucket}", run.number);
+                return Err(Fault::Damaged(format!(
+                    "{next:?} follows {name} instead of {:?}",
+                    span.next
+                )));
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes sure that there is no block from `from` to `to`, both included.
+    pub(super) fn expect_none(&self, from: Key, to: Key) -> Result<(), TreeError> {
+        self.guarded(|database| {
+            let table = database.begin_read()?.open_table(BLOCKS)?;
+            match table.range(from..=to)?.next().transpose()? {
+                None => Ok(()),
+                Some(block) => {
+                    Err(Fault::Damaged(format!("{:?} is not in the directory", block.0.value())))
+                }
+            }
+        })
+    }
+
+    /// Changes blocks and replaces the head, in one durable transaction. `change` gives the head's
+    /// bytes. After an error the file holds either what it held before or all of the change.
+    pub(super) fn commit(
+        &self,
+        change: impl FnOnce(&mut Blocks<'_>) -> Result<Vec<u8>, Fault>,
+    ) -> Result<(), TreeError> {
+        self.guarded(|database| {
+            let mut transaction = database.begin_write()?;
+            // Saves the free-page map with the commit, so that opening after a kill need not walk
+            // the whole tree for it (`SPEED.md` S7). It costs a second sync, in the background, and
+            // asks for no more trust than a clean close does: blocks carry their own checksums.
+            transaction.set_quick_repair(true);
+            {
+                let head = change(&mut Blocks { table: transaction.open_table(BLOCKS)? })?;
+                transaction.open_table(META)?.insert(HEAD, head.as_slice())?;
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Has redb walk its own pages and compare their checksums. `Ok(false)`: something was wrong
+    /// and could be repaired.
+    pub(super) fn check_pages(&mut self) -> Result<bool, TreeError> {
+        let Some(database) = self.database.as_mut() else { return Err(closed()) };
+        guard(&self.backend, || Ok(database.check_integrity()?))
+    }
+
+    /// redb's clean shutdown.
+    pub(super) fn close(mut self) -> Result<(), TreeError> {
+        let Some(database) = self.database.take() else { return Err(closed()) };
+        guard(&self.backend, || Ok(database.close()?))
+    }
+
+    fn guarded<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, TreeError> {
+        let Some(database) = self.database.as_ref() else { return Err(closed()) };
+        guard(&self.backend, || work(database))
+    }
+}
+
+/// Dropping redb is a call into redb like any other.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        let _ = guard(&self.backend, || {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
+/// The blocks, within a transaction that writes.
+pub(super) struct Blocks<'a> {
+    table: redb::Table<'a, Key, &'static [u8]>,
+}
+
+impl Blocks<'_> {
+    /// Adds a block. One that is there already is damage: runs are written once.
+    pub(super) fn insert(&mut self, key: Key, block: &[u8]) -> Result<(), Fault> {
+        match self.table.insert(key, block)? {
+            None => Ok(()),
+            Some(_) => Err(Fault::Damaged(format!("{key:?} is there before it was written"))),
+        }
+    }
+
+    /// Removes the blocks from `from` to `to`, both included, of which there are `expected`.
+    pub(super) fn remove(&mut self, from: Key, to: Key, expected: u64) -> Result<(), Fault> {
+        let mut removed = 0;
+        self.table.retain_in(from..=to, |_, _| {
+            removed += 1;
+            false
+        })?;
+        if removed == expected {
+            return Ok(());
+        }
+        Err(Fault::Damaged(format!("{removed} blocks from {from:?} to {to:?}, not {expected}")))
+    }
+
+    /// How many blocks redb counts.
+    pub(super) fn count(&self) -> Result<u64, Fault> {
+        Ok(self.table.len()?)
+    }
+}
+
+/// Runs `work`, which calls redb. A panic in it is damage; what the disk refused meanwhile is the
+/// disk's fault, whatever came of it; either way redb is cut off from the file.
+fn guard<T>(backend: &Backend, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, TreeError> {
+    // A refusal that redb got over is nobody's business any more.
+    drop(backend.take_refusal());
+    let said = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(fault)) => fault.to_string(),
+        Err(panic) => {
+            let said = panic.downcast_ref::<&str>().copied();
+            let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            format!("redb panicked: {}", said.unwrap_or("without a word"))
+        }
+    };
+    backend.cut_off();
+    match backend.take_refusal() {
+        Some(error) => Err(TreeError::Io(error)),
+        None => Err(TreeError::Damaged(said)),
+    }
+}
+
+fn closed() -> TreeError {
+    TreeError::Io(std::io::Error::other("the tree's handle is closed"))
+}

@@ -1,0 +1,281 @@
+//! The head: what the tree says of itself in one value. Pure.
+//!
+//! It carries the engine's own bytes and the *directory*: for each bucket the runs in it, with
+//! their sizes and checksums. Blocks are believed only when they are exactly those of the
+//! directory, which is what makes an absent block damage and not a miss.
+//!
+//! `docs/tree-format.md` draws the layout.
+
+use std::collections::BTreeMap;
+
+use super::bytes::{array, u32_at, u64_at};
+
+const MAGIC: [u8; 8] = *b"owtree\0\0";
+const VERSION: u32 = 1;
+
+const AT_MAGIC: usize = 0;
+const AT_VERSION: usize = AT_MAGIC + 8;
+const AT_STORE: usize = AT_VERSION + 4;
+const AT_GENERATION: usize = AT_STORE + 16;
+const AT_NEXT_RUN: usize = AT_GENERATION + 8;
+const AT_ENGINE_LEN: usize = AT_NEXT_RUN + 8;
+const AT_BUCKETS: usize = AT_ENGINE_LEN + 4;
+const AT_ENGINE: usize = AT_BUCKETS + 4;
+
+const BUCKET_NAME: usize = 0;
+const BUCKET_RUNS: usize = BUCKET_NAME + 8;
+const BUCKET_BYTES: usize = BUCKET_RUNS + 4;
+
+const RUN_NUMBER: usize = 0;
+const RUN_ENTRIES: usize = RUN_NUMBER + 8;
+const RUN_PARTS: usize = RUN_ENTRIES + 8;
+const RUN_CRC: usize = RUN_PARTS + 4;
+const RUN_BYTES: usize = RUN_CRC + 4;
+
+const CRC_BYTES: usize = 4;
+
+const _: () = assert!(AT_ENGINE == 52);
+const _: () = assert!(BUCKET_BYTES == 12);
+const _: () = assert!(RUN_BYTES == 24);
+
+/// One run in one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) number: u64,
+    pub(super) entries: u64,
+    /// Blocks; at least one.
+    pub(super) parts: u32,
+    /// CRC-32 over the CRCs of its blocks, in order: a block of an earlier time, whole in itself,
+    /// does not fit.
+    pub(super) crc: u32,
+}
+
+/// What the tree says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Grows by one with each commit.
+    pub(super) generation: u64,
+    /// The number the next run gets. Greater than that of every run in the directory.
+    pub(super) next_run: u64,
+    /// The engine's bytes, opaque here.
+    pub(super) engine: Vec<u8>,
+    /// The directory: for each bucket its runs, ascending by number; no bucket without one.
+    pub(super) buckets: BTreeMap<u64, Vec<Run>>,
+}
+
+impl Head {
+    /// Every run of every bucket, in the order of the blocks' keys.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (u64, Run)> {
+        self.buckets.iter().flat_map(|(bucket, runs)| runs.iter().map(|run| (*bucket, *run)))
+    }
+
+    /// How many blocks the directory lists.
+    pub(super) fn blocks(&self) -> u64 {
+        self.runs().map(|(_, run)| u64::from(run.parts)).sum()
+    }
+
+    /// Takes every part of the run `number` out of the directory and gives what was taken.
+    pub(super) fn remove_run(&mut self, number: u64) -> Vec<(u64, Run)> {
+        let taken = self.runs().filter(|(_, run)| run.number == number).collect();
+        for runs in self.buckets.values_mut() {
+            runs.retain(|run| run.number != number);
+        }
+        self.buckets.retain(|_, runs| !runs.is_empty());
+        taken
+    }
+}
+
+/// The head's bytes, for the store `store_id`.
+pub(super) fn encode(store_id: [u8; 16], head: &Head) -> Vec<u8> {
+    let runs: usize = head.buckets.values().map(Vec::len).sum();
+    let len = AT_ENGINE
+        + head.engine.len()
+        + head.buckets.len() * BUCKET_BYTES
+        + runs * RUN_BYTES
+        + CRC_BYTES;
+    let mut out = Vec::with_capacity(len);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&store_id);
+    out.extend_from_slice(&head.generation.to_le_bytes());
+    out.extend_from_slice(&head.next_run.to_le_bytes());
+    out.extend_from_slice(&(head.engine.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(head.buckets.len() as u32).to_le_bytes());
+    debug_assert_eq!(out.len(), AT_ENGINE);
+    out.extend_from_slice(&head.engine);
+    for (bucket, runs) in &head.buckets {
+        out.extend_from_slice(&bucket.to_le_bytes());
+        out.extend_from_slice(&(runs.len() as u32).to_le_bytes());
+        for run in runs {
+            out.extend_from_slice(&run.number.to_le_bytes());
+            out.extend_from_slice(&run.entries.to_le_bytes());
+            out.extend_from_slice(&run.parts.to_le_bytes());
+            out.extend_from_slice(&run.crc.to_le_bytes());
+        }
+    }
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    debug_assert_eq!(out.len(), len);
+    out
+}
+
+/// The head in `bytes`, once all it says holds; what does not, in words, if not.
+pub(super) fn decode(store_id: [u8; 16], bytes: &[u8]) -> Result<Head, &'static str> {
+    const SHORT: &str = "the head is cut short";
+    let Some((body, crc)) = bytes.split_last_chunk::<CRC_BYTES>() else { return Err(SHORT) };
+    if array(body, AT_MAGIC) != Some(MAGIC) {
+        return Err("the head is not one");
+    }
+    if u32_at(body, AT_VERSION) != Some(VERSION) {
+        return Err("the head is of another format version");
+    }
+    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+        return Err("the head fails its CRC");
+    }
+    if array(body, AT_STORE) != Some(store_id) {
+        return Err("the tree belongs to another store");
+    }
+    let fixed = (
+        u64_at(body, AT_GENERATION),
+        u64_at(body, AT_NEXT_RUN),
+        u32_at(body, AT_ENGINE_LEN),
+        u32_at(body, AT_BUCKETS),
+        body.get(AT_ENGINE..),
+    );
+    let (Some(generation), Some(next_run), Some(engine_len), Some(buckets), Some(rest)) = fixed
+    else {
+        return Err(SHORT);
+    };
+    let Some((engine, mut rest)) = rest.split_at_checked(engine_len as usize) else {
+        return Err(SHORT);
+    };
+
+    let mut head = Head { generation, next_run, engine: engine.to_vec(), ..Head::default() };
+    for _ in 0..buckets {
+        let (bucket, runs) = take_bucket(&mut rest).ok_or(SHORT)?;
+        let ordered = runs.is_sorted_by(|one, next| one.number < next.number);
+        let sound = runs.iter().all(|run| run.parts > 0 && run.number < next_run);
+        let ascending = head.buckets.last_key_value().is_none_or(|(last, _)| *last < bucket);
+        if runs.is_empty() || !ordered || !sound || !ascending {
+            return Err("the head's directory contradicts itself");
+        }
+        head.buckets.insert(bucket, runs);
+    }
+    if !rest.is_empty() {
+        return Err("the head is too long");
+    }
+    Ok(head)
+}
+
+fn take_bucket(rest: &mut &[u8]) -> Option<(u64, Vec<Run>)> {
+    let (fixed, after) = rest.split_at_checked(BUCKET_BYTES)?;
+    let bucket = u64_at(fixed, BUCKET_NAME)?;
+    let bytes = (u32_at(fixed, BUCKET_RUNS)? as usize).checked_mul(RUN_BYTES)?;
+    let (runs, after) = after.split_at_checked(bytes)?;
+    *rest = after;
+    let runs = runs.chunks_exact(RUN_BYTES).map(run).collect::<Option<_>>()?;
+    Some((bucket, runs))
+}
+
+fn run(bytes: &[u8]) -> Option<Run> {
+    Some(Run {
+        number: u64_at(bytes, RUN_NUMBER)?,
+        entries: u64_at(bytes, RUN_ENTRIES)?,
+        parts: u32_at(bytes, RUN_PARTS)?,
+        crc: u32_at(bytes, RUN_CRC)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: [u8; 16] = [7; 16];
+
+    fn run(number: u64, parts: u32) -> Run {
+        Run { number, entries: u64::from(parts) * 200, parts, crc: 0xabcd_ef01 ^ parts }
+    }
+
+    fn sample() -> Head {
+        Head {
+            generation: 41,
+            next_run: 9,
+            engine: b"engine".to_vec(),
+            buckets: [(50, vec![run(1, 2), run(8, 1)]), (60, vec![run(8, 3)])].into(),
+        }
+    }
+
+    #[test]
+    fn a_head_reads_back_as_it_was_written() {
+        for head in [sample(), Head::default()] {
+            assert_eq!(decode(STORE, &encode(STORE, &head)), Ok(head));
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let head = Head { buckets: [(50, vec![run(1, 2)])].into(), ..sample() };
+        let mut wanted = b"owtree\0\0\x01\0\0\0".to_vec();
+        wanted.extend(STORE);
+        wanted.extend([41, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+        wanted.extend([6, 0, 0, 0, 1, 0, 0, 0]);
+        wanted.extend(b"engine");
+        wanted.extend([50, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        wanted.extend([1, 0, 0, 0, 0, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
+        wanted.extend([0x03, 0xef, 0xcd, 0xab]);
+        wanted.extend(crc32fast::hash(&wanted).to_le_bytes());
+        assert_eq!(encode(STORE, &head), wanted);
+    }
+
+    #[test]
+    fn every_flipped_bit_cut_and_tail_is_noticed() {
+        let good = encode(STORE, &sample());
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(STORE, &bytes).is_err(), "bit {bit}");
+        }
+        for len in 0..good.len() {
+            assert!(decode(STORE, &good[..len]).is_err(), "{len} bytes");
+        }
+        assert!(decode(STORE, &[good, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn another_store_is_named_as_such() {
+        let refused = decode([8; 16], &encode(STORE, &sample()));
+        assert_eq!(refused, Err("the tree belongs to another store"));
+    }
+
+    #[test]
+    fn a_directory_that_contradicts_itself_is_refused_whatever_its_crc() {
+        let refused = |change: &dyn Fn(&mut Head)| {
+            let mut head = sample();
+            change(&mut head);
+            decode(STORE, &encode(STORE, &head)).is_err()
+        };
+        assert!(!refused(&|_| ()));
+        assert!(refused(&|head| head.next_run = 8));
+        assert!(refused(&|head| head.buckets.insert(60, vec![]).map_or((), |_| ())));
+        assert!(refused(&|head| head.buckets.insert(60, vec![run(5, 0)]).map_or((), |_| ())));
+        assert!(refused(&|head| {
+            head.buckets.insert(60, vec![run(5, 1), run(5, 1)]);
+        }));
+        let mut repeated = encode(STORE, &sample());
+        let second_bucket = AT_ENGINE + 6 + BUCKET_BYTES + 2 * RUN_BYTES;
+        repeated[second_bucket] = 50;
+        let body = repeated.len() - CRC_BYTES;
+        let crc = crc32fast::hash(&repeated[..body]);
+        repeated[body..].copy_from_slice(&crc.to_le_bytes());
+        assert!(decode(STORE, &repeated).is_err(), "the same bucket twice");
+    }
+
+    #[test]
+    fn a_run_is_removed_from_every_bucket_it_is_in() {
+        let mut head = sample();
+        assert_eq!(head.blocks(), 6);
+        assert_eq!(head.remove_run(8), [(50, run(8, 1)), (60, run(8, 3))]);
+        assert_eq!(head.buckets, [(50, vec![run(1, 2)])].into());
+        assert_eq!(head.remove_run(8), []);
+    }
+}
