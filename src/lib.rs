@@ -4,8 +4,8 @@
 mod backend;
 mod clock;
 mod error;
-mod format;
 mod fingerprint;
+mod format;
 #[cfg(feature = "http")]
 pub mod http;
 mod key;

@@ -284,7 +284,10 @@ fn c34_a_crash_in_the_middle_of_a_request_leaves_its_key_in_doubt_and_keeps_the_
     arrived.recv_timeout(PATIENCE).unwrap();
     gateway.kill();
 
-    let gateway = Gateway::over(data.path(), &upstream.url(), &ONE);
+    let mut gateway = Gateway::over(data.path(), &upstream.url(), &ONE);
+    let told = gateway.line("a key is in doubt");
+    // SHA-256("cut"), its first eight octets.
+    assert!(told.contains("378bfce5cda2599a"), "{told}");
     let replay = exchange(gateway.address, keyed("/", "done", "{}"));
     assert_eq!((replay.text(), replay.one("idempotency-replayed")), ("done", "true"));
     let doubt = exchange(gateway.address, keyed("/", "cut", "{}"));

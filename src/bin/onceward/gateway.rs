@@ -111,7 +111,8 @@ fn hash_of_key(headers: &HeaderMap, key_headers: &[HeaderName]) -> Option<String
     Some(hex(digest.as_bytes().get(..8)?))
 }
 
-fn hex(octets: &[u8]) -> String {
+/// Octets in hexadecimal digits.
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().fold(String::new(), |mut hex, octet| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{octet:02x}");

@@ -18,6 +18,7 @@ mod proxy;
 mod refresh;
 mod serve;
 mod signals;
+mod store;
 mod tracked;
 mod upgrade;
 mod upstream;

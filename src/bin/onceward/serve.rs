@@ -1,12 +1,11 @@
 //! `onceward serve`: opens the store, listens, and lets go of everything in order when told to
 //! stop.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use onceward::Backend;
 use onceward::http::IdempotencyLayer;
-use onceward::{Backend, Error, ErrorKind, Options, Store};
 use tower_layer::Layer;
 
 use crate::admin::{self, Health};
@@ -16,20 +15,10 @@ use crate::gateway::{Gateway, key_headers};
 use crate::proxy::Proxy;
 use crate::refresh;
 use crate::signals::Signals;
+use crate::store::{self, Engine};
 use crate::tracked::{Count, Tracked};
 use crate::upstream::Sender;
 use crate::{Failure, listen};
-
-/// How often a locked store is tried again while waiting for it.
-const LOCK_RETRY: Duration = Duration::from_millis(100);
-
-/// A store the gateway runs on: what it needs besides claims.
-pub(crate) trait Engine: Backend {
-    /// Whether the store takes writes, and if not why. Does not wait.
-    fn takes_writes(&self) -> Result<(), String>;
-    /// Lets go of the store. Waits for the disk.
-    fn close(&self) -> Result<(), Error>;
-}
 
 /// Runs the gateway until a signal and the drain that follows.
 pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
@@ -41,7 +30,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
         .map_err(Failure::Usage)?;
     let ttl = settings.profile.ttl;
     let open = tokio::select! {
-        open = open(&settings.data, ttl, settings.wait_lock) => open?,
+        open = store::open(&settings.data, ttl, settings.wait_lock) => open?,
         () = signals.stop() => return Ok(()),
     };
     let served = run(&settings, sender, open.clone(), &mut signals).await;
@@ -50,47 +39,6 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("closing the store: {error}")))?
         .map_err(|error| Failure::Failed(format!("closing the store: {error}")));
     served.and(closed)
-}
-
-/// Opens the store in `data`, trying again for `wait` while another process has it.
-async fn open(data: &Path, ttl: Duration, wait: Option<Duration>) -> Result<Store, Failure> {
-    let started = Instant::now();
-    let mut told = false;
-    loop {
-        let dir = data.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Options::new().ttl(ttl).open(dir))
-            .await
-            .map_err(|error| Failure::Failed(format!("opening the store: {error}")))?;
-        let error = match opened {
-            Ok(store) => return Ok(store),
-            Err(error) => error,
-        };
-        let data = data.display();
-        if error.kind() != ErrorKind::Locked {
-            return Err(Failure::Failed(format!("the store in {data} cannot be opened: {error}")));
-        }
-        match wait {
-            None => {
-                return Err(Failure::Failed(format!(
-                    "the store in {data} is in use by another process (--wait-lock waits for it)"
-                )));
-            }
-            Some(wait) if started.elapsed() >= wait => {
-                return Err(Failure::Failed(format!(
-                    "the store in {data} is still in use by another process after {}",
-                    show(wait)
-                )));
-            }
-            Some(wait) => {
-                if !told {
-                    tracing::info!(%data, wait = show(wait), "waiting for the store's lock");
-                    told = true;
-                }
-                let left = wait.saturating_sub(started.elapsed());
-                tokio::time::sleep(LOCK_RETRY.min(left)).await;
-            }
-        }
-    }
 }
 
 /// Listens and serves on `engine` until told to stop, then drains. The admin address answers until
@@ -119,6 +67,7 @@ async fn run<E: Engine>(
         eprintln!("admin on http://{address}");
     }
     eprintln!("listening on http://{address}");
+    store::tell_of_doubt(engine.clone());
 
     let engine = Tracked::new(engine);
     let count = engine.count();
