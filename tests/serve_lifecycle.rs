@@ -181,7 +181,8 @@ fn a_store_in_use_is_refused_or_waited_for() {
     let replay = exchange(second.address, keyed("/", "k", "{}"));
     assert_eq!(replay.one("idempotency-replayed"), "true");
 
-    let waiting = run(&flags(&["--wait-lock", "5m"]));
+    let mut waiting = run(&flags(&["--wait-lock", "5m"]));
+    waiting.line("waiting for the store's lock");
     waiting.stop();
     second.stop();
     assert_eq!(upstream.requests().len(), 1);
@@ -234,13 +235,20 @@ fn a_drain_finishes_what_runs_and_accepts_nothing_new() {
 fn m17_work_whose_client_hung_up_is_finished_before_the_gateway_ends() {
     let (upstream, arrived, go) = held();
     let data = tempfile::tempdir().unwrap();
-    let mut gateway = Gateway::over(data.path(), &upstream.url(), &ONE);
+    let flags = [ONE[0], ONE[1], "--log", "onceward=debug"];
+    let mut gateway = Gateway::over(data.path(), &upstream.url(), &flags);
     let mut client = Wire::to(gateway.address);
     client.send(keyed("/", "k", "{}"));
     arrived.recv_timeout(PATIENCE).unwrap();
     drop(client);
+    gateway.line("a connection broke");
     gateway.terminate();
     gateway.line("draining");
+    for _ in 0..20 {
+        // No connection is left, and still it waits.
+        let unready = exchange(gateway.admin.unwrap(), get("/readyz"));
+        assert_eq!(unready.text(), "draining\n");
+    }
     go.send(()).unwrap();
     let (status, said) = gateway.ended();
     assert_eq!(status.code(), Some(0));

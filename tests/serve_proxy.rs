@@ -71,7 +71,7 @@ fn c27_what_is_for_one_hop_is_stripped_both_ways() {
     let gateway = Gateway::start(&upstream.url(), &[]);
     let answer = exchange(
         gateway.address,
-        "GET / HTTP/1.1\r\nHost: api.example\r\nConnection: x-hop, keep-alive\r\nX-Hop: 1\r\n\
+        "GET / HTTP/1.1\r\nHost: api.example\r\nConnection: x-hop, Upgrade\r\nX-Hop: 1\r\n\
          Keep-Alive: timeout=5\r\nProxy-Connection: x\r\nTE: trailers\r\nTrailer: Expires\r\n\
          Upgrade: h2c\r\nX-End: 1\r\nX-Forwarded-For: 9.9.9.9\r\nForwarded: for=9.9.9.9\r\n\r\n",
     );

@@ -18,8 +18,6 @@ pub(crate) trait Engine: Backend {
     fn takes_writes(&self) -> Result<(), String>;
     /// Calls `tell` with the scope and the key of every record in doubt. Waits for the disk.
     fn in_doubt(&self, tell: impl FnMut(&[u8], &[u8])) -> Result<(), Error>;
-    /// Lets go of the store. Waits for the disk.
-    fn close(&self) -> Result<(), Error>;
 }
 
 impl Engine for Store {
@@ -38,10 +36,6 @@ impl Engine for Store {
             }
         }
         Ok(())
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        Self::close(self)
     }
 }
 
