@@ -9,7 +9,9 @@ mod support;
 use std::time::Duration;
 
 use http::StatusCode;
-use onceward::http::{Body, Decision, IdempotencyLayer, Ignored, Mismatch, Profile, Refreshed};
+use onceward::http::{
+    Body, Decision, IdempotencyLayer, Ignored, InFlight, Mismatch, Profile, Refreshed,
+};
 use support::{Api, account, created, keyed, keyless, oec, post, status};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -273,6 +275,25 @@ async fn x8_oec_can_be_told_to_compare() {
     let reply = api.send(oec("/projects", "k", "b")).await;
     assert_eq!((reply.status.as_u16(), api.runs()), (422, 1));
     assert_eq!(reply.json()["error"], "idempotency_key_reused");
+}
+
+#[tokio::test]
+async fn o12_a_record_from_when_requests_were_compared_is_replayed_all_the_same() {
+    let mut comparing = Profile::oec();
+    comparing.mismatch = Mismatch::Reject(StatusCode::UNPROCESSABLE_ENTITY);
+    let before = Api::with(comparing, |n, _| async move { created(n) });
+    before.send(oec("/projects", "k", "a")).await;
+    for in_flight in [InFlight::Reject, InFlight::Wait(Duration::ZERO)] {
+        let mut profile = Profile::oec();
+        profile.in_flight = in_flight;
+        let after = Api::over(
+            before.store.clone(),
+            |layer| layer.profile(profile).principal(account),
+            |_, _| async { status(500) },
+        );
+        let reply = after.send(oec("/projects", "k", "b")).await;
+        assert_eq!((reply.seen(), reply.decision), ((201, "{\"n\":1}"), Some(Decision::Replayed)));
+    }
 }
 
 #[tokio::test]

@@ -6,13 +6,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use onceward::http::{Body, Decision, Idempotency, Ignored, InFlight, KeyDigest, Profile, Query};
 use onceward::{ErrorKind, State};
 use support::memory::Fail;
-use support::stream::{channel, data, pieces, untouchable};
+use support::stream::{channel, data, endless, pieces, trailer, untouchable};
 use support::{Api, account, created, keyed, keyless, oec, post, status};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -167,6 +168,16 @@ async fn c13_a_request_over_the_limit_is_refused_and_never_claims() {
 }
 
 #[tokio::test]
+async fn c13_a_bounded_part_of_what_is_too_long_is_read_on() {
+    let api = Api::new(Profile::standard());
+    let (taken, body) = endless();
+    let reply = api.send(keyed("POST", "/things", "k").body(body).unwrap()).await;
+    assert_eq!(reply.status, 413);
+    let beyond = taken.load(Ordering::SeqCst) - (16 << 20);
+    assert!((1 << 20..(1 << 20) + 2000).contains(&beyond), "{beyond} octets were drained");
+}
+
+#[tokio::test]
 async fn c13_a_limit_in_front_of_the_layer_is_a_413_too() {
     let api = Api::new(Profile::standard());
     let limited = http_body_util::Limited::new(pieces([data("12345"), data("6789")]), 8);
@@ -194,6 +205,16 @@ async fn c14_what_the_head_decides_is_decided_before_the_body_is_asked_for() {
 }
 
 #[tokio::test]
+async fn c14_a_request_that_is_here_does_not_ask_for_leave_again() {
+    let api = Api::with(Profile::standard(), |n, request| async move {
+        assert!(!request.headers().contains_key("expect"));
+        created(n)
+    });
+    let request = keyed("POST", "/things", "k").header("expect", "100-continue");
+    assert_eq!(api.send(request.body(Body::full("{}")).unwrap()).await.status, 201);
+}
+
+#[tokio::test]
 async fn c21_an_upgrade_with_a_key_is_refused_and_without_passes() {
     let api = Api::new(Profile::standard());
     let upgrade = |request: http::request::Builder| {
@@ -207,6 +228,33 @@ async fn c21_an_upgrade_with_a_key_is_refused_and_without_passes() {
     assert_eq!(api.send(upgrade(keyed("GET", "/things", "k"))).await.status, 201);
     let not_for_this_hop = keyed("POST", "/things", "k").header("upgrade", "h2c");
     assert_eq!(api.send(not_for_this_hop.body(Body::empty()).unwrap()).await.status, 201);
+}
+
+#[tokio::test]
+async fn c21_a_connect_with_a_key_is_refused_where_it_is_protected() {
+    let mut profile = Profile::standard();
+    for expected in [201, 400] {
+        let api = Api::new(profile.clone());
+        let request = keyed("CONNECT", "/things", "k").body(Body::empty()).unwrap();
+        assert_eq!(api.send(request).await.status, expected);
+        profile.methods.push(Method::CONNECT);
+    }
+}
+
+#[tokio::test]
+async fn the_handler_gets_the_request_whole_with_its_trailers() {
+    let api = Api::with(Profile::standard(), |n, request| async move {
+        let (parts, body) = request.into_parts();
+        assert_eq!(parts.uri.path(), "/things");
+        assert_eq!(parts.headers["x-account"], "a");
+        let body = http_body_util::BodyExt::collect(body).await.unwrap();
+        assert_eq!(body.trailers().unwrap()["x-sum"], "1");
+        assert_eq!(body.to_bytes(), "abc");
+        created(n)
+    });
+    let body = pieces([data("ab"), data("c"), trailer("x-sum", "1")]);
+    let reply = api.send(keyed("POST", "/things", "k").body(body).unwrap()).await;
+    assert_eq!(reply.seen(), (201, "{\"n\":1}"));
 }
 
 #[tokio::test]

@@ -238,6 +238,25 @@ async fn c29_cookies_can_be_replayed() {
 }
 
 #[tokio::test]
+async fn c29_a_cookie_stored_under_another_profile_is_not_replayed() {
+    let mut lax = Profile::standard();
+    lax.replay_set_cookie = true;
+    let before = Api::with(lax, |_, _| async {
+        let mut response = created(1);
+        response.headers_mut().append("set-cookie", "a=1".parse().unwrap());
+        response
+    });
+    before.post("k").await;
+    let after = Api::over(
+        before.store.clone(),
+        |layer| layer.principal(support::account),
+        |_, _| async { status(500) },
+    );
+    let retry = after.post("k").await;
+    assert_eq!((retry.status.as_u16(), retry.header("set-cookie")), (201, None));
+}
+
+#[tokio::test]
 async fn c25_a_chunked_response_is_collected_and_its_length_said() {
     let api = Api::with(Profile::standard(), |_, _| async {
         let response = Response::builder().header("transfer-encoding", "chunked");

@@ -70,7 +70,19 @@ impl Api {
         H: Fn(usize, Request<Body>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let store = Memory::default();
+        Self::over(Memory::default(), choose, handler)
+    }
+
+    /// An API over a store that another may have written to.
+    pub(crate) fn over<H, F>(
+        store: Memory,
+        choose: impl FnOnce(IdempotencyLayer<Memory>) -> IdempotencyLayer<Memory, Chosen>,
+        handler: H,
+    ) -> Self
+    where
+        H: Fn(usize, Request<Body>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let runs = Arc::new(AtomicUsize::new(0));
         let counted = {
             let runs = Arc::clone(&runs);

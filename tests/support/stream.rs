@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -38,6 +40,24 @@ pub(crate) fn channel() -> (mpsc::UnboundedSender<Piece>, Body) {
 /// A body that must not be asked for anything, and announces this many octets.
 pub(crate) fn untouchable(announced: u64) -> Body {
     Body::new(Untouchable(announced))
+}
+
+/// A body without end, and how many octets of it were taken.
+pub(crate) fn endless() -> (Arc<AtomicUsize>, Body) {
+    let taken = Arc::new(AtomicUsize::new(0));
+    (Arc::clone(&taken), Body::new(Endless(taken)))
+}
+
+struct Endless(Arc<AtomicUsize>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
+        self.0.fetch_add(1000, Ordering::SeqCst);
+        Poll::Ready(Some(data(vec![0; 1000])))
+    }
 }
 
 struct Pieces(VecDeque<Piece>);
