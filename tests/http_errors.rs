@@ -34,7 +34,7 @@ type Row = (
 );
 
 #[rustfmt::skip]
-fn table() -> [Row; 13] {
+fn table() -> [Row; 14] {
     [
         (Condition::MissingKey, ("missing-key", 400),
             (400, "invalid_request", "idempotency.key_missing"), (400, "idempotency_key_missing"), false, false),
