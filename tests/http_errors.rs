@@ -34,7 +34,7 @@ type Row = (
 );
 
 #[rustfmt::skip]
-fn table() -> [Row; 13] {
+fn table() -> [Row; 14] {
     [
         (Condition::MissingKey, ("missing-key", 400),
             (400, "invalid_request", "idempotency.key_missing"), (400, "idempotency_key_missing"), false, false),
@@ -62,6 +62,8 @@ fn table() -> [Row; 13] {
             (503, "api_error", "idempotency.store_unavailable"), (503, "store_unavailable"), true, true),
         (Condition::UpstreamUnreachable, ("upstream-unreachable", 502),
             (502, "api_error", "idempotency.upstream_unreachable"), (502, "upstream_unreachable"), false, true),
+        (Condition::UpstreamBroken, ("outcome-unknown", 502),
+            (502, "api_error", "idempotency.outcome_unknown"), (502, "idempotency_outcome_unknown"), false, false),
     ]
 }
 

@@ -90,6 +90,7 @@ impl Inner {
     fn attempt(self: &Arc<Self>, request: &Request) -> Result<Attempt, Error> {
         let key = request.owner.as_key();
         loop {
+            self.refuse_closed()?;
             let mut shard = self.index.shard(request.identity);
             if let Some(flight) = shard.flights.get_mut(&request.identity) {
                 return self.behind(flight, request);

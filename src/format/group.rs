@@ -122,9 +122,7 @@ pub(crate) fn decode(bytes: &[u8], offset: u64) -> Result<Header, Damage> {
         return Err(Damage("a group is cut off"));
     }
     let sum: [u8; 4] = field(bytes, CRC);
-    if crc(place(offset), bytes.get(SALT..).unwrap_or_default())
-        != u32::from_le_bytes(sum)
-    {
+    if crc(place(offset), bytes.get(SALT..).unwrap_or_default()) != u32::from_le_bytes(sum) {
         return Err(Damage("a group's checksum does not hold"));
     }
     Ok(header)

@@ -43,6 +43,8 @@ pub enum Condition {
     StoreUnavailable,
     /// The gateway could not reach its upstream, and sent it nothing.
     UpstreamUnreachable,
+    /// The gateway's connection to its upstream broke after the request went out.
+    UpstreamBroken,
 }
 
 /// A condition's row in the table of the requirements.
@@ -115,6 +117,10 @@ impl Condition {
                 "The service could not be reached", 502,
                 (502, "api_error", "idempotency.upstream_unreachable"),
                 (502, "upstream_unreachable"), None, true),
+            Self::UpstreamBroken => row("outcome-unknown",
+                "The outcome of this request is unknown", 502,
+                (502, "api_error", "idempotency.outcome_unknown"),
+                (502, "idempotency_outcome_unknown"), None, false),
         }
     }
 
@@ -173,6 +179,11 @@ impl Condition {
             }
             Self::StoreUnavailable => {
                 "The request was not executed. Retry later with the same key.".into()
+            }
+            Self::UpstreamBroken => {
+                "The connection to the service broke, and the request may or may not have taken \
+                 effect. Check its effect before sending it again."
+                    .into()
             }
             Self::UpstreamUnreachable => {
                 "The request did not reach the service and was not executed. Retry with the same \

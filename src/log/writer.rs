@@ -384,8 +384,12 @@ impl<P> Log<P> {
     ) -> Result<Appended, NoRoom> {
         let mut writer = self.writer.lock();
         self.poison.check().map_err(NoRoom::Ended)?;
+        let idle = !writer.has_frames();
         if let Err(needed) = writer.take_room(draft.len(), room) {
             return Err(NoRoom::Short(needed));
+        }
+        if idle {
+            self.work.notify_one();
         }
         if draft.kind == Kind::Claim {
             writer.ttl_max_ms = writer.ttl_max_ms.max(draft.term_ms);
@@ -423,14 +427,10 @@ impl<P> Log<P> {
         sequence: Option<u64>,
         publish: impl FnOnce(u64, Location) -> P,
     ) -> Appended {
-        let idle = !writer.has_frames();
         let (sequence, offset) = writer.put(draft, sequence);
         let location = Location::new(writer.active.segment.id, offset, draft.kind);
         writer.open.publish.push(publish(sequence, location));
         let done = Arc::clone(&writer.open.done);
-        if idle {
-            self.work.notify_one();
-        }
         if writer.runs_short() {
             self.short.notify_one();
         }
@@ -498,7 +498,10 @@ impl<P> Writer<P> {
     /// What to prepare next: `None` when there is room for all that is wanted.
     pub(super) fn plan(&mut self) -> Option<super::room::Plan> {
         let wanted = self.wanted.total.max(self.reserved + SLACK + self.ahead);
-        let free = self.free();
+        // A frame that goes into the next segment leaves the rest of this one unused.
+        let lost =
+            if self.wanted.frame > self.left_in_active() { self.left_in_active() } else { 0 };
+        let free = self.free() - lost;
         if free >= wanted && self.wanted_fits() {
             return None;
         }

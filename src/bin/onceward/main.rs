@@ -1,2 +1,68 @@
-//! The `onceward` binary.
-fn main() {}
+//! The `onceward` binary: a gateway that answers a repeated request with the response of the first.
+//!
+//! Exit codes: 0 done, 1 the operation failed, 2 usage, which a configuration that cannot be read
+//! is too.
+
+mod admin;
+mod answer;
+mod args;
+mod auth;
+mod config;
+mod duration;
+mod gateway;
+mod headers;
+mod listen;
+mod log;
+mod principal;
+mod proxy;
+mod refresh;
+mod serve;
+mod signals;
+mod store;
+mod tracked;
+mod upgrade;
+mod upstream;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command, ServeArgs};
+use crate::config::Settings;
+
+/// Why the program ends without having done what it was asked to: one line for the operator.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was asked wrongly. Exit code 2.
+    Usage(String),
+    /// It failed. Exit code 1.
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    // clap ends the process itself, with code 2 for usage and 0 for help.
+    let ended = match Cli::parse().command {
+        Command::Serve(args) => serve(*args),
+    };
+    let (why, code) = match ended {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => (why, 1),
+        Err(Failure::Usage(why)) => (why, 2),
+    };
+    eprintln!("onceward: {}", why.replace('\n', " "));
+    ExitCode::from(code)
+}
+
+fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let settings =
+        Settings::resolve(args, &|name| std::env::var_os(name)).map_err(Failure::Usage)?;
+    log::start(&settings.log, settings.log_format).map_err(Failure::Failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
+    let ended = runtime.block_on(serve::serve(settings));
+    // What outlived the drain is cut off here, and not waited for.
+    runtime.shutdown_background();
+    ended
+}

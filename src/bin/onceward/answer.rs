@@ -1,0 +1,42 @@
+//! The gateway's own answers.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use onceward::http::{Body, Condition, Outcome, Profile};
+
+/// What of a request the profile's errors repeat.
+const REPEATED: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is kept of a request's fields while it is under way, for the error that may answer it.
+pub(crate) fn keep(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    if let Some(id) = headers.get(&REPEATED) {
+        kept.insert(REPEATED, id.clone());
+    }
+    kept
+}
+
+/// The upstream was not reached, and nothing was sent: in the profile's dialect, the key given back.
+pub(crate) fn unreachable(profile: &Profile, kept: &HeaderMap) -> Response<Body> {
+    let mut response = profile.error(&Condition::UpstreamUnreachable, kept);
+    response.extensions_mut().insert(Outcome::NotExecuted);
+    response
+}
+
+/// The connection broke and nobody knows what the upstream did: in the profile's dialect, the key
+/// left in doubt.
+pub(crate) fn broken(profile: &Profile, kept: &HeaderMap) -> Response<Body> {
+    let mut response = profile.error(&Condition::UpstreamBroken, kept);
+    response.extensions_mut().insert(Outcome::Unknown);
+    response
+}
+
+/// A request of a kind that is not passed on; nothing was sent.
+pub(crate) fn not_passed_on(why: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(why));
+    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response.extensions_mut().insert(Outcome::NotExecuted);
+    response
+}

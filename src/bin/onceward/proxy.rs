@@ -1,0 +1,343 @@
+//! The service behind the middleware: sends a request to the upstream, once, and says what became
+//! of it.
+//!
+//! What the middleware is told (SPEC, "Gateway outcomes"):
+//! 1. The upstream was not reached, or the request was never written: nothing was executed. 502.
+//! 2. The connection broke later: unknown. 502.
+//! 3. The upstream answered `Onceward-Outcome: not-executed`: believed, and the field is removed.
+//! 4. It answered 502, 504, or 503 without `Retry-After`: a gateway further in lost the request;
+//!    unknown, unless `on-gateway-status` says otherwise.
+//! 5. Any other answer: the status decides, in the middleware.
+//!
+//! Nothing is ever sent twice. A connection taken from the pool may have been closed by the
+//! upstream a moment ago: if the client notices before it wrote anything, that is case 1, and if
+//! it notices later nobody can tell, which is case 2. Unused connections are therefore kept for a
+//! shorter time than servers keep theirs (`upstream-idle`).
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use onceward::http::{Body, Outcome, Profile};
+
+use crate::answer;
+use crate::config::{HostPolicy, OnGatewayStatus};
+use crate::headers;
+use crate::upgrade::Wish;
+use crate::upstream::{Sender, Upstream};
+
+const OUTCOME: HeaderName = HeaderName::from_static("onceward-outcome");
+
+/// Who sent a request: a request extension.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Sends requests to the upstream. Clones share one pool of connections.
+#[derive(Clone)]
+pub(crate) struct Proxy(Arc<Inner>);
+
+struct Inner {
+    upstream: Upstream,
+    sender: Sender,
+    host: HostPolicy,
+    on_gateway_status: OnGatewayStatus,
+    profile: Profile,
+}
+
+impl Proxy {
+    /// A proxy to `upstream`, whose own errors are in the dialect of `profile`.
+    pub(crate) fn new(
+        upstream: Upstream,
+        sender: Sender,
+        host: HostPolicy,
+        on_gateway_status: OnGatewayStatus,
+        profile: Profile,
+    ) -> Self {
+        Self(Arc::new(Inner { upstream, sender, host, on_gateway_status, profile }))
+    }
+
+    /// Where requests go.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.0.upstream
+    }
+
+    /// Sends `request` to its target under the upstream's base, and gives the answer with what the
+    /// middleware should make of it.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
+        match request.uri().path_and_query().and_then(|path| self.0.upstream.join(path)) {
+            Some(uri) => self.send_to(uri, request).await,
+            None => answer::not_passed_on("only requests for a path are passed on"),
+        }
+    }
+
+    /// Sends `request` to `uri`, which is at the upstream.
+    pub(crate) async fn send_to(&self, uri: Uri, mut request: Request<Body>) -> Response<Body> {
+        let inner = &*self.0;
+        let wish = Wish::take(&mut request);
+        let (mut parts, body) = request.into_parts();
+        let kept = answer::keep(&parts.headers);
+        forward(&mut parts, inner.host, &inner.upstream);
+        if let Some(wish) = &wish {
+            wish.pass_on(&mut parts.headers);
+        }
+        let mut onward = Request::new(body);
+        *onward.method_mut() = parts.method;
+        *onward.uri_mut() = uri;
+        *onward.headers_mut() = parts.headers;
+        match inner.sender.request(onward).await {
+            Ok(response) => self.received(response, wish, &kept),
+            Err(error) => self.failed(&error, &kept),
+        }
+    }
+
+    fn received(
+        &self,
+        mut response: Response<Incoming>,
+        wish: Option<Wish>,
+        kept: &HeaderMap,
+    ) -> Response<Body> {
+        let agreed = headers::upgrade_asked(response.headers());
+        headers::strip_hop_by_hop(response.headers_mut());
+        let said = said_not_executed(&mut response);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (Some(wish), Some(agreed)) = (wish, agreed) else {
+                tracing::warn!("the upstream changed protocol without being asked");
+                return answer::broken(&self.0.profile, kept);
+            };
+            wish.join(&mut response, agreed);
+        }
+        let outcome = if said {
+            Some(Outcome::NotExecuted)
+        } else if lost_further_in(&response) {
+            match self.0.on_gateway_status {
+                OnGatewayStatus::InDoubt => Some(Outcome::Unknown),
+                OnGatewayStatus::Release => Some(Outcome::NotExecuted),
+                OnGatewayStatus::Store => None,
+            }
+        } else {
+            None
+        };
+        let mut response = response.map(Body::new);
+        if let Some(outcome) = outcome {
+            response.extensions_mut().insert(outcome);
+        }
+        response
+    }
+
+    fn failed(
+        &self,
+        error: &hyper_util::client::legacy::Error,
+        kept: &HeaderMap,
+    ) -> Response<Body> {
+        let cause = in_full(error);
+        if never_written(error) {
+            tracing::warn!(error = cause, "the upstream was not reached");
+            return answer::unreachable(&self.0.profile, kept);
+        }
+        tracing::warn!(error = cause, "the connection to the upstream broke: outcome unknown");
+        answer::broken(&self.0.profile, kept)
+    }
+}
+
+/// Makes a request's fields those of the next hop.
+fn forward(parts: &mut Parts, policy: HostPolicy, upstream: &Upstream) {
+    // The authority in the target wins over `Host` (RFC 9112, section 3.2.2); HTTP/2 has it alone.
+    let asked = match parts.uri.authority() {
+        Some(authority) => HeaderValue::try_from(authority.as_str()).ok(),
+        None => parts.headers.get(header::HOST).cloned(),
+    };
+    let peer: Option<IpAddr> = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+    headers::strip_hop_by_hop(&mut parts.headers);
+    // The gateway answered the expectation itself, when it began to read the body.
+    parts.headers.remove(header::EXPECT);
+    headers::set_forwarded(&mut parts.headers, peer, "http", asked.clone());
+    headers::append_via(&mut parts.headers, parts.version);
+    let host = match policy {
+        HostPolicy::Preserve => asked,
+        HostPolicy::Upstream => None,
+    };
+    parts.headers.insert(header::HOST, host.unwrap_or_else(|| upstream.host().clone()));
+}
+
+/// Whether the request is known not to have left: no connection was made, or the one it was given
+/// to was closed before a byte of it was written, in which case hyper says that it was canceled.
+fn never_written(error: &hyper_util::client::legacy::Error) -> bool {
+    error.is_connect()
+        || error
+            .source()
+            .and_then(|source| source.downcast_ref::<hyper::Error>())
+            .is_some_and(hyper::Error::is_canceled)
+}
+
+/// Takes the upstream's own word off its answer.
+fn said_not_executed<B>(response: &mut Response<B>) -> bool {
+    let said = response
+        .headers()
+        .get_all(OUTCOME)
+        .iter()
+        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"not-executed"));
+    response.headers_mut().remove(OUTCOME);
+    said
+}
+
+/// Whether a status says that a gateway between here and the work lost sight of the request.
+fn lost_further_in<B>(response: &Response<B>) -> bool {
+    match response.status() {
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => true,
+        StatusCode::SERVICE_UNAVAILABLE => !response.headers().contains_key(header::RETRY_AFTER),
+        _ => false,
+    }
+}
+
+/// An error with its causes, in one line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl tower_service::Service<Request<Body>> for Proxy {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let proxy = self.clone();
+        Box::pin(async move { Ok(proxy.send(request).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forwarded(policy: HostPolicy, target: &str, fields: &[(&str, &str)]) -> HeaderMap {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        parts.extensions.insert(Peer(SocketAddr::from(([192, 0, 2, 7], 4711))));
+        forward(&mut parts, policy, &Upstream::parse("http://up:81").unwrap());
+        parts.headers
+    }
+
+    #[test]
+    fn the_host_is_the_clients_or_the_upstreams() {
+        let host = |policy, target, fields: &[(&str, &str)]| {
+            let headers = forwarded(policy, target, fields);
+            assert_eq!(headers.get_all("host").iter().count(), 1);
+            headers["host"].clone()
+        };
+        let fields = &[("host", "api.example")];
+        assert_eq!(host(HostPolicy::Preserve, "/a", fields), "api.example");
+        assert_eq!(host(HostPolicy::Upstream, "/a", fields), "up:81");
+        assert_eq!(host(HostPolicy::Preserve, "http://abs.example/a", fields), "abs.example");
+        assert_eq!(host(HostPolicy::Preserve, "/a", &[]), "up:81", "HTTP/1.0 may have none");
+    }
+
+    #[test]
+    fn the_upstream_is_told_who_asked_and_for_which_host() {
+        let headers = forwarded(
+            HostPolicy::Upstream,
+            "/a",
+            &[("host", "api.example"), ("expect", "100-continue"), ("connection", "close")],
+        );
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "api.example");
+        assert_eq!(headers["via"], "1.1 onceward");
+        assert!(!headers.contains_key("expect") && !headers.contains_key("connection"));
+    }
+
+    #[test]
+    fn a_gateway_further_in_lost_the_request_by_these_statuses_alone() {
+        let lost = |status: u16, retry_after: bool| {
+            let mut response = Response::builder().status(status);
+            if retry_after {
+                response = response.header("retry-after", "1");
+            }
+            lost_further_in(&response.body(()).unwrap())
+        };
+        for status in 200..=599 {
+            assert_eq!(lost(status, false), [502, 503, 504].contains(&status), "{status}");
+            assert_eq!(lost(status, true), [502, 504].contains(&status), "{status} + RA");
+        }
+    }
+
+    #[test]
+    fn the_upstreams_word_is_taken_off_its_answer() {
+        for (word, said) in [("not-executed", true), ("Not-Executed", true), ("done", false)] {
+            let mut response = Response::builder().header(OUTCOME, word).body(()).unwrap();
+            assert_eq!(said_not_executed(&mut response), said, "{word}");
+            assert!(response.headers().is_empty());
+        }
+    }
+
+    /// The story: a connection waits unused in the pool. The upstream closes it. Before the client
+    /// has looked, a request is given to that connection; then the client looks, finds it closed,
+    /// and has written nothing. The runtime has one thread, so nothing looks in between: one turn
+    /// of its driver brings both the close and the test's own cue, and the test goes first.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_request_given_to_a_connection_that_was_closed_before_is_known_to_be_unsent() {
+        use std::io::{Read as _, Write as _};
+        use std::sync::mpsc::channel;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let upstream =
+            Upstream::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let ((go, gone), (closed, is_closed)) = (channel(), channel());
+        let (cue, mut give_cue) = std::os::unix::net::UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = [0; 1024];
+            let length = stream.read(&mut heard).unwrap();
+            assert!(heard[..length].ends_with(b"\r\n\r\n"));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            gone.recv().unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            give_cue.write_all(b".").unwrap();
+            closed.send(()).unwrap();
+            stream.read(&mut heard).unwrap_or(0)
+        });
+        let sender = upstream.sender(None, std::time::Duration::from_secs(3600)).unwrap();
+        let (host, status) = (HostPolicy::Preserve, OnGatewayStatus::InDoubt);
+        let proxy = Proxy::new(upstream, sender, host, status, Profile::standard());
+
+        let first = proxy.send(Request::new(Body::empty())).await;
+        assert_eq!(first.status(), 200);
+        http_body_util::BodyExt::collect(first.into_body()).await.unwrap();
+        for _ in 0..16 {
+            // The connection finds its way back into the pool.
+            tokio::task::yield_now().await;
+        }
+        cue.set_nonblocking(true).unwrap();
+        let cue = tokio::net::UnixStream::from_std(cue).unwrap();
+        go.send(()).unwrap();
+        is_closed.recv().unwrap();
+        cue.readable().await.unwrap();
+        let second = proxy.send(Request::new(Body::empty())).await;
+        assert_eq!(second.status(), 502);
+        assert_eq!(second.extensions().get(), Some(&Outcome::NotExecuted));
+        drop(proxy);
+        assert_eq!(server.join().unwrap(), 0, "not an octet of the second request arrived");
+    }
+}
