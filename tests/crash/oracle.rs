@@ -203,7 +203,8 @@ pub(crate) fn content(record: &Record) -> Result<Content, Error> {
     Ok(Content::Payload(record.payload()?.unwrap_or_default().to_vec()))
 }
 
-fn brief(fact: &Fact) -> String {
+/// A fact, without its payload.
+pub(crate) fn brief(fact: &Fact) -> String {
     match fact {
         Fact::Done { content: Content::Payload(payload), until_ms } => {
             let head: Vec<u8> = payload.iter().copied().take(4).collect();

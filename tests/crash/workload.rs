@@ -13,7 +13,7 @@ use onceward::{
     TicketError,
 };
 
-use crate::oracle::{Content, Fact, Oracle};
+use crate::oracle::{Content, Fact, Oracle, brief};
 use crate::world::{KEYS, TTL_MS, Time, key, open};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -339,6 +339,7 @@ impl Workload {
 
     /// Steps the store until nothing moves any more, polling whoever waits.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
+        self.poll()?;
         for _ in 0..100 {
             let Some(store) = self.store.clone() else { return Ok(()) };
             let stepped = store.step();
@@ -356,7 +357,17 @@ impl Workload {
     fn nobody_waits(&self) -> Result<(), String> {
         let stuck = !self.calls.is_empty() && !self.disk.is_off();
         if stuck && self.tolerance == Tolerance::None {
-            return Err(format!("{} calls wait and nothing moves", self.calls.len()));
+            let calls: Vec<String> = self
+                .calls
+                .iter()
+                .map(|(number, call)| match call {
+                    Call::Claim { .. } => format!("a claim of key {number}"),
+                    Call::Finish { fact, .. } => format!("key {number}, to end {}", brief(fact)),
+                    Call::Resolve { .. } => format!("a resolution of key {number}"),
+                })
+                .collect();
+            let stats = self.store.as_ref().map(Store::stats);
+            return Err(format!("nothing moves, and {calls:?} wait: {stats:?}"));
         }
         Ok(())
     }
