@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::decide::Effect;
 use super::publish::Publish;
-use super::Inner;
 use crate::error::Error;
 use crate::format::frame::Kind;
 use crate::format::head::{Head, SegmentRow};
@@ -179,18 +179,13 @@ impl Inner {
                 let key = Key::of_checked(frame.scope, frame.key);
                 (Identity::of(key, &self.identity.secret), frame.header)
             })?;
-            let entry = Entry {
-                hash: identity.0,
-                location: location.to_bits(),
-                sequence: header.sequence,
-            };
+            let entry =
+                Entry { hash: identity.0, location: location.to_bits(), sequence: header.sequence };
             all.insert(identity, (self.buckets.bucket(header.term_ms), entry));
         }
         for (identity, (bucket, entry)) in pending {
             let forgotten = Location::from_bits(entry.location).is(Kind::Release);
-            let newer = all
-                .get(identity)
-                .is_none_or(|(_, known)| known.sequence < entry.sequence);
+            let newer = all.get(identity).is_none_or(|(_, known)| known.sequence < entry.sequence);
             if newer && !forgotten {
                 all.insert(*identity, (*bucket, *entry));
             }

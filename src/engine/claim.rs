@@ -105,13 +105,12 @@ impl Inner {
             let Some(look) = self.look(request.identity, key, Some(candidates))? else { continue };
             let known = look.settled.as_ref().map(Settled::known);
             if let Some(settled) = &look.settled {
-                let answer =
-                    match decide::claim(known, request.fingerprint, self.now_ms()) {
-                        Verdict::Replay => Some(Claim::Replay(settled.record()?)),
-                        Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
-                        Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
-                        Verdict::Grant | Verdict::InFlight => None,
-                    };
+                let answer = match decide::claim(known, request.fingerprint, self.now_ms()) {
+                    Verdict::Replay => Some(Claim::Replay(settled.record()?)),
+                    Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
+                    Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
+                    Verdict::Grant | Verdict::InFlight => None,
+                };
                 if let Some(answer) = answer {
                     return Ok(Attempt::Answer(answer));
                 }
@@ -133,8 +132,7 @@ impl Inner {
         key: Key<'_>,
         known: Option<crate::index::Candidates>,
     ) -> Result<Option<Look>, Error> {
-        let candidates =
-            known.unwrap_or_else(|| self.index.shard(identity).candidates(identity));
+        let candidates = known.unwrap_or_else(|| self.index.shard(identity).candidates(identity));
         let mut settled = None;
         for location in candidates.iter() {
             if let Some(found) = self.examine(location, key)? {
@@ -154,11 +152,7 @@ impl Inner {
     }
 
     /// The answer while somebody's flight holds the key.
-    fn behind(
-        self: &Arc<Self>,
-        flight: &mut Flight,
-        request: &Request,
-    ) -> Result<Attempt, Error> {
+    fn behind(self: &Arc<Self>, flight: &mut Flight, request: &Request) -> Result<Attempt, Error> {
         if flight.owner != request.owner {
             return Err(Error::corrupt("two keys have the same 128-bit hash"));
         }
@@ -167,16 +161,12 @@ impl Inner {
             Some(written) => written?,
         }
         let known = Known::InFlight { fingerprint: flight.fingerprint };
-        let record =
-            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None);
+        let record = Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None);
         Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
             Verdict::Mismatch => Claim::Mismatch(record),
-            _ => Claim::InFlight(Wait::new(
-                Arc::clone(self),
-                request.clone(),
-                record,
-                flight.end(),
-            )),
+            _ => {
+                Claim::InFlight(Wait::new(Arc::clone(self), request.clone(), record, flight.end()))
+            }
         }))
     }
 

@@ -239,13 +239,14 @@ impl Restore {
         let io = |error| Error::io(format!("reading {}", log::path(id)), error);
         let secret = self.identity.secret;
         let mut sealed = false;
-        let found = replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
-            sealed = false;
-            let _ = replay::frames(bytes, at, group, &mut |_, frame, _| {
-                sealed |= frame.header.kind == Kind::Seal;
-            });
-        })
-        .map_err(io)?;
+        let found =
+            replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
+                sealed = false;
+                let _ = replay::frames(bytes, at, group, &mut |_, frame, _| {
+                    sealed |= frame.header.kind == Kind::Seal;
+                });
+            })
+            .map_err(io)?;
         let known = match upto {
             Some(upto) => upto,
             None if sealed => 0,
@@ -338,8 +339,7 @@ impl Restore {
         let mut expires_at_ms = header.term_ms;
         match effect {
             Effect::Begin => {
-                let claimed =
-                    Claimed { header: *header, scope: scope.to_vec(), key: key.to_vec() };
+                let claimed = Claimed { header: *header, scope: scope.to_vec(), key: key.to_vec() };
                 self.flights.insert(identity, claimed);
             }
             Effect::Settle => {

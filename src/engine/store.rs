@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::claim::Request;
 use super::decide;
 use super::iter::Iter;
 use super::publish::Publish;
 use super::record::Settled;
-use super::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, block_on};
 use crate::expiry;
@@ -131,7 +131,8 @@ impl Store {
         key: Key<'_>,
         resolution: Resolution,
     ) -> impl Future<Output = Result<Resolved, Error>> + Send + 'static + use<> {
-        let request = self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
+        let request =
+            self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
         Arc::clone(&self.inner).resolve(request, resolution)
     }
 
@@ -252,9 +253,8 @@ impl Inner {
         // A claim that is not on disk yet may never have been: nobody has been told of it.
         let durable = flight.phase == Phase::Settling
             || flight.written.outcome().is_some_and(|written| written.is_ok());
-        (flight.counted && durable && flight.owner.as_key() == key).then(|| {
-            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None)
-        })
+        (flight.counted && durable && flight.owner.as_key() == key)
+            .then(|| Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None))
     }
 
     pub(super) fn refuse_closed(&self) -> Result<(), Error> {
@@ -297,9 +297,7 @@ impl Inner {
                 if let Some(flight) = shard.flights.get(&identity) {
                     return match flight.written.outcome() {
                         None => Ok(Resolving::Again(Arc::clone(&flight.written))),
-                        Some(written) => {
-                            written.map(|()| Resolving::Refused(Resolved::InFlight))
-                        }
+                        Some(written) => written.map(|()| Resolving::Refused(Resolved::InFlight)),
                     };
                 }
                 shard.candidates(identity)
@@ -313,7 +311,8 @@ impl Inner {
                 return Ok(Resolving::Refused(outcome));
             };
             let mut shard = self.index.shard(identity);
-            if shard.flights.contains_key(&identity) || shard.candidates(identity) != look.candidates
+            if shard.flights.contains_key(&identity)
+                || shard.candidates(identity) != look.candidates
             {
                 continue;
             }
@@ -366,14 +365,7 @@ impl Inner {
             _ => Room::Free { reserve: 0 },
         };
         let appended = self.log.append(&draft, room, |sequence, location| {
-            Publish::of_flight(
-                request.identity,
-                sequence,
-                location,
-                kind,
-                RESOLVED,
-                expires_at_ms,
-            )
+            Publish::of_flight(request.identity, sequence, location, kind, RESOLVED, expires_at_ms)
         });
         let owner: Owner = request.owner.clone();
         let location = settled.location;

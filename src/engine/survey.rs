@@ -97,8 +97,7 @@ fn begun(
         Some((salt, link)) => (Some(salt), link),
         None => (salt, None),
     };
-    let segment =
-        Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
+    let segment = Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
     if let Some(link) = &link {
         segment.began_ms.store(link.time.store_ms, Relaxed);
     }

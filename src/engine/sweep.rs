@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::decide::{self, Effect};
 use super::publish::Publish;
-use super::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::expiry::{self, is_expired};
 use crate::format::frame::{Frame, Kind, RENEWED};
@@ -156,10 +156,7 @@ impl Inner {
 
     fn is_worth_retiring(&self, segment: &Segment) -> bool {
         let live = segment.live.load(Relaxed);
-        let outlives = segment
-            .last_expiry_ms
-            .load(Relaxed)
-            .saturating_sub(self.now_ms())
+        let outlives = segment.last_expiry_ms.load(Relaxed).saturating_sub(self.now_ms())
             > expiry::millis(self.options.ttl) / LONG;
         live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
     }
@@ -215,8 +212,7 @@ impl Inner {
     /// Writes the records that live in `segment` again.
     fn renew_records(&self, segment: &Segment) -> Result<bool, Error> {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
-        let from =
-            replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
+        let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let mut renewed = Ok(true);
         let end = Some(segment.end.load(Relaxed));
         let secret = &self.identity.secret;

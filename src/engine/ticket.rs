@@ -262,9 +262,7 @@ impl<W: Future<Output = Result<(), TicketError<Ticket>>>> Future for Finish<W> {
                 std::pin::Pin::new(written).poll(cx).map_err(TicketError::spent)
             }
             Self::Waiting(waiting) => waiting.as_mut().poll(cx),
-            Self::Failed(error) => {
-                std::task::Poll::Ready(error.take().map_or_else(|| Ok(()), Err))
-            }
+            Self::Failed(error) => std::task::Poll::Ready(error.take().map_or_else(|| Ok(()), Err)),
         }
     }
 }

@@ -76,17 +76,17 @@ impl Verification<'_> {
                     self.expected.present(*id);
                 }
             }
-            let from =
-                From { offset: segment::HEADER as u64, previous, last_sequence };
+            let from = From { offset: segment::HEADER as u64, previous, last_sequence };
             let upto = self.survey.end_of(*id);
             let (file, secret) = (Arc::clone(&begun.segment.file), self.secret);
-            let found = replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
-                let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
-                    self.frame(*id, place, frame, payload);
-                });
-                self.report.problems.extend(read.err());
-            })
-            .map_err(|error| Error::io(format!("reading {path}"), error))?;
+            let found =
+                replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
+                    let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                        self.frame(*id, place, frame, payload);
+                    });
+                    self.report.problems.extend(read.err());
+                })
+                .map_err(|error| Error::io(format!("reading {path}"), error))?;
             begun.segment.end.store(found.end, Relaxed);
             self.report.groups += found.groups;
             for gap in &found.damage {
@@ -147,9 +147,8 @@ impl Verification<'_> {
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);
-                let newer = entries
-                    .get(&identity)
-                    .is_none_or(|known| known.sequence < entry.sequence);
+                let newer =
+                    entries.get(&identity).is_none_or(|known| known.sequence < entry.sequence);
                 if newer {
                     entries.insert(identity, *entry);
                 }

@@ -70,10 +70,7 @@ impl Shard {
     /// Removes the key's slot, if it still stands at `location`.
     pub(crate) fn remove(&mut self, identity: Identity, location: Location) -> bool {
         let hash = identity.low();
-        match self
-            .slots
-            .find_entry(hash, |slot| slot.hash == hash && slot.location == location)
-        {
+        match self.slots.find_entry(hash, |slot| slot.hash == hash && slot.location == location) {
             Ok(entry) => {
                 entry.remove();
                 true

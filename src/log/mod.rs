@@ -11,6 +11,7 @@ pub(crate) mod segment;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -109,10 +110,6 @@ impl<P> Log<P> {
         }
     }
 
-    pub(crate) fn segment_size(&self) -> u64 {
-        self.config.segment_size
-    }
-
     pub(crate) fn poison(&self) -> &Poison {
         &self.poison
     }
@@ -148,9 +145,16 @@ impl<P> Log<P> {
         }
     }
 
-    /// Blocks the preparing thread until room runs short. `false` when the log has ended.
-    pub(crate) fn wait_for_shortage(&self) -> bool {
+    /// Blocks the preparing thread until room runs short; with `patience`, because there was none
+    /// just now, that long, unless somebody asks for room. `false` when the log has ended.
+    pub(crate) fn wait_for_shortage(&self, patience: Option<Duration>) -> bool {
         let mut writer = self.writer.lock();
+        if let Some(patience) = patience {
+            let asked = |writer: &mut writer::Writer<P>| {
+                !writer.is_asked_for_room() && !self.poison.is_set()
+            };
+            let _ = self.short.wait_while_for(&mut writer, asked, patience);
+        }
         loop {
             if self.poison.is_set() {
                 return false;

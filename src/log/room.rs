@@ -111,9 +111,7 @@ impl<P> Log<P> {
             let (id, opening) = self.writer.lock().next_id_and_opening();
             let length = (opening + CHUNK_MIN).next_multiple_of(4096);
             self.within_max_disk(length)
-                .and_then(|()| {
-                    self.create(id, self.config.epoch, length, self.config.segment_size)
-                })
+                .and_then(|()| self.create(id, self.config.epoch, length, self.config.segment_size))
                 .map(|prepared| self.writer.lock().add(prepared))
                 .map_err(|error| Error::io("making a segment", error))?;
         }
@@ -172,13 +170,8 @@ impl<P> Log<P> {
     }
 
     fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
-        let header = Header {
-            store_id: self.config.store_id,
-            salt: random()?,
-            id,
-            prepared: length,
-            epoch,
-        };
+        let header =
+            Header { store_id: self.config.store_id, salt: random()?, id, prepared: length, epoch };
         segment::create(&*self.storage, &header, size)
     }
 

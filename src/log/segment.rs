@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::{DIRECTORY, TEMPORARY, file_name, path};
 use crate::error::Error;
 use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
-use crate::format::{segment as format, seed};
+use crate::format::{seed, segment as format};
 use crate::location::Location;
 use crate::storage::{File, Map, Storage};
 
@@ -77,9 +77,8 @@ impl Segment {
         offset: u64,
         look: impl FnOnce(&Frame<'_>) -> R,
     ) -> Result<R, Error> {
-        let corrupt = |what: &str| {
-            Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)))
-        };
+        let corrupt =
+            |what: &str| Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)));
         let end = self.end.load(Relaxed);
         let window = offset..end.min(offset.saturating_add(HEADER as u64));
         let first = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;

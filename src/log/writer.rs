@@ -246,6 +246,10 @@ impl<P> Writer<P> {
         self.left_in_active() + self.next.iter().map(|next| self.capacity(next)).sum::<u64>()
     }
 
+    pub(super) fn is_asked_for_room(&self) -> bool {
+        !self.wanted.nothing()
+    }
+
     pub(super) fn runs_short(&self) -> bool {
         !self.wanted.nothing() || self.free() < self.reserved + SLACK + self.ahead / 2
     }
@@ -484,12 +488,6 @@ impl<P> Log<P> {
         writer.wanted.frame = writer.wanted.frame.max(wanted.frame);
         self.short.notify_one();
         Ok(Arc::clone(&writer.waiting))
-    }
-
-    /// Gives a reservation back without a frame: its claim was given up before it was appended.
-    pub(crate) fn unreserve(&self, bytes: u64) {
-        let mut writer = self.writer.lock();
-        writer.reserved = writer.reserved.saturating_sub(bytes);
     }
 }
 
