@@ -108,15 +108,15 @@ impl Inner {
     fn put(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
         let head = self.head(checkpointer);
         let mut entries: Vec<_> = checkpointer.pending.values().copied().collect();
-        let mut tree = match checkpointer.tree.take() {
-            Some(tree) => tree,
-            None => {
-                if checkpointer.anew {
-                    entries = self.everything(&checkpointer.pending)?;
-                }
-                let bare = Head { segment: 0, ..head.clone() };
-                Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
+        let mut tree = if let Some(tree) = checkpointer.tree.take() {
+            tree
+        } else {
+            if checkpointer.anew {
+                entries = self.everything(&checkpointer.pending)?;
             }
+            // Until its first checkpoint the new tree says that nothing is in it.
+            let bare = Head { segment: 0, ..head.clone() };
+            Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
         };
         let done = tree.checkpoint(&head.encode(), entries);
         match done {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Inner;
 use super::claim::Request;
 use super::decide;
-use super::iter::Iter;
+use super::iter::{Item, Iter};
 use super::publish::Publish;
 use super::record::Settled;
 use crate::error::{Error, ErrorKind};
@@ -213,13 +213,22 @@ impl Store {
     pub fn step(&self) -> Result<bool, Error> {
         let committed = self.inner.commit_once()?;
         // `Full` was told to those who asked, and is no fault of the store.
-        let room = match self.inner.log.is_short() {
-            true => self.inner.log.make_room().map(|()| true).or_else(|error| {
-                if error.kind() == ErrorKind::Full { Ok(false) } else { Err(error) }
-            })?,
-            false => false,
-        };
+        let room = self.inner.log.is_short()
+            && match self.inner.log.make_room() {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::Full => false,
+                Err(error) => return Err(error),
+            };
         Ok(committed || room)
+    }
+}
+
+impl IntoIterator for &Store {
+    type Item = Result<Item, Error>;
+    type IntoIter = Iter;
+
+    fn into_iter(self) -> Iter {
+        self.iter()
     }
 }
 

@@ -70,7 +70,7 @@ impl Inner {
         let older: Vec<Arc<Segment>> = self.log.segments.all();
         self.flush()?;
         for segment in older.iter().filter(|segment| segment.id < active) {
-            self.log.trim(segment);
+            segment.trim();
         }
         Ok(())
     }

@@ -114,10 +114,10 @@ impl Inner {
             let _ = self.log.sync();
         }
         let lag = self.queue.lock().frames.len();
-        if lag >= CHECKPOINT_FRAMES || (lag > 0 && round % CHECKPOINT_ROUNDS == 0) {
+        if lag >= CHECKPOINT_FRAMES || (lag > 0 && round.is_multiple_of(CHECKPOINT_ROUNDS)) {
             let _ = self.checkpoint();
         }
-        if round % SWEEP_ROUNDS == 0 {
+        if round.is_multiple_of(SWEEP_ROUNDS) {
             self.roll_by_time();
             if self.is_anything_expired() {
                 let _ = self.sweep();

@@ -370,20 +370,18 @@ impl Wait {
     /// Waits until the claim is settled or `deadline` has come, and gives the claim that then
     /// holds: `InFlight` again at the deadline. When the key is released, exactly one of those who
     /// wait is granted. Needs no runtime: the store keeps the time.
-    pub fn until(
-        self,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Claim<Store>, Error>> + Send + 'static {
-        async move {
-            let mut wait = self;
-            loop {
-                let late = wait.inner.timer.at(deadline);
-                either(wait.ended.wait(), late.wait()).await?;
-                let Wait { inner, request, .. } = wait;
-                match inner.claim(request).await? {
-                    Claim::InFlight(again) if clock::monotonic() < deadline => wait = again,
-                    claim => return Ok(claim),
-                }
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn until(self, deadline: Instant) -> Result<Claim<Store>, Error> {
+        let mut wait = self;
+        loop {
+            let late = wait.inner.timer.at(deadline);
+            either(wait.ended.wait(), late.wait()).await?;
+            let Wait { inner, request, .. } = wait;
+            match inner.claim(request).await? {
+                Claim::InFlight(again) if clock::monotonic() < deadline => wait = again,
+                claim => return Ok(claim),
             }
         }
     }

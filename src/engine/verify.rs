@@ -69,12 +69,11 @@ impl Verification<'_> {
             if begun.header_damaged {
                 self.report.problems.push(format!("{path}: its header does not stand"));
             }
-            match &begun.link {
-                Some(link) => self.expected.link(*id, link),
-                None => {
-                    self.report.problems.push(format!("{path}: its first group does not stand"));
-                    self.expected.present(*id);
-                }
+            if let Some(link) = &begun.link {
+                self.expected.link(*id, link);
+            } else {
+                self.report.problems.push(format!("{path}: its first group does not stand"));
+                self.expected.present(*id);
             }
             let from = From { offset: segment::HEADER as u64, previous, last_sequence };
             let upto = self.survey.end_of(*id);

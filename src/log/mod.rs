@@ -4,7 +4,9 @@
 //! [`Log::commit`] writes and syncs groups, in order, and hands back what became durable; the engine
 //! publishes that. Room is made ahead ([`Log::make_room`]), so that an append never needs space.
 
+mod append;
 pub(crate) mod commit;
+mod draft;
 pub(crate) mod replay;
 mod room;
 pub(crate) mod segment;
@@ -19,9 +21,9 @@ use crate::options::Durability;
 use crate::poison::Poison;
 use crate::storage::Storage;
 
+pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
 pub(crate) use room::random;
 pub(crate) use segment::{Segment, Segments};
-pub(crate) use writer::{Appended, Draft, NoRoom, Room, Wanted};
 
 /// The directory of segments.
 pub(crate) const DIRECTORY: &str = "segments";
@@ -184,7 +186,7 @@ impl<P> Log<P> {
 }
 
 /// Where a log goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     /// Hash of the header of the last group.
     pub(crate) previous: u64,

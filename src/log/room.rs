@@ -120,17 +120,6 @@ impl<P> Log<P> {
         Ok(())
     }
 
-    /// Gives back to the disk what older segments hold beyond their groups.
-    ///
-    /// Everything appended so far must be durable: the link of the segment that follows says where
-    /// a segment ends.
-    pub(crate) fn trim(&self, segment: &Segment) {
-        let end = segment.end.load(Relaxed);
-        if end < segment.length.load(Relaxed) && segment.file.set_len(end).is_ok() {
-            segment.length.store(end, Relaxed);
-        }
-    }
-
     fn chunk(&self) -> u64 {
         CHUNK_MAX.min(self.config.segment_size / 4).max(CHUNK_MIN)
     }

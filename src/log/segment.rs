@@ -68,6 +68,16 @@ impl Segment {
         Self::new(id, salt, file, length, length)
     }
 
+    /// Gives back to the disk what the file holds beyond its groups.
+    ///
+    /// Only once the link of the segment that follows is durable: it says where this one ends.
+    pub(crate) fn trim(&self) {
+        let end = self.end.load(Relaxed);
+        if end < self.length.load(Relaxed) && self.file.set_len(end).is_ok() {
+            self.length.store(end, Relaxed);
+        }
+    }
+
     /// Gives `look` the head of the frame at `offset`, its checksum compared.
     ///
     /// # Errors
