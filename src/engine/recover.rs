@@ -80,6 +80,9 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         // Nothing lives in what is left, and the new link does not name it.
         let _ = storage.unlink(&path);
     }
+    let tree = tree.map(|(tree, _)| tree);
+    let tree_bytes = tree.as_ref().and_then(|tree| tree.file_len().ok()).unwrap_or(0);
+    log.other_bytes.store(tree_bytes, std::sync::atomic::Ordering::Relaxed);
     let epoch = restore.epoch + 1;
     Ok(Inner {
         buckets: Buckets::of_retention(expiry::millis(options.ttl)),
@@ -90,7 +93,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         suspect_until_ms: restore.suspect_until_ms.into(),
         publishing: Mutex::new(()),
         queue: Mutex::new(Queue { frames: restore.queue, position }),
-        tree: Mutex::new(Checkpointer::new(tree.map(|(tree, _)| tree), position)),
+        tree: Mutex::new(Checkpointer::new(tree, position)),
         timer: Timer::default(),
         threads: threads::Threads::default(),
         lock: Mutex::new(Some(directory.lock)),
