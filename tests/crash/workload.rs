@@ -22,7 +22,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum Call {
     Claim { ttl_ms: u64, future: Boxed<Result<Claim, Error>> },
     Finish { fact: Fact, ttl_ms: u64, future: Boxed<Result<(), TicketError<Ticket>>> },
-    Resolve { fact: Fact, future: Boxed<Result<Resolved, Error>> },
+    Resolve { fact: Fact, begun: bool, future: Boxed<Result<Resolved, Error>> },
 }
 
 /// Which faults an operation may come back with.
@@ -292,10 +292,12 @@ impl Workload {
             (Fact::Done { content, until_ms }, Resolution::Complete(payload.into()))
         };
         let future = Box::pin(store.resolve(key(number), resolution));
-        self.calls.push((number, Call::Resolve { fact: fact.clone(), future }));
-        if self.oracle.may_be_in_doubt(number) {
-            self.oracle.begun(number, fact);
+        // Refused without being written for a key in any other state.
+        let begun = self.oracle.may_be_in_doubt(number);
+        if begun {
+            self.oracle.begun(number, fact.clone());
         }
+        self.calls.push((number, Call::Resolve { fact, begun, future }));
     }
 
     fn reopen(&mut self, store: &Store) -> Result<(), String> {
@@ -408,17 +410,18 @@ impl Workload {
                     drop(self.calls.remove(at));
                     self.finished(number, ttl_ms, fact, done)?;
                 }
-                Call::Resolve { fact, future } => {
+                Call::Resolve { fact, begun, future } => {
                     let Poll::Ready(resolved) = future.as_mut().poll(&mut context) else {
                         at += 1;
                         continue;
                     };
-                    let fact = fact.clone();
+                    let (fact, begun) = (fact.clone(), *begun);
                     drop(self.calls.remove(at));
                     let claims = self.claims_of(number);
                     match resolved {
                         Ok(Resolved::Done) => self.oracle.is(number, fact, claims),
-                        Ok(_) => self.oracle.withdraw(number, &fact),
+                        Ok(_) if begun => self.oracle.withdraw(number, &fact),
+                        Ok(_) => {}
                         Err(error) => self.tolerate("resolve", Err(error))?,
                     }
                 }
