@@ -28,6 +28,8 @@ pub(super) struct Checkpointer {
     numbers: HashMap<Identity, u64>,
     /// Everything before it is in the tree, or pending.
     position: Position,
+    /// Everything before it is in the tree.
+    done: Option<Position>,
 }
 
 impl Checkpointer {
@@ -40,6 +42,7 @@ impl Checkpointer {
             flights: BTreeMap::new(),
             numbers: HashMap::new(),
             position,
+            done: None,
         }
     }
 
@@ -106,6 +109,9 @@ impl Inner {
 
     /// Puts what is pending into the tree.
     fn put(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
+        if checkpointer.tree.is_some() && checkpointer.done == Some(checkpointer.position) {
+            return Ok(());
+        }
         let head = self.head(checkpointer);
         let mut entries: Vec<_> = checkpointer.pending.values().copied().collect();
         let mut tree = if let Some(tree) = checkpointer.tree.take() {
@@ -125,6 +131,7 @@ impl Inner {
                 checkpointer.tree = Some(tree);
                 checkpointer.anew = false;
                 checkpointer.pending.clear();
+                checkpointer.done = Some(checkpointer.position);
                 Ok(())
             }
             Err(error) => {

@@ -19,7 +19,7 @@ use crate::index::{Flight, Identity, Owner, Phase};
 use crate::key::Key;
 use crate::log::{Draft, NoRoom, Room};
 use crate::options::Options;
-use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
+use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved};
 use crate::stats::{Stats, SweepReport};
 use crate::storage::Storage;
 
@@ -243,27 +243,20 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            if let Some(record) = self.in_flight(identity, key) {
-                return Ok(Some(record));
-            }
-            let Some(look) = self.look(identity, key, None)? else { continue };
+            let candidates = {
+                let shard = self.index.shard(identity);
+                if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
+                    return Ok(Some(flight.record()));
+                }
+                shard.candidates(identity)
+            };
+            let Some(look) = self.look(identity, key, candidates)? else { continue };
             let now_ms = self.now_ms();
             return match look.settled {
                 Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
                 _ => Ok(None),
             };
         }
-    }
-
-    /// The record of a durable claim in flight.
-    fn in_flight(&self, identity: Identity, key: Key<'_>) -> Option<Record> {
-        let shard = self.index.shard(identity);
-        let flight = shard.flights.get(&identity)?;
-        // A claim that is not on disk yet may never have been: nobody has been told of it.
-        let durable = flight.phase == Phase::Settling
-            || flight.written.outcome().is_some_and(|written| written.is_ok());
-        (flight.counted && durable && flight.owner.as_key() == key)
-            .then(|| Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None))
     }
 
     pub(super) fn refuse_closed(&self) -> Result<(), Error> {
@@ -311,7 +304,7 @@ impl Inner {
                 }
                 shard.candidates(identity)
             };
-            let Some(look) = self.look(identity, request.owner.as_key(), Some(look))? else {
+            let Some(look) = self.look(identity, request.owner.as_key(), look)? else {
                 continue;
             };
             let known = look.settled.as_ref().map(Settled::known);

@@ -48,10 +48,11 @@ impl Inner {
                 .and_then(|tree| tree.buckets().first().map(|(bucket, _)| *bucket))
                 .is_some_and(|bucket| is_expired(bucket, now_ms))
         };
-        let active = self.log.active().id;
+        // Segments go in order, so the oldest speaks for all.
+        let oldest = self.log.segments.oldest();
         bucket
-            || self.log.segments.all().iter().any(|segment| {
-                segment.id != active && is_expired(segment.last_expiry_ms.load(Relaxed), now_ms)
+            || oldest.is_some_and(|oldest| {
+                oldest.id != self.log.active().id && self.is_worth_retiring(&oldest)
             })
     }
 

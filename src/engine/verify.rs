@@ -60,10 +60,11 @@ struct Verification<'a> {
 
 impl Verification<'_> {
     fn read_log(&mut self) -> Result<(), Error> {
-        let last = self.survey.begun.keys().next_back().copied();
+        let chain = self.survey.chain();
         let mut previous = None;
         let mut last_sequence = 0;
-        for (id, begun) in &self.survey.begun {
+        for (nth, id) in chain.iter().enumerate() {
+            let Some(begun) = self.survey.begun.get(id) else { continue };
             let path = log::path(*id);
             self.report.segments += 1;
             if begun.header_damaged {
@@ -76,7 +77,7 @@ impl Verification<'_> {
                 self.expected.present(*id);
             }
             let from = From { offset: segment::HEADER as u64, previous, last_sequence };
-            let upto = self.survey.end_of(*id);
+            let upto = chain.get(nth + 1).and_then(|next| self.survey.end_of(*id, *next));
             let (file, secret) = (Arc::clone(&begun.segment.file), self.secret);
             let found =
                 replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
@@ -94,11 +95,7 @@ impl Verification<'_> {
                     gap.start, gap.end
                 ));
             }
-            let known = match upto {
-                Some(upto) => upto,
-                None if self.report.sealed && last == Some(*id) => 0,
-                None => found.prepared.max(begun.prepared),
-            };
+            let known = upto.unwrap_or(found.prepared.max(begun.prepared));
             if known > found.file_len {
                 self.report.problems.push(format!(
                     "{path}: cut off, it has {} bytes and had {known}",

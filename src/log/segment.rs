@@ -177,6 +177,10 @@ impl Segments {
         self.0.read().values().cloned().collect()
     }
 
+    pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
+        self.0.read().first_key_value().map(|(_, segment)| Arc::clone(segment))
+    }
+
     /// The bytes their files take.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.read().values().map(|segment| segment.length.load(Relaxed)).sum()
