@@ -158,13 +158,11 @@ fn killed_at_every_call_that_changes_the_disk_the_next_start_recovers() {
                 };
                 for i in 0..4 {
                     let request = Request::new(format!("{generation}-{i}"), 201, 70_000);
-                    match request.send(gateway.address) {
-                        Some(answer) => got.push((request, answer)),
-                        None => {
-                            ends += 1;
-                            break;
-                        }
-                    }
+                    let Some(answer) = request.send(gateway.address) else {
+                        ends += 1;
+                        break;
+                    };
+                    got.push((request, answer));
                 }
             }
             let gateway = Gateway::start(data.path(), &upstream.url());
@@ -186,7 +184,7 @@ fn killed_at_every_call_that_changes_the_disk_the_next_start_recovers() {
     assert!(ends > 40, "only {ends} processes were killed");
 }
 
-/// A small disk, and a file that takes a part of it.
+/// A small disk, and two files that take a part of it each.
 struct SmallDisk {
     mounted: tempfile::TempDir,
 }
@@ -202,7 +200,8 @@ impl SmallDisk {
         let why = String::from_utf8_lossy(&mount.stderr);
         assert!(mount.status.success(), "this test mounts a small disk, which takes root: {why}");
         let disk = Self { mounted };
-        std::fs::write(disk.ballast(), vec![1; 4 << 20]).unwrap();
+        std::fs::write(disk.ballast(), vec![1; 3 << 20]).unwrap();
+        std::fs::write(disk.spare(), vec![1; 1 << 20]).unwrap();
         disk
     }
 
@@ -212,6 +211,11 @@ impl SmallDisk {
 
     fn ballast(&self) -> PathBuf {
         self.path().join("ballast")
+    }
+
+    /// What is kept back for after a restart.
+    fn spare(&self) -> PathBuf {
+        self.path().join("spare")
     }
 
     fn path(&self) -> &Path {
@@ -305,6 +309,7 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
     }
     kept(&gateway);
     gateway.kill();
+    std::fs::remove_file(disk.spare()).unwrap();
     let gateway = Gateway::start(&disk.data(), &upstream.url());
     kept(&gateway);
     let (status, said) = gateway.stop();

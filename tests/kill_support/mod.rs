@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn random() -> fastrand::Rng {
     let given = std::env::var("SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    println!("SEED={seed}");
+    eprintln!("SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }
 
@@ -240,7 +240,7 @@ fn read(stream: &mut impl BufRead) -> Option<(String, String)> {
             break;
         }
         match line.split_once(": ") {
-            None => path = line.split(' ').nth(1)?.to_owned(),
+            None => line.split(' ').nth(1)?.clone_into(&mut path),
             Some(("idempotency-key", value)) => value.clone_into(&mut key),
             Some(("content-length", value)) => length = value.parse().ok()?,
             Some(_) => {}
