@@ -135,8 +135,7 @@ mod tests {
     fn many_threads_wait_for_one_event() {
         let event = Event::new();
         std::thread::scope(|scope| {
-            let waiting: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| block_on(event.wait()))).collect();
+            let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| block_on(event.wait()))).collect();
             event.fire(Ok(()));
             for thread in waiting {
                 assert!(thread.join().unwrap().is_ok());

@@ -1,4 +1,11 @@
 //! The engine's behaviours through the public API, on the real disk.
+#![cfg(feature = "test-util")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -187,10 +194,7 @@ fn a_claim_whose_store_was_closed_is_in_doubt_after_reopening() {
     let error = ticket.blocking_complete("late").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert_eq!(store.get(key("k")).unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(
-        store.blocking_claim(key("k"), print()).unwrap_err().kind(),
-        ErrorKind::Closed
-    );
+    assert_eq!(store.blocking_claim(key("k"), print()).unwrap_err().kind(), ErrorKind::Closed);
     store.close().unwrap();
 
     let store = Store::open(&path).unwrap();
@@ -257,7 +261,7 @@ fn many_segments_read_back() {
     for n in 0..1000 {
         assert_eq!(replayed(&store, &n.to_string()).unwrap(), payload(n).as_bytes());
     }
-    assert_eq!(store.iter().filter(Result::is_ok).count(), 1000);
+    assert_eq!(store.iter().map(Result::unwrap).count(), 1000);
     drop(store);
     let report = onceward::verify(&path).unwrap();
     assert!(report.is_sound(), "{report:?}");
@@ -367,8 +371,7 @@ fn a_missing_segment_is_corrupt_and_never_a_miss() {
 #[test]
 fn caps_on_claims_in_flight_refuse_and_free_again() {
     let (_parent, path) = directory();
-    let store =
-        Options::new().max_in_flight(3).max_in_flight_per_scope(2).open(&path).unwrap();
+    let store = Options::new().max_in_flight(3).max_in_flight_per_scope(2).open(&path).unwrap();
     let one = granted(&store, "1");
     let _two = granted(&store, "2");
     let error = store.blocking_claim(key("3"), print()).unwrap_err();
@@ -385,24 +388,19 @@ fn caps_on_claims_in_flight_refuse_and_free_again() {
 #[test]
 fn over_max_disk_claims_are_refused_and_granted_ones_can_finish() {
     let (_parent, path) = directory();
-    let store =
-        Options::new().segment_size(64 << 10).max_disk(3 << 20).open(&path).unwrap();
+    let store = Options::new().segment_size(64 << 10).max_disk(1 << 20).open(&path).unwrap();
     let mut tickets = Vec::new();
-    let full = (0..100_000).find_map(|n| {
-        match store.blocking_claim(key(&n.to_string()), print()) {
+    let full =
+        (0..100_000).find_map(|n| match store.blocking_claim(key(&n.to_string()), print()) {
             Ok(Claim::Granted(ticket)) => {
                 tickets.push(ticket);
                 None
             }
             Ok(other) => panic!("{other:?}"),
             Err(error) => Some(error),
-        }
-    });
+        });
     let full = full.expect("a cap on the disk that is never reached is none");
-    assert!(
-        matches!(full.kind(), ErrorKind::Full | ErrorKind::TooManyInFlight),
-        "{full}"
-    );
+    assert_eq!(full.kind(), ErrorKind::Full);
     for ticket in tickets {
         let Err(refused) = ticket.blocking_complete(vec![0; 4000]) else { continue };
         assert_eq!(refused.kind(), ErrorKind::Full);
@@ -417,8 +415,7 @@ fn results_expire_after_their_retention_and_no_earlier() {
     let (_parent, path) = directory();
     let clock = onceward::ManualClock::new(1_700_000_000_000);
     let hour = Duration::from_secs(3600);
-    let store =
-        Options::new().ttl(24 * hour).clock(clock.clone()).open(&path).unwrap();
+    let store = Options::new().ttl(24 * hour).clock(clock.clone()).open(&path).unwrap();
     granted(&store, "day").blocking_complete("day").unwrap();
     let month = ClaimOptions::new().ttl(31 * 24 * hour);
     match store.blocking_claim_with(key("month"), print(), month).unwrap() {
@@ -437,7 +434,8 @@ fn results_expire_after_their_retention_and_no_earlier() {
     let report = store.sweep().unwrap();
     assert_eq!(report.expired, 0, "the key claimed again is not swept with its old entry");
     assert_eq!(replayed(&store, "day").unwrap(), b"again");
-    clock.advance(30 * 24 * hour - hour - Duration::from_millis(1));
+    let to_its_last = (30 * 24 * hour).checked_sub(hour + Duration::from_millis(1)).unwrap();
+    clock.advance(to_its_last);
     assert_eq!(replayed(&store, "month").unwrap(), b"month");
     held.blocking_complete("at last").unwrap();
     assert_eq!(replayed(&store, "held").unwrap(), b"at last");
@@ -452,9 +450,7 @@ fn swept_segments_are_given_back_and_long_lived_records_move_on() {
     let (_parent, path) = directory();
     let clock = onceward::ManualClock::new(1_700_000_000_000);
     let hour = Duration::from_secs(3600);
-    let options = || {
-        Options::new().ttl(hour).segment_size(64 << 10).clock(clock.clone())
-    };
+    let options = || Options::new().ttl(hour).segment_size(64 << 10).clock(clock.clone());
     let store = options().open(&path).unwrap();
     let long = ClaimOptions::new().ttl(1000 * hour);
     match store.blocking_claim_with(key("long"), print(), long).unwrap() {
@@ -484,6 +480,8 @@ fn swept_segments_are_given_back_and_long_lived_records_move_on() {
         let store = options().open(&path).unwrap();
         assert_eq!(replayed(&store, "long").unwrap(), b"long");
         assert_eq!(replayed(&store, "held").unwrap(), b"held");
+        // The log alone does not know what was swept of a segment that is still there.
+        store.sweep().unwrap();
         assert_eq!(store.stats().records, 2);
         store.close().unwrap();
     }
@@ -502,7 +500,9 @@ fn a_flipped_bit_is_corrupt_and_other_keys_go_on() {
     bytes[at] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     let store = Store::open(&path).unwrap();
-    let Claim::Replay(record) = store.blocking_claim(key("bad"), print()).unwrap() else { panic!() };
+    let Claim::Replay(record) = store.blocking_claim(key("bad"), print()).unwrap() else {
+        panic!()
+    };
     assert_eq!(record.payload().unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(replayed(&store, "good").unwrap(), b"good");
     store.close().unwrap();
@@ -512,10 +512,11 @@ fn a_flipped_bit_is_corrupt_and_other_keys_go_on() {
     // Without the tree nobody knows which key stood there, so an unknown one is not granted.
     std::fs::remove_file(path.join("tree.redb")).unwrap();
     let store = Store::open(&path).unwrap();
-    for unknown in ["bad", "never seen"] {
-        let error = store.blocking_claim(key(unknown), print()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{unknown}");
-    }
+    let error = store.blocking_claim(key("never seen"), print()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // Its claim stands and its end does not.
+    let bad = store.blocking_claim(key("bad"), print()).unwrap();
+    assert!(matches!(bad, Claim::InDoubt(_)), "{bad:?}");
     assert_eq!(replayed(&store, "good").unwrap(), b"good");
 }
 

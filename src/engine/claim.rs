@@ -14,11 +14,11 @@ use crate::expiry;
 use crate::fingerprint::Fingerprint;
 use crate::format::frame::{self, Kind};
 use crate::format::{align8, group};
-use crate::index::{Flight, Identity, Owner, Phase, Shard};
+use crate::index::{Candidates, Flight, Identity, Owner, Phase, Shard};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::{Appended, Draft, NoRoom, Room, Wanted};
-use crate::outcome::{Claim, ClaimOptions, Record, State};
+use crate::outcome::{Claim, ClaimOptions};
 
 /// How often a slot may be found pointing at a segment that has just gone, before it is a fault: a
 /// sweep removes slots before segments, so a second look finds the slot gone, too.
@@ -47,7 +47,7 @@ enum Attempt {
 pub(super) struct Look {
     /// The key's record, expired or not.
     pub(super) settled: Option<Settled>,
-    pub(super) candidates: crate::index::Candidates,
+    pub(super) candidates: Candidates,
 }
 
 impl Inner {
@@ -102,16 +102,15 @@ impl Inner {
             drop(shard);
 
             // A record's page may have to be read from disk: never under the shard's lock.
-            let Some(look) = self.look(request.identity, key, Some(candidates))? else { continue };
+            let Some(look) = self.look(request.identity, key, candidates)? else { continue };
             let known = look.settled.as_ref().map(Settled::known);
             if let Some(settled) = &look.settled {
-                let answer =
-                    match decide::claim(known, request.fingerprint, self.now_ms()) {
-                        Verdict::Replay => Some(Claim::Replay(settled.record()?)),
-                        Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
-                        Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
-                        Verdict::Grant | Verdict::InFlight => None,
-                    };
+                let answer = match decide::claim(known, request.fingerprint, self.now_ms()) {
+                    Verdict::Replay => Some(Claim::Replay(settled.record()?)),
+                    Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
+                    Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
+                    Verdict::Grant | Verdict::InFlight => None,
+                };
                 if let Some(answer) = answer {
                     return Ok(Attempt::Answer(answer));
                 }
@@ -126,15 +125,13 @@ impl Inner {
         }
     }
 
-    /// Reads the key's settled record; `None` when its slot changed meanwhile.
+    /// Reads the key's settled record among `candidates`; `None` when its slot changed meanwhile.
     pub(super) fn look(
         &self,
         identity: Identity,
         key: Key<'_>,
-        known: Option<crate::index::Candidates>,
+        candidates: Candidates,
     ) -> Result<Option<Look>, Error> {
-        let candidates =
-            known.unwrap_or_else(|| self.index.shard(identity).candidates(identity));
         let mut settled = None;
         for location in candidates.iter() {
             if let Some(found) = self.examine(location, key)? {
@@ -154,11 +151,7 @@ impl Inner {
     }
 
     /// The answer while somebody's flight holds the key.
-    fn behind(
-        self: &Arc<Self>,
-        flight: &mut Flight,
-        request: &Request,
-    ) -> Result<Attempt, Error> {
+    fn behind(self: &Arc<Self>, flight: &mut Flight, request: &Request) -> Result<Attempt, Error> {
         if flight.owner != request.owner {
             return Err(Error::corrupt("two keys have the same 128-bit hash"));
         }
@@ -167,16 +160,12 @@ impl Inner {
             Some(written) => written?,
         }
         let known = Known::InFlight { fingerprint: flight.fingerprint };
-        let record =
-            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None);
+        let record = flight.record();
         Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
             Verdict::Mismatch => Claim::Mismatch(record),
-            _ => Claim::InFlight(Wait::new(
-                Arc::clone(self),
-                request.clone(),
-                record,
-                flight.end(),
-            )),
+            _ => {
+                Claim::InFlight(Wait::new(Arc::clone(self), request.clone(), record, flight.end()))
+            }
         }))
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::decide::{self, Effect};
 use super::Inner;
+use super::decide::{self, Effect};
 use crate::error::Error;
 use crate::event::Event;
 use crate::format::frame::{Kind, RENEWED};

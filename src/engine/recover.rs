@@ -80,6 +80,9 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         // Nothing lives in what is left, and the new link does not name it.
         let _ = storage.unlink(&path);
     }
+    let tree = tree.map(|(tree, _)| tree);
+    let tree_bytes = tree.as_ref().and_then(|tree| tree.file_len().ok()).unwrap_or(0);
+    log.other_bytes.store(tree_bytes, std::sync::atomic::Ordering::Relaxed);
     let epoch = restore.epoch + 1;
     Ok(Inner {
         buckets: Buckets::of_retention(expiry::millis(options.ttl)),
@@ -90,7 +93,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         suspect_until_ms: restore.suspect_until_ms.into(),
         publishing: Mutex::new(()),
         queue: Mutex::new(Queue { frames: restore.queue, position }),
-        tree: Mutex::new(Checkpointer::new(tree.map(|(tree, _)| tree), position)),
+        tree: Mutex::new(Checkpointer::new(tree, position)),
         timer: Timer::default(),
         threads: threads::Threads::default(),
         lock: Mutex::new(Some(directory.lock)),
@@ -103,8 +106,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
 
 /// Removes what no group stands in: segments made ahead and never begun, and temporary files.
 fn clear_away(storage: &dyn Storage, restore: &Restore) -> Result<(), Error> {
-    let temporary =
-        restore.survey.temporary.iter().filter(|path| *path != create::NEWBORN);
+    let temporary = restore.survey.temporary.iter().filter(|path| *path != create::NEWBORN);
     for path in restore.survey.unused.iter().chain(temporary) {
         create::remove(storage, path)
             .map_err(|error| Error::io("removing a segment that was never begun", error))?;
@@ -131,8 +133,7 @@ fn new_log(
     let prepared = (opening + copies + in_doubt + FIRST_ROOM).next_multiple_of(4096);
     let io = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull => {
-            Error::new(ErrorKind::Full, "there is no room to open the store in")
-                .with_source(error)
+            Error::new(ErrorKind::Full, "there is no room to open the store in").with_source(error)
         }
         _ => Error::io("beginning a segment", error),
     };
@@ -212,7 +213,11 @@ fn write_in_doubt(
         let appended = log.append_new(&draft, |number, location| {
             Publish::claim(identity, number, location).done()
         });
-        written.push((Header { sequence: appended.sequence, ..header }, claimed, appended.location));
+        written.push((
+            Header { sequence: appended.sequence, ..header },
+            claimed,
+            appended.location,
+        ));
     }
     log.commit(time.mark(options.clock.read()))?;
     log.sync()?;

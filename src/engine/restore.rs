@@ -11,6 +11,7 @@ use crate::clock::TimeMark;
 use crate::error::Error;
 use crate::expiry;
 use crate::format::frame::{Frame, Header, Kind};
+use crate::format::group;
 use crate::format::head::Head;
 use crate::format::segment;
 use crate::format::store::Identity as StoreIdentity;
@@ -206,12 +207,13 @@ impl Restore {
         for row in head.iter().flat_map(|head| &head.segments) {
             self.expected.present(row.id);
         }
-        let begun: Vec<u32> = self.survey.begun.keys().copied().collect();
+        let chain = self.survey.chain();
         let first = head.map_or(0, |head| head.segment);
         let mut tail = Vec::new();
-        for id in begun.iter().copied().filter(|id| *id >= first) {
+        for (nth, id) in chain.iter().copied().enumerate().filter(|(_, id)| *id >= first) {
             let at = head.filter(|head| head.segment == id);
-            tail = self.replay_segment(id, at, begun.last() == Some(&id))?;
+            let next = chain.get(nth + 1).copied();
+            tail = self.replay_segment(id, at, next)?;
         }
         Ok(tail)
     }
@@ -220,14 +222,14 @@ impl Restore {
         &mut self,
         id: u32,
         at: Option<&Head>,
-        is_last: bool,
+        next: Option<u32>,
     ) -> Result<Vec<Copy>, Error> {
         let Some(begun) = self.survey.begun.get(&id) else { return Ok(Vec::new()) };
-        let segment = Arc::clone(&begun.segment);
-        let (of, prepared) = (begun.of, begun.prepared);
+        let (segment, of, prepared) = (Arc::clone(&begun.segment), begun.of, begun.prepared);
+        let link = begun.link.clone();
         self.follow(id, at.is_none());
-        let upto = if is_last { None } else { self.survey.end_of(id) };
-        if !is_last && upto.is_none() {
+        let upto = next.and_then(|next| self.survey.end_of(id, next));
+        if next.is_some() && upto.is_none() {
             // The segment behind it was begun, so this one was whole; where it ended is lost.
             self.damaged = true;
         }
@@ -238,40 +240,47 @@ impl Restore {
         };
         let io = |error| Error::io(format!("reading {}", log::path(id)), error);
         let secret = self.identity.secret;
-        let mut sealed = false;
-        let found = replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
-            sealed = false;
-            let _ = replay::frames(bytes, at, group, &mut |_, frame, _| {
-                sealed |= frame.header.kind == Kind::Seal;
-            });
-        })
-        .map_err(io)?;
-        let known = match upto {
-            Some(upto) => upto,
-            None if sealed => 0,
-            None => found.prepared.max(prepared),
+        // What a later group vouches for, or a segment behind this one, was on disk. A seal vouches
+        // for nothing: it may have been read from the page cache itself.
+        let surely = if next.is_some() {
+            u64::MAX
+        } else {
+            replay::scan(&*segment.file, of, from, upto, &secret, &mut |_, _, _| {})
+                .map_err(io)?
+                .durable_upto
         };
-        refuse_cut_off(id, &found, from.offset, known)?;
-
-        // What a later group, or the end said by the next segment, vouches for was on disk.
-        let surely = if is_last && !sealed { found.durable_upto } else { u64::MAX };
-        let mut tail = Vec::new();
-        let mut bad = None;
-        replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
-            let copy = group.last_sequence > surely;
-            let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+        let mut end = End { offset: from.offset, previous: from.previous };
+        let (mut tail, mut bad) = (Vec::new(), None);
+        let found =
+            replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
+                let copy = group.last_sequence > surely;
                 if copy {
-                    tail.extend(self.copy(frame, payload));
+                    end.previous.get_or_insert(group.previous);
                 } else {
-                    self.apply_frame(id, place, frame, payload);
+                    let previous = Some(group::hash(bytes, &secret));
+                    end = End { offset: at + group.length, previous };
                 }
-            });
-            bad = bad.take().or(read.err());
-        })
-        .map_err(io)?;
+                let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                    if copy {
+                        tail.extend(self.copy(frame, payload));
+                    } else {
+                        self.apply_frame(id, place, frame, payload);
+                    }
+                });
+                bad = bad.take().or(read.err());
+            })
+            .map_err(io)?;
+        refuse_cut_off(id, &found, from.offset, upto.unwrap_or(found.prepared.max(prepared)))?;
         self.damaged |= bad.is_some() || !found.damage.is_empty();
-        self.note(id, &found);
         segment.end.store(found.end, Relaxed);
+        self.note(&found);
+        self.previous = end.previous.unwrap_or(0);
+        self.end = (id, end.offset);
+        if let Some(link) = link.filter(|_| end.offset == segment::HEADER as u64) {
+            // Not one group of it is surely on disk: what it holds is written again, and it goes.
+            self.expected.remove(id);
+            self.end = (link.previous_segment, link.previous_end);
+        }
         Ok(tail)
     }
 
@@ -294,7 +303,7 @@ impl Restore {
         }
     }
 
-    fn note(&mut self, id: u32, found: &Scan) {
+    fn note(&mut self, found: &Scan) {
         if let Some(mark) = &mut self.mark
             && found.store_ms > mark.store_ms
         {
@@ -305,8 +314,6 @@ impl Restore {
         }
         self.last_sequence = self.last_sequence.max(found.last_sequence);
         self.ttl_max_ms = self.ttl_max_ms.max(found.ttl_max_ms);
-        self.previous = found.previous.unwrap_or(0);
-        self.end = (id, found.end);
     }
 
     /// A frame to be written again; links and seals are of their segment alone.
@@ -338,8 +345,7 @@ impl Restore {
         let mut expires_at_ms = header.term_ms;
         match effect {
             Effect::Begin => {
-                let claimed =
-                    Claimed { header: *header, scope: scope.to_vec(), key: key.to_vec() };
+                let claimed = Claimed { header: *header, scope: scope.to_vec(), key: key.to_vec() };
                 self.flights.insert(identity, claimed);
             }
             Effect::Settle => {
@@ -381,6 +387,13 @@ impl Restore {
             Err(Error::corrupt(format!("{} is missing and was not retired", log::path(id))))
         })
     }
+}
+
+/// Where what is surely on disk ends in a segment.
+struct End {
+    offset: u64,
+    /// Hash of the header of the group that ends there.
+    previous: Option<u64>,
 }
 
 /// Refuses a file that is shorter than it is known to have been.

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::claim::Request;
 use super::decide;
-use super::iter::Iter;
+use super::iter::{Item, Iter};
 use super::publish::Publish;
 use super::record::Settled;
-use super::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, block_on};
 use crate::expiry;
@@ -19,7 +19,7 @@ use crate::index::{Flight, Identity, Owner, Phase};
 use crate::key::Key;
 use crate::log::{Draft, NoRoom, Room};
 use crate::options::Options;
-use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
+use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved};
 use crate::stats::{Stats, SweepReport};
 use crate::storage::Storage;
 
@@ -131,7 +131,8 @@ impl Store {
         key: Key<'_>,
         resolution: Resolution,
     ) -> impl Future<Output = Result<Resolved, Error>> + Send + 'static + use<> {
-        let request = self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
+        let request =
+            self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
         Arc::clone(&self.inner).resolve(request, resolution)
     }
 
@@ -212,13 +213,22 @@ impl Store {
     pub fn step(&self) -> Result<bool, Error> {
         let committed = self.inner.commit_once()?;
         // `Full` was told to those who asked, and is no fault of the store.
-        let room = match self.inner.log.is_short() {
-            true => self.inner.log.make_room().map(|()| true).or_else(|error| {
-                if error.kind() == ErrorKind::Full { Ok(false) } else { Err(error) }
-            })?,
-            false => false,
-        };
+        let room = self.inner.log.is_short()
+            && match self.inner.log.make_room() {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::Full => false,
+                Err(error) => return Err(error),
+            };
         Ok(committed || room)
+    }
+}
+
+impl IntoIterator for &Store {
+    type Item = Result<Item, Error>;
+    type IntoIter = Iter;
+
+    fn into_iter(self) -> Iter {
+        self.iter()
     }
 }
 
@@ -233,28 +243,20 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            if let Some(record) = self.in_flight(identity, key) {
-                return Ok(Some(record));
-            }
-            let Some(look) = self.look(identity, key, None)? else { continue };
+            let candidates = {
+                let shard = self.index.shard(identity);
+                if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
+                    return Ok(Some(flight.record()));
+                }
+                shard.candidates(identity)
+            };
+            let Some(look) = self.look(identity, key, candidates)? else { continue };
             let now_ms = self.now_ms();
             return match look.settled {
                 Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
                 _ => Ok(None),
             };
         }
-    }
-
-    /// The record of a durable claim in flight.
-    fn in_flight(&self, identity: Identity, key: Key<'_>) -> Option<Record> {
-        let shard = self.index.shard(identity);
-        let flight = shard.flights.get(&identity)?;
-        // A claim that is not on disk yet may never have been: nobody has been told of it.
-        let durable = flight.phase == Phase::Settling
-            || flight.written.outcome().is_some_and(|written| written.is_ok());
-        (flight.counted && durable && flight.owner.as_key() == key).then(|| {
-            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None)
-        })
     }
 
     pub(super) fn refuse_closed(&self) -> Result<(), Error> {
@@ -297,14 +299,12 @@ impl Inner {
                 if let Some(flight) = shard.flights.get(&identity) {
                     return match flight.written.outcome() {
                         None => Ok(Resolving::Again(Arc::clone(&flight.written))),
-                        Some(written) => {
-                            written.map(|()| Resolving::Refused(Resolved::InFlight))
-                        }
+                        Some(written) => written.map(|()| Resolving::Refused(Resolved::InFlight)),
                     };
                 }
                 shard.candidates(identity)
             };
-            let Some(look) = self.look(identity, request.owner.as_key(), Some(look))? else {
+            let Some(look) = self.look(identity, request.owner.as_key(), look)? else {
                 continue;
             };
             let known = look.settled.as_ref().map(Settled::known);
@@ -313,7 +313,8 @@ impl Inner {
                 return Ok(Resolving::Refused(outcome));
             };
             let mut shard = self.index.shard(identity);
-            if shard.flights.contains_key(&identity) || shard.candidates(identity) != look.candidates
+            if shard.flights.contains_key(&identity)
+                || shard.candidates(identity) != look.candidates
             {
                 continue;
             }
@@ -366,14 +367,7 @@ impl Inner {
             _ => Room::Free { reserve: 0 },
         };
         let appended = self.log.append(&draft, room, |sequence, location| {
-            Publish::of_flight(
-                request.identity,
-                sequence,
-                location,
-                kind,
-                RESOLVED,
-                expires_at_ms,
-            )
+            Publish::of_flight(request.identity, sequence, location, kind, RESOLVED, expires_at_ms)
         });
         let owner: Owner = request.owner.clone();
         let location = settled.location;

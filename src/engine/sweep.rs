@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::decide::{self, Effect};
 use super::publish::Publish;
-use super::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::expiry::{self, is_expired};
 use crate::format::frame::{Frame, Kind, RENEWED};
@@ -48,10 +48,11 @@ impl Inner {
                 .and_then(|tree| tree.buckets().first().map(|(bucket, _)| *bucket))
                 .is_some_and(|bucket| is_expired(bucket, now_ms))
         };
-        let active = self.log.active().id;
+        // Segments go in order, so the oldest speaks for all.
+        let oldest = self.log.segments.oldest();
         bucket
-            || self.log.segments.all().iter().any(|segment| {
-                segment.id != active && is_expired(segment.last_expiry_ms.load(Relaxed), now_ms)
+            || oldest.is_some_and(|oldest| {
+                oldest.id != self.log.active().id && self.is_worth_retiring(&oldest)
             })
     }
 
@@ -70,7 +71,7 @@ impl Inner {
         let older: Vec<Arc<Segment>> = self.log.segments.all();
         self.flush()?;
         for segment in older.iter().filter(|segment| segment.id < active) {
-            self.log.trim(segment);
+            segment.trim();
         }
         Ok(())
     }
@@ -156,10 +157,7 @@ impl Inner {
 
     fn is_worth_retiring(&self, segment: &Segment) -> bool {
         let live = segment.live.load(Relaxed);
-        let outlives = segment
-            .last_expiry_ms
-            .load(Relaxed)
-            .saturating_sub(self.now_ms())
+        let outlives = segment.last_expiry_ms.load(Relaxed).saturating_sub(self.now_ms())
             > expiry::millis(self.options.ttl) / LONG;
         live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
     }
@@ -215,8 +213,7 @@ impl Inner {
     /// Writes the records that live in `segment` again.
     fn renew_records(&self, segment: &Segment) -> Result<bool, Error> {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
-        let from =
-            replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
+        let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let mut renewed = Ok(true);
         let end = Some(segment.end.load(Relaxed));
         let secret = &self.identity.secret;

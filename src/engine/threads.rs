@@ -1,6 +1,6 @@
 //! The store's threads, and its end: one commits, one makes room, one keeps house.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,19 +34,15 @@ impl Threads {
         self.spawn("onceward-commit", move || committer.commit_until_the_end())?;
         let preparer = Arc::clone(inner);
         self.spawn("onceward-room", move || {
-            while preparer.log.wait_for_shortage() {
-                if preparer.log.make_room().is_err() {
-                    // Whoever waited was told. The disk is asked again when somebody asks again,
-                    // or after a round, in which space may have come back.
-                    if preparer.threads.pause() {
-                        break;
-                    }
-                }
+            let mut patience = None;
+            while preparer.log.wait_for_shortage(patience) {
+                // Whoever waited is told. The disk is asked again when somebody asks again, or
+                // after a round, in which space may have come back.
+                patience = preparer.log.make_room().is_err().then_some(ROUND);
             }
         })?;
-        let keeper = Arc::downgrade(inner);
-        let threads = Arc::downgrade(inner);
-        self.spawn("onceward-keeper", move || keep_house(&keeper, &threads))
+        let keeper = Arc::clone(inner);
+        self.spawn("onceward-keeper", move || keeper.keep_house())
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
@@ -85,36 +81,29 @@ impl Threads {
     }
 }
 
-fn keep_house(keeper: &Weak<Inner>, _threads: &Weak<Inner>) {
-    let mut round = 0_u32;
-    loop {
-        let Some(inner) = keeper.upgrade() else { return };
-        if inner.threads.pause() || inner.log.poison().is_set() {
-            return;
-        }
-        round = round.wrapping_add(1);
-        inner.keep(round);
-    }
-}
-
 impl Inner {
     fn commit_until_the_end(&self) {
         while self.log.wait_for_work() {
-            let committed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                self.commit_once()
-            }));
+            let committed =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.commit_once()));
             match committed {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return,
                 Err(_) => {
-                    let error = self.log.fail(&Error::new(
-                        ErrorKind::Poisoned,
-                        "the committer panicked",
-                    ));
+                    let error =
+                        self.log.fail(&Error::new(ErrorKind::Poisoned, "the committer panicked"));
                     self.tell_waiters(&error);
                     return;
                 }
             }
+        }
+    }
+
+    fn keep_house(&self) {
+        let mut round = 0_u32;
+        while !self.threads.pause() && !self.log.poison().is_set() {
+            round = round.wrapping_add(1);
+            self.keep(round);
         }
     }
 
@@ -125,10 +114,10 @@ impl Inner {
             let _ = self.log.sync();
         }
         let lag = self.queue.lock().frames.len();
-        if lag >= CHECKPOINT_FRAMES || (lag > 0 && round % CHECKPOINT_ROUNDS == 0) {
+        if lag >= CHECKPOINT_FRAMES || (lag > 0 && round.is_multiple_of(CHECKPOINT_ROUNDS)) {
             let _ = self.checkpoint();
         }
-        if round % SWEEP_ROUNDS == 0 {
+        if round.is_multiple_of(SWEEP_ROUNDS) {
             self.roll_by_time();
             if self.is_anything_expired() {
                 let _ = self.sweep();

@@ -262,9 +262,7 @@ impl<W: Future<Output = Result<(), TicketError<Ticket>>>> Future for Finish<W> {
                 std::pin::Pin::new(written).poll(cx).map_err(TicketError::spent)
             }
             Self::Waiting(waiting) => waiting.as_mut().poll(cx),
-            Self::Failed(error) => {
-                std::task::Poll::Ready(error.take().map_or_else(|| Ok(()), Err))
-            }
+            Self::Failed(error) => std::task::Poll::Ready(error.take().map_or_else(|| Ok(()), Err)),
         }
     }
 }
@@ -372,20 +370,18 @@ impl Wait {
     /// Waits until the claim is settled or `deadline` has come, and gives the claim that then
     /// holds: `InFlight` again at the deadline. When the key is released, exactly one of those who
     /// wait is granted. Needs no runtime: the store keeps the time.
-    pub fn until(
-        self,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Claim<Store>, Error>> + Send + 'static {
-        async move {
-            let mut wait = self;
-            loop {
-                let late = wait.inner.timer.at(deadline);
-                either(wait.ended.wait(), late.wait()).await?;
-                let Wait { inner, request, .. } = wait;
-                match inner.claim(request).await? {
-                    Claim::InFlight(again) if clock::monotonic() < deadline => wait = again,
-                    claim => return Ok(claim),
-                }
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn until(self, deadline: Instant) -> Result<Claim<Store>, Error> {
+        let mut wait = self;
+        loop {
+            let late = wait.inner.timer.at(deadline);
+            either(wait.ended.wait(), late.wait()).await?;
+            let Wait { inner, request, .. } = wait;
+            match inner.claim(request).await? {
+                Claim::InFlight(again) if clock::monotonic() < deadline => wait = again,
+                claim => return Ok(claim),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Deadlines, without a runtime: one thread that sleeps until the next, begun with the first.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 

@@ -60,33 +60,33 @@ struct Verification<'a> {
 
 impl Verification<'_> {
     fn read_log(&mut self) -> Result<(), Error> {
-        let last = self.survey.begun.keys().next_back().copied();
+        let chain = self.survey.chain();
         let mut previous = None;
         let mut last_sequence = 0;
-        for (id, begun) in &self.survey.begun {
+        for (nth, id) in chain.iter().enumerate() {
+            let Some(begun) = self.survey.begun.get(id) else { continue };
             let path = log::path(*id);
             self.report.segments += 1;
             if begun.header_damaged {
                 self.report.problems.push(format!("{path}: its header does not stand"));
             }
-            match &begun.link {
-                Some(link) => self.expected.link(*id, link),
-                None => {
-                    self.report.problems.push(format!("{path}: its first group does not stand"));
-                    self.expected.present(*id);
-                }
+            if let Some(link) = &begun.link {
+                self.expected.link(*id, link);
+            } else {
+                self.report.problems.push(format!("{path}: its first group does not stand"));
+                self.expected.present(*id);
             }
-            let from =
-                From { offset: segment::HEADER as u64, previous, last_sequence };
-            let upto = self.survey.end_of(*id);
+            let from = From { offset: segment::HEADER as u64, previous, last_sequence };
+            let upto = chain.get(nth + 1).and_then(|next| self.survey.end_of(*id, *next));
             let (file, secret) = (Arc::clone(&begun.segment.file), self.secret);
-            let found = replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
-                let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
-                    self.frame(*id, place, frame, payload);
-                });
-                self.report.problems.extend(read.err());
-            })
-            .map_err(|error| Error::io(format!("reading {path}"), error))?;
+            let found =
+                replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
+                    let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                        self.frame(*id, place, frame, payload);
+                    });
+                    self.report.problems.extend(read.err());
+                })
+                .map_err(|error| Error::io(format!("reading {path}"), error))?;
             begun.segment.end.store(found.end, Relaxed);
             self.report.groups += found.groups;
             for gap in &found.damage {
@@ -95,11 +95,7 @@ impl Verification<'_> {
                     gap.start, gap.end
                 ));
             }
-            let known = match upto {
-                Some(upto) => upto,
-                None if self.report.sealed && last == Some(*id) => 0,
-                None => found.prepared.max(begun.prepared),
-            };
+            let known = upto.unwrap_or(found.prepared.max(begun.prepared));
             if known > found.file_len {
                 self.report.problems.push(format!(
                     "{path}: cut off, it has {} bytes and had {known}",
@@ -147,9 +143,8 @@ impl Verification<'_> {
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);
-                let newer = entries
-                    .get(&identity)
-                    .is_none_or(|known| known.sequence < entry.sequence);
+                let newer =
+                    entries.get(&identity).is_none_or(|known| known.sequence < entry.sequence);
                 if newer {
                     entries.insert(identity, *entry);
                 }

@@ -18,7 +18,7 @@ const FINGERPRINT: usize = TERM + 8;
 /// Octets of a frame before its scope.
 pub(crate) const HEADER: usize = FINGERPRINT + 32;
 
-const _: () = assert!(HEADER == 80 && HEADER % 8 == 0);
+const _: () = assert!(HEADER == 80);
 
 /// The most octets of a frame before its payload: the header, a scope and a key.
 pub(crate) const HEAD_MAX: usize = HEADER + 255 + 255;

@@ -22,7 +22,7 @@ const TTL_MAX: usize = PREPARED + 8;
 /// Octets of a group before its first frame.
 pub(crate) const HEADER: usize = TTL_MAX + 8;
 
-const _: () = assert!(HEADER == 88 && HEADER % 8 == 0);
+const _: () = assert!(HEADER == 88);
 
 const MAGIC_OCTETS: [u8; 4] = *b"OWG1";
 
@@ -111,7 +111,7 @@ pub(crate) fn peek(bytes: &[u8]) -> Option<Header> {
         prepared: u64_at(bytes, PREPARED),
         ttl_max_ms: u64_at(bytes, TTL_MAX),
     };
-    let sane = header.length >= HEADER as u64 && header.length % 8 == 0;
+    let sane = header.length >= HEADER as u64 && header.length.is_multiple_of(8);
     sane.then_some(header)
 }
 

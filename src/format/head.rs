@@ -56,9 +56,8 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(
-            TABLES + SEGMENT_ROW * self.segments.len() + 8 * self.flights.len(),
-        );
+        let mut out =
+            Vec::with_capacity(TABLES + SEGMENT_ROW * self.segments.len() + 8 * self.flights.len());
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.segment.to_le_bytes());
         out.extend_from_slice(&self.next_segment.to_le_bytes());

@@ -179,11 +179,7 @@ impl<P> Log<P> {
 
     pub(crate) fn committed(&self) -> Committed {
         let committer = self.committer.lock();
-        Committed {
-            groups: committer.groups,
-            frames: committer.frames,
-            bytes: committer.bytes,
-        }
+        Committed { groups: committer.groups, frames: committer.frames, bytes: committer.bytes }
     }
 }
 

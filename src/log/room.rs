@@ -111,26 +111,13 @@ impl<P> Log<P> {
             let (id, opening) = self.writer.lock().next_id_and_opening();
             let length = (opening + CHUNK_MIN).next_multiple_of(4096);
             self.within_max_disk(length)
-                .and_then(|()| {
-                    self.create(id, self.config.epoch, length, self.config.segment_size)
-                })
+                .and_then(|()| self.create(id, self.config.epoch, length, self.config.segment_size))
                 .map(|prepared| self.writer.lock().add(prepared))
                 .map_err(|error| Error::io("making a segment", error))?;
         }
         self.writer.lock().roll();
         self.work.notify_one();
         Ok(())
-    }
-
-    /// Gives back to the disk what older segments hold beyond their groups.
-    ///
-    /// Everything appended so far must be durable: the link of the segment that follows says where
-    /// a segment ends.
-    pub(crate) fn trim(&self, segment: &Segment) {
-        let end = segment.end.load(Relaxed);
-        if end < segment.length.load(Relaxed) && segment.file.set_len(end).is_ok() {
-            segment.length.store(end, Relaxed);
-        }
     }
 
     fn chunk(&self) -> u64 {
@@ -172,13 +159,8 @@ impl<P> Log<P> {
     }
 
     fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
-        let header = Header {
-            store_id: self.config.store_id,
-            salt: random()?,
-            id,
-            prepared: length,
-            epoch,
-        };
+        let header =
+            Header { store_id: self.config.store_id, salt: random()?, id, prepared: length, epoch };
         segment::create(&*self.storage, &header, size)
     }
 
