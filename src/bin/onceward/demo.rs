@@ -180,8 +180,8 @@ async fn tour(running: &Running, place: &Place) -> Result<(), Failure> {
 fn invite(running: &Running) -> Result<(), Failure> {
     let origin = format!("http://{}", running.address);
     let mut text = format!(
-        "\nThe API stays at {origin} until Ctrl-C. Try it:\n\nJobs take {} s now. What is called \
-         `held` waits for curl -X POST {origin}/demo/release\n",
+        "\nThe API stays at {origin} until Ctrl-C.\nA job takes {} s now, and what is called \
+         `held` waits for: curl -X POST {origin}/demo/release\nPaste one of these, and again:\n",
         2 * STAGE_BY_HAND.as_secs()
     );
     for (what, ask) in tour::to_try()? {

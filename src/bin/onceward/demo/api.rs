@@ -27,6 +27,7 @@ use crate::Failure;
 
 /// The longest request body read, in octets.
 const BODY_OCTETS_MAX: usize = 1 << 20;
+
 /// Who is calling, as a request extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account(pub(crate) String);
@@ -207,7 +208,7 @@ impl Api {
         let id = body.get("id").and_then(Value::as_str);
         let Some(status) = id.and_then(|id| self.jobs.status(id)) else { return Ok(None) };
         body.insert("status".to_owned(), status.into());
-        Ok(Some(Refreshed::new(Value::from(body).to_string())))
+        Ok(Some(Refreshed::new(format!("{}\n", Value::from(body)))))
     }
 }
 
@@ -219,9 +220,9 @@ pub(crate) fn account(parts: &Parts) -> Option<Account> {
     (!name.is_empty()).then(|| Account(name.to_owned()))
 }
 
-/// A JSON response.
+/// A JSON response, with a line break at its end for who reads it in a terminal.
 pub(crate) fn reply(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::full(body.to_string()));
+    let mut response = Response::new(Body::full(format!("{body}\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

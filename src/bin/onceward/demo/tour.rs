@@ -271,16 +271,16 @@ async fn follow_documents<W: Write>(tour: &mut Tour<W>) -> Result<(), Failure> {
 pub(crate) fn to_try() -> Result<Vec<(&'static str, Ask)>, Failure> {
     let uuid = super::random::uuid;
     Ok(vec![
+        ("managed-dev: the same job, with its current status", managed_dev::create().key(&uuid()?)),
         (
-            "managed-dev: twice, and it is the same job, with its current status",
-            managed_dev::create().key(&uuid()?),
-        ),
-        (
-            "oec: twice, and the second says X-Idempotency-Replayed: true",
+            "oec: the original job status, and X-Idempotency-Replayed: true",
             oec::redeploy().key(&super::random::named("gh-actions-run-")?),
         ),
-        ("magnolia: twice, and then with another name", magnolia::create().key(&uuid()?)),
-        ("ietf: twice, and then without the quotes", ietf::order().key(&ietf::string()?)),
+        ("magnolia: the same account; then change the name", magnolia::create().key(&uuid()?)),
+        (
+            "ietf: the same order; then take the quotes off the key",
+            ietf::order().key(&ietf::string()?),
+        ),
     ])
 }
 

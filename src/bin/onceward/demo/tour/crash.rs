@@ -146,7 +146,7 @@ fn resolve_all(directory: PathBuf, resolutions: [(String, Resolution); 2]) -> Re
     let mut resolved = true;
     for (key, resolution) in resolutions {
         let mut found = None;
-        for item in store.iter() {
+        for item in &store {
             let item = item?;
             if item.key == key.as_bytes() && item.record.state() == State::InDoubt {
                 found = Some(item.scope);
