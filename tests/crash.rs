@@ -8,10 +8,10 @@
 
 #[path = "crash/oracle.rs"]
 mod oracle;
-#[path = "crash/world.rs"]
-mod world;
 #[path = "crash/workload.rs"]
 mod workload;
+#[path = "crash/world.rs"]
+mod world;
 
 use std::sync::Arc;
 
@@ -105,10 +105,9 @@ fn use_a_little(workload: &mut Workload, rng: &mut Rng) -> Result<(), String> {
         if rng.u32(..4) > 0 {
             workload.finish_ticket(number, ttl_ms, ticket, rng.u32(..10));
         } else {
-            workload.oracle.begun(
-                number,
-                oracle::Fact::InDoubt { until_ms: workload.oracle.now_ms + ttl_ms },
-            );
+            workload
+                .oracle
+                .begun(number, oracle::Fact::InDoubt { until_ms: workload.oracle.now_ms + ttl_ms });
         }
     }
     workload.settle()

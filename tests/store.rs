@@ -351,6 +351,7 @@ fn a_missing_segment_is_corrupt_and_never_a_miss() {
         let mut names: Vec<_> = std::fs::read_dir(path.join("segments"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();
         names.sort();
         names

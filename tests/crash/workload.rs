@@ -61,18 +61,7 @@ impl Workload {
     ) -> Self {
         let print = Fingerprint::of("POST /v1/sites");
         let (calls, tickets) = (Vec::new(), Vec::new());
-        Self {
-            disk,
-            time,
-            oracle,
-            store: None,
-            rng,
-            print,
-            tolerance,
-            calls,
-            tickets,
-            payloads: 0,
-        }
+        Self { disk, time, oracle, store: None, rng, print, tolerance, calls, tickets, payloads: 0 }
     }
 
     /// A workload on a new disk.
