@@ -98,6 +98,9 @@ fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
     remove(storage, NEWBORN)?;
     storage.create(NEWBORN)?.sync()?;
     storage.sync_dir(DIRECTORY)?;
+    // The directory of segments is on disk before the name STORE can be: without it a store is
+    // damaged.
+    storage.sync_dir("")?;
 
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
