@@ -236,9 +236,10 @@ pub(crate) mod tests {
     /// One frame of each kind, as they follow one another in a group.
     #[test]
     fn the_bytes_are_the_golden_ones() {
+        type Octets = &'static [u8];
         let golden = include_bytes!("../../tests/golden/frames.bin");
         let salt = 0x1112_1314_1516_1718;
-        let frames: [(Kind, u8, &[u8], &[u8], &[u8]); 8] = [
+        let frames: [(Kind, u8, Octets, Octets, Octets); 8] = [
             (Kind::Claim, 0, b"acct_1", b"key-1", b""),
             (Kind::Complete, RESOLVED, b"", b"key-2", b"created"),
             (Kind::Tombstone, RENEWED, b"acct_1", b"key-3", b"note"),
