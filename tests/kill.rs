@@ -116,8 +116,14 @@ fn killed_under_load_at_any_moment_nothing_is_lost_and_nothing_runs_twice() {
     let data = tempfile::tempdir().unwrap();
     let mut storm = Storm::default();
     for _ in 0..STORMS {
-        let gateway = Gateway::start(data.path(), &upstream.url());
+        let mut gateway = Gateway::start(data.path(), &upstream.url());
         storm.settled(gateway.address, &upstream);
+        if rng.bool() {
+            // An orderly end in between, so that some of the records are in the tree.
+            let (status, said) = gateway.stop();
+            assert_eq!(status.code(), Some(0), "{said}");
+            gateway = Gateway::start(data.path(), &upstream.url());
+        }
         let (address, mut gateway) = (gateway.address, Some(gateway));
         // Early moments, when the clients collide the most, are as frequent as all later ones.
         let moment = if rng.bool() { rng.usize(1..20) } else { rng.usize(20..400) };
