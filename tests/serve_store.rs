@@ -252,6 +252,13 @@ impl SmallDisk {
         self.path().join("spare")
     }
 
+    /// Takes what is left of the disk for the spare file.
+    fn fill(&self) {
+        let mut spare = std::fs::File::create(self.spare()).unwrap();
+        let full = std::io::copy(&mut std::io::repeat(1), &mut spare).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+
     fn path(&self) -> &Path {
         self.mounted.path()
     }
@@ -343,6 +350,22 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
     }
     kept(&gateway);
     gateway.kill();
+    std::fs::remove_file(disk.spare()).unwrap();
+    let gateway = Gateway::start(&disk.data(), &upstream.url());
+    kept(&gateway);
+
+    // Without any room a start may fail, which does no harm.
+    disk.fill();
+    gateway.kill();
+    for _ in 0..3 {
+        match Starting::spawn(&mut command(&disk.data(), &upstream.url())).started() {
+            Ok(gateway) => kept(&gateway),
+            Err((status, said)) => {
+                assert_eq!(status.code(), Some(1), "{said}");
+                assert!(said.contains("there is no room to open the store in"), "{said}");
+            }
+        }
+    }
     std::fs::remove_file(disk.spare()).unwrap();
     let gateway = Gateway::start(&disk.data(), &upstream.url());
     kept(&gateway);
