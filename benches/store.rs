@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::cell::{LazyCell, RefCell};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput};
@@ -45,7 +46,7 @@ fn main() {
     cycles(&mut criterion, &runtime, scale, whole, &mut rows);
     sweeps(&mut criterion, &runtime, scale, whole, &mut rows);
     if whole {
-        support::summary::print(&rows, scale.rounds);
+        support::summary::print(&rows, scale.rounds, test);
     }
     criterion.final_summary();
 }
@@ -58,46 +59,72 @@ fn lookups(
     whole: bool,
     rows: &mut Vec<Row>,
 ) {
-    let mut ours = Ours::new();
-    ours.cycles(runtime, FILLERS, scale.records);
-    let mut plain = Plain::new();
-    plain.fill(scale.records, u64::MAX);
-    let reader = plain.reader();
-
-    let mut rng = Rng::with_seed(1);
-    let hits = keys::known(&mut rng, scale.records, scale.lookups);
-    let misses = keys::unknown(&mut rng, scale.lookups);
-    assert_eq!((ours.look_up(&hits), reader.look_up(&hits)), (hits.len(), hits.len()));
-    assert_eq!((ours.look_up(&misses), reader.look_up(&misses)), (0, 0));
-
-    for (name, texts) in [("get-hit", &hits), ("get-miss", &misses)] {
+    // Filled when somebody looks: a filter may leave all of this out.
+    let filled = LazyCell::new(|| Filled::new(runtime, scale));
+    for (name, texts) in [("get-hit", Filled::hits as Texts), ("get-miss", Filled::misses)] {
         let mut group = criterion.benchmark_group(name);
         group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
         group.throughput(Throughput::Elements(1));
-        let mut turn = texts.iter().cycle();
         group.bench_function("onceward", |bencher| {
-            bencher.iter(|| ours.look_up(turn.next().map_or(&[], std::slice::from_ref)));
+            let mut turn = texts(&filled).chunks(1).cycle();
+            bencher.iter(|| filled.ours.look_up(turn.next().unwrap_or_default()));
         });
-        let mut turn = texts.iter().cycle();
         group.bench_function("redb", |bencher| {
-            bencher.iter(|| reader.look_up(turn.next().map_or(&[], std::slice::from_ref)));
+            let mut turn = texts(&filled).chunks(1).cycle();
+            bencher.iter(|| filled.reader.look_up(turn.next().unwrap_or_default()));
         });
         group.finish();
     }
     if !whole {
         return;
     }
-    for (name, bar, texts) in [("get, hit", Some(3.0), &hits), ("get, miss", Some(3.0), &misses)] {
-        for threads in [1, 2] {
+    let Filled { ours, reader, hits, misses, .. } = &*filled;
+    for (name, texts) in [("get, hit", hits), ("get, miss", misses)] {
+        for (threads, of_threads) in [(1, "1 thread"), (2, "2 threads")] {
             rows.push(compare(
-                &format!("{name}, {threads} thread{}", if threads == 1 { "" } else { "s" }),
-                bar,
+                &format!("{name}, {of_threads}"),
+                Some(3.0),
                 scale.rounds,
                 texts.len() as u64,
                 || look_up(threads, texts, |part| ours.look_up(part)),
-                || look_up(threads, texts, |part| Reader::look_up(&reader, part)),
+                || look_up(threads, texts, |part| reader.look_up(part)),
             ));
         }
+    }
+}
+
+/// Keys to look up.
+type Texts = fn(&Filled) -> &[Text];
+
+/// Both stores with the same records, and what is looked up in them.
+struct Filled {
+    ours: Ours,
+    reader: Reader,
+    hits: Vec<Text>,
+    misses: Vec<Text>,
+    _plain: Plain,
+}
+
+impl Filled {
+    fn new(runtime: &Runtime, scale: Scale) -> Self {
+        let (mut ours, mut plain) = (Ours::new(), Plain::new());
+        ours.cycles(runtime, FILLERS, scale.records);
+        plain.fill(scale.records, u64::MAX);
+        let reader = plain.reader();
+        let mut rng = Rng::with_seed(1);
+        let hits = keys::known(&mut rng, scale.records, scale.lookups);
+        let misses = keys::unknown(&mut rng, scale.lookups);
+        assert_eq!((ours.look_up(&hits), reader.look_up(&hits)), (hits.len(), hits.len()));
+        assert_eq!((ours.look_up(&misses), reader.look_up(&misses)), (0, 0));
+        Self { ours, reader, hits, misses, _plain: plain }
+    }
+
+    fn hits(&self) -> &[Text] {
+        &self.hits
+    }
+
+    fn misses(&self) -> &[Text] {
+        &self.misses
     }
 }
 
@@ -125,15 +152,17 @@ fn cycles(
     whole: bool,
     rows: &mut Vec<Row>,
 ) {
-    let (mut ours, mut plain) = (Ours::new(), Plain::new());
+    let pair = LazyCell::new(|| RefCell::new((Ours::new(), Plain::new())));
     let mut group = criterion.benchmark_group("cycle-1");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     group.throughput(Throughput::Elements(1));
     group.bench_function("onceward", |bencher| {
-        bencher.iter_custom(|count| ours.cycles_alone(count));
+        bencher.iter_custom(|count| pair.borrow_mut().0.cycles_alone(count));
     });
-    group.bench_function("redb", |bencher| bencher.iter_custom(|count| plain.cycles_alone(count)));
+    group.bench_function("redb", |bencher| {
+        bencher.iter_custom(|count| pair.borrow_mut().1.cycles_alone(count));
+    });
     group.finish();
 
     // An iteration is enough cycles for the tasks to fall into step.
@@ -143,16 +172,17 @@ fn cycles(
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     group.throughput(Throughput::Elements(each));
     group.bench_function("onceward", |bencher| {
-        bencher.iter_custom(|count| ours.cycles(runtime, TASKS, count * each));
+        bencher.iter_custom(|count| pair.borrow_mut().0.cycles(runtime, TASKS, count * each));
     });
     group.bench_function("redb", |bencher| {
-        bencher.iter_custom(|count| plain.cycles(runtime, TASKS, count * each));
+        bencher.iter_custom(|count| pair.borrow_mut().1.cycles(runtime, TASKS, count * each));
     });
     group.finish();
     if !whole {
         return;
     }
 
+    drop(pair);
     let (mut ours, mut plain) = (Ours::new(), Plain::new());
     rows.push(compare(
         "durable cycle, 1 task",
@@ -180,31 +210,25 @@ fn sweeps(
     whole: bool,
     rows: &mut Vec<Row>,
 ) {
-    let mut rolling = Rolling::new(runtime, scale.expiring);
+    let rolling = LazyCell::new(|| RefCell::new(Rolling::new(runtime, scale.expiring)));
+    let ours = || rolling.borrow_mut().sweep_ours();
+    let plain = || rolling.borrow_mut().sweep_plain();
     let mut group = criterion.benchmark_group("sweep");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     // Next to what filling takes, which is not measured, a sweep is short: one a sample will do.
     group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(10));
     group.throughput(Throughput::Elements(scale.expiring));
     group.bench_function("onceward", |bencher| {
-        bencher.iter_custom(|count| (0..count).map(|_| rolling.sweep_ours()).sum());
+        bencher.iter_custom(|count| (0..count).map(|_| ours()).sum());
     });
     group.bench_function("redb", |bencher| {
-        bencher.iter_custom(|count| (0..count).map(|_| rolling.sweep_plain()).sum());
+        bencher.iter_custom(|count| (0..count).map(|_| plain()).sum());
     });
     group.finish();
     if !whole {
         return;
     }
-    let rolling = std::cell::RefCell::new(rolling);
-    rows.push(compare(
-        "sweep, expired entries",
-        None,
-        scale.rounds,
-        scale.expiring,
-        || rolling.borrow_mut().sweep_ours(),
-        || rolling.borrow_mut().sweep_plain(),
-    ));
+    rows.push(compare("sweep, expired entries", None, scale.rounds, scale.expiring, ours, plain));
 }
 
 /// Two stores through which results pass.

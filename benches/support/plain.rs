@@ -155,7 +155,7 @@ impl Plain {
         {
             let mut expiries = sure(writing.open_table(EXPIRIES));
             let expired = ..(now_ms, &[0; 36]);
-            for entry in sure(expiries.range(expired.clone())) {
+            for entry in sure(expiries.range(expired)) {
                 texts.push(*sure(entry).0.value().1);
             }
             sure(expiries.retain_in(expired, |_, ()| false));

@@ -6,8 +6,8 @@ use std::time::Duration;
 pub(crate) struct Row {
     what: String,
     /// Operations a second.
-    ours: f64,
-    plain: f64,
+    ours: Rate,
+    plain: Rate,
     /// The ratio that was promised.
     bar: Option<f64>,
 }
@@ -32,20 +32,50 @@ pub(crate) fn compare(
             of_ours.push(ours());
         }
     }
-    let rate = |times| count as f64 / median(times).as_secs_f64();
-    let row = Row { what: what.to_owned(), ours: rate(of_ours), plain: rate(of_plain), bar };
+    let row = Row {
+        what: what.to_owned(),
+        ours: Rate::of(count, of_ours),
+        plain: Rate::of(count, of_plain),
+        bar,
+    };
     println!("{}", row.markdown());
     row
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// Operations a second.
+struct Rate {
+    median: f64,
+    /// How far the fastest run is from the slowest, as a part of the median: how quiet it was.
+    spread: f64,
+}
+
+impl Rate {
+    fn of(count: u64, times: Vec<Duration>) -> Self {
+        let mut rates: Vec<f64> =
+            times.into_iter().map(|time| count as f64 / time.as_secs_f64()).collect();
+        rates.sort_unstable_by(f64::total_cmp);
+        let at = |place: usize| rates.get(place).copied().unwrap_or_default();
+        let median = at(rates.len() / 2);
+        Self { median, spread: (at(rates.len().saturating_sub(1)) - at(0)) / median }
+    }
+}
+
+impl std::fmt::Display for Rate {
+    /// Three figures that count, in thousands or millions, and the spread in percent.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (value, unit) = match self.median {
+            some if some >= 1e6 => (some / 1e6, " M"),
+            some if some >= 1e3 => (some / 1e3, " k"),
+            some => (some, ""),
+        };
+        let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        write!(f, "{value:.decimals$}{unit} ({:.0}%)", 100.0 * self.spread)
+    }
 }
 
 impl Row {
     fn markdown(&self) -> String {
-        let ratio = self.ours / self.plain;
+        let ratio = self.ours.median / self.plain.median;
         let bar = self.bar.map_or_else(
             || "–".to_owned(),
             |bar| {
@@ -53,25 +83,19 @@ impl Row {
                 format!("≥ {bar}×, {by}")
             },
         );
-        let (ours, plain) = (figure(self.ours), figure(self.plain));
+        let (ours, plain) = (&self.ours, &self.plain);
         format!("| {} | {ours} | {plain} | **{ratio:.2}×** | {bar} |", self.what)
     }
 }
 
-/// Three figures that count, in thousands or millions.
-fn figure(per_second: f64) -> String {
-    let (value, unit) = match per_second {
-        some if some >= 1e6 => (some / 1e6, " M"),
-        some if some >= 1e3 => (some / 1e3, " k"),
-        some => (some, ""),
-    };
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$}{unit}")
-}
-
 /// Prints the whole table, to be pasted into `docs/benchmarks.md`.
-pub(crate) fn print(rows: &[Row], rounds: usize) {
-    println!("\nOperations a second, medians of {rounds} runs, in turn:\n");
+pub(crate) fn print(rows: &[Row], rounds: usize, trial: bool) {
+    if trial {
+        println!("\nA trial: too small for its figures to mean anything.");
+    }
+    println!(
+        "\nOperations a second: medians of {rounds} runs in turn (and the spread of the runs).\n"
+    );
     println!("| | onceward | redb | ratio | promised |\n|---|---|---|---|---|");
     for row in rows {
         println!("{}", row.markdown());
