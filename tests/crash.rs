@@ -6,12 +6,14 @@
 //! failure that hangs on the order of hashes may want a second run.
 #![cfg(feature = "test-util")]
 
+#[path = "crash/damage.rs"]
+mod damage;
 #[path = "crash/oracle.rs"]
 mod oracle;
-#[path = "crash/world.rs"]
-mod world;
 #[path = "crash/workload.rs"]
 mod workload;
+#[path = "crash/world.rs"]
+mod world;
 
 use fastrand::Rng;
 use onceward::storage::{Fault, SimDisk};
@@ -103,10 +105,9 @@ fn use_a_little(workload: &mut Workload, rng: &mut Rng) -> Result<(), String> {
         if rng.u32(..4) > 0 {
             workload.finish_ticket(number, ttl_ms, ticket, rng.u32(..10));
         } else {
-            workload.oracle.begun(
-                number,
-                oracle::Fact::InDoubt { until_ms: workload.oracle.now_ms + ttl_ms },
-            );
+            workload
+                .oracle
+                .begun(number, oracle::Fact::InDoubt { until_ms: workload.oracle.now_ms + ttl_ms });
         }
     }
     workload.settle()
@@ -153,7 +154,9 @@ fn every_operation_is_a_crash_point() {
             match crash_point(seed, at) {
                 Ok(more) => points += more,
                 Err(wrong) => {
-                    failures.push(format!("SEED={seed} CRASH_AT={at} WORKLOADS=1: {wrong}"));
+                    let replay = format!("SEED={seed} CRASH_AT={at} WORKLOADS=1: {wrong}");
+                    println!("{replay}");
+                    failures.push(replay);
                 }
             }
             if only.is_some() {
@@ -168,6 +171,19 @@ fn every_operation_is_a_crash_point() {
     assert!(failures.is_empty(), "{points} crash points, and\n{}", failures.join("\n"));
     println!("{points} crash points in {workloads} workloads");
     assert!(only.is_some() || points >= wanted * 9 / 10, "only {points} crash points");
+}
+
+/// A store is made by few operations, on which all that follows rests: each of them, often.
+#[test]
+fn a_store_is_made_whole_or_not_at_all() {
+    let base = base_seed();
+    for seed in (0..variable("WORKLOADS").unwrap_or(2)).map(|nth| base.wrapping_add(nth)) {
+        for at in variable("CRASH_AT").map_or(0..40, |at| at..at + 1) {
+            if let Err(wrong) = crash_point(seed, at) {
+                panic!("{wrong}\nreplay: SEED={seed} CRASH_AT={at} WORKLOADS=1");
+            }
+        }
+    }
 }
 
 /// A device fails once, at any operation. What was refused is not granted and what was seen stays,
@@ -244,7 +260,10 @@ fn full_disk(seed: u64) -> Result<u64, String> {
     let mut rng = Rng::with_seed(seed);
     workload.run(rng.u32(..20))?;
     let taken = |disk: &SimDisk| -> u64 {
-        disk.files().iter().map(|path| disk.read_file(path).map_or(0, |file| file.len() as u64)).sum()
+        disk.files()
+            .iter()
+            .map(|path| disk.read_file(path).map_or(0, |file| file.len() as u64))
+            .sum()
     };
     workload.disk.set_capacity(Some(taken(&workload.disk) + rng.u64(..20_000)));
     let refused = workload.refused;
