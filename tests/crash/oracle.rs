@@ -75,11 +75,6 @@ impl Oracle {
         known.facts.iter().any(|fact| matches!(fact, Fact::InDoubt { .. }))
     }
 
-    /// Whether a completed claim of the key was acknowledged, and must be there still.
-    pub(crate) fn must_be_done(&self, key: usize) -> bool {
-        matches!(&self.keys[key].facts[..], [Fact::Done { until_ms, .. }] if self.now_ms <= *until_ms)
-    }
-
     /// The processes ended: nobody finishes what was claimed.
     pub(crate) fn restart(&mut self) {
         let now_ms = self.now_ms;
