@@ -5,10 +5,8 @@
 
 mod kill_support;
 
-use std::collections::HashMap;
-use std::sync::mpsc::channel;
-
 use kill_support::gateway::Gateway;
+use kill_support::storm::Storm;
 use kill_support::{Answer, Request, Upstream, random};
 
 const ROUNDS: usize = 50;
@@ -106,7 +104,6 @@ fn after_each_of_fifty_kills_what_was_answered_is_replayed_and_what_was_cut_off_
 
 /// How often the gateway is killed under load.
 const STORMS: usize = 25;
-const CLIENTS: usize = 16;
 
 // Sixteen clients order without a pause, each on its own and some the same thing; the gateway dies
 // at any moment among them, also between the durable claim and the request to the shop, and between
@@ -117,88 +114,27 @@ fn killed_under_load_at_any_moment_nothing_is_lost_and_nothing_runs_twice() {
     let mut rng = random();
     let upstream = Upstream::start();
     let data = tempfile::tempdir().unwrap();
-    // For each key of the storms before, the response that somebody has.
-    let mut outcomes: HashMap<Request, Option<Answer>> = HashMap::new();
-    let mut in_doubt = Vec::new();
-    for storm in 0..=STORMS {
-        let gateway = Gateway::start(data.path(), &upstream.url());
-        for (request, first) in outcomes.drain() {
-            settled(&request, first, &gateway, &upstream, &mut in_doubt);
+    let mut storm = Storm::default();
+    for _ in 0..STORMS {
+        let mut gateway = Gateway::start(data.path(), &upstream.url());
+        storm.settled(gateway.address, &upstream);
+        if rng.bool() {
+            // An orderly end in between, so that some of the records are in the tree.
+            let (status, said) = gateway.stop();
+            assert_eq!(status.code(), Some(0), "{said}");
+            gateway = Gateway::start(data.path(), &upstream.url());
         }
-        for request in &in_doubt {
-            Known::check(&[], std::slice::from_ref(request), &gateway, &upstream);
-        }
-        if storm == STORMS {
-            break;
-        }
-
-        let (address, (heard, hear)) = (gateway.address, channel());
-        for client in 0..CLIENTS {
-            let (mut rng, heard) = (rng.fork(), heard.clone());
-            std::thread::spawn(move || {
-                for i in 0_u32.. {
-                    let key = match rng.u8(..3) {
-                        0 => format!("same-{storm}-{}", i / 4),
-                        _ => format!("own-{storm}-{client}-{i}"),
-                    };
-                    let request = Request::new(key, 201, 300);
-                    let answer = request.send(address);
-                    let gone = answer.is_none();
-                    if heard.send((request, answer)).is_err() || gone {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(heard);
-        let mut gateway = Some(gateway);
+        let (address, mut gateway) = (gateway.address, Some(gateway));
         // Early moments, when the clients collide the most, are as frequent as all later ones.
         let moment = if rng.bool() { rng.usize(1..20) } else { rng.usize(20..400) };
-        for (seen, (request, answer)) in hear.iter().enumerate() {
-            if seen + 1 == moment {
+        storm.rage(address, &mut rng, |answers| {
+            if answers == moment {
                 gateway.take().unwrap().kill();
             }
-            note(&mut outcomes, request, answer);
-        }
+        });
         assert!(gateway.is_none(), "the clients gave up on a gateway that lives");
     }
+    let gateway = Gateway::start(data.path(), &upstream.url());
+    storm.settled(gateway.address, &upstream);
     upstream.executed_nothing_twice();
-}
-
-/// Notes what a client was told about `request`, which agrees with what others were told.
-fn note(outcomes: &mut HashMap<Request, Option<Answer>>, request: Request, answer: Option<Answer>) {
-    let known = outcomes.entry(request).or_default();
-    let Some(mut answer) = answer else { return };
-    if answer.refuses(409, "in-progress") {
-        return;
-    }
-    assert_eq!(answer.status, 201, "{answer:?}");
-    // Which of two clients heard first does not show from outside.
-    answer.replayed = false;
-    match known {
-        None => *known = Some(answer),
-        Some(first) => assert_eq!(*first, answer),
-    }
-}
-
-/// Asks for `request` after a kill, when `first` is the response that somebody got before it.
-fn settled(
-    request: &Request,
-    first: Option<Answer>,
-    gateway: &Gateway,
-    upstream: &Upstream,
-    in_doubt: &mut Vec<Request>,
-) {
-    let again = request.answer(gateway.address);
-    if let Some(first) = first {
-        assert!(again.replays(&first), "{request:?}:\n{first:?}\n{again:?}");
-    } else if again.refuses(409, "outcome-unknown") {
-        assert!(upstream.runs(request) <= 1, "{request:?}");
-        if upstream.runs(request) == 1 {
-            in_doubt.push(request.clone());
-        }
-    } else {
-        assert_eq!(again.status, 201, "{request:?}: {again:?}");
-        assert_eq!(upstream.runs(request), 1, "{request:?}");
-    }
 }

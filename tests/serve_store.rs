@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use kill_support::gateway::{Gateway, Starting, command, traced};
-use kill_support::{Answer, PATIENCE, Request, Upstream, get};
+use kill_support::storm::Storm;
+use kill_support::{Answer, PATIENCE, Request, Upstream, get, random};
 
 /// What a store has that worked once: two responses.
 struct Before {
@@ -55,19 +56,29 @@ impl Before {
     }
 }
 
-// The disk fails a sync, once, and pretends that all is well from then on. Those pages may never
-// reach the disk: whoever waited for that sync must not be told of a success, nothing may be
-// written behind it, and what is on disk is still there to be read.
+// The disk fails a sync, or a write, once, and pretends that all is well from then on. Those pages
+// may never reach the disk: whoever waited for them must not be told of a success, nothing may be
+// written behind them, and what is on disk is still there to be read.
 #[test]
 fn after_one_failed_sync_nothing_new_is_taken_until_a_restart_and_replays_go_on() {
+    fails_at_each("fdatasync:error=EIO");
+}
+
+#[test]
+fn after_one_failed_write_nothing_new_is_taken_until_a_restart_and_replays_go_on() {
+    fails_at_each("pwrite64:error=EIO");
+}
+
+/// Lets the first to the sixteenth call of a thread fail, each in a life of its own.
+fn fails_at_each(what: &str) {
     let (mut while_claiming, mut while_completing, mut while_opening) = (0, 0, 0);
     for failing in 1..=16 {
         let mut before = Before::new();
-        let inject = format!("fdatasync:error=EIO:when={failing}");
+        let inject = format!("{what}:when={failing}");
         let mut command = traced(before.data.path(), &before.upstream.url(), &inject);
         match Starting::spawn(&mut command).started() {
             Err((status, said)) => {
-                assert_eq!(status.code(), Some(1), "sync {failing}: {said}");
+                assert_eq!(status.code(), Some(1), "{what} {failing}: {said}");
                 assert!(said.starts_with("onceward: ") && said.contains("os error 5"), "{said}");
                 while_opening += 1;
             }
@@ -76,10 +87,13 @@ fn after_one_failed_sync_nothing_new_is_taken_until_a_restart_and_replays_go_on(
                 let executed = before.upstream.runs(&request);
                 if executed == 0 {
                     while_claiming += 1;
-                    assert!(answer.refuses(503, "store-unavailable"), "sync {failing}: {answer:?}");
+                    assert!(
+                        answer.refuses(503, "store-unavailable"),
+                        "{what} {failing}: {answer:?}"
+                    );
                 } else {
                     while_completing += 1;
-                    assert!(answer.refuses(500, "outcome-unknown"), "sync {failing}: {answer:?}");
+                    assert!(answer.refuses(500, "outcome-unknown"), "{what} {failing}: {answer:?}");
                 }
                 poisoned(&before, &gateway, &request, executed);
                 if failing % 2 == 0 {
@@ -98,8 +112,29 @@ fn after_one_failed_sync_nothing_new_is_taken_until_a_restart_and_replays_go_on(
     for (how_often, when) in
         [(while_opening, "opening"), (while_claiming, "claiming"), (while_completing, "completing")]
     {
-        assert!(how_often > 0, "no sync failed while {when}");
+        assert!(how_often > 0, "none failed while {when}");
     }
+}
+
+// The same with sixteen clients, whose claims and results wait for one sync together.
+#[test]
+fn whoever_waited_for_a_failed_sync_is_told_of_no_success_and_nothing_runs_twice() {
+    let mut rng = random();
+    let upstream = Upstream::start();
+    let data = tempfile::tempdir().unwrap();
+    let mut storm = Storm::default();
+    for _ in 0..12 {
+        let inject = format!("fdatasync:error=EIO:when={}", rng.u32(8..80));
+        let started = Starting::spawn(&mut traced(data.path(), &upstream.url(), &inject)).started();
+        let gateway = started.unwrap_or_else(|(status, said)| panic!("{status}: {said}"));
+        storm.rage(gateway.address, &mut rng, |_| {});
+        assert_eq!(get(gateway.admin, "/readyz").status, 503);
+        gateway.kill();
+        let gateway = Gateway::start(data.path(), &upstream.url());
+        storm.settled(gateway.address, &upstream);
+        gateway.kill();
+    }
+    upstream.executed_nothing_twice();
 }
 
 /// The store of `gateway` takes nothing new and replays what it has; `failed` was executed
@@ -138,8 +173,8 @@ fn recovered(before: &Before, failed: &Request, executed: u32) {
 }
 
 // A process dies inside a system call as well as between two. Each kind of call that changes the
-// disk is the last one of some process: while the store is opened, while it is created, and while
-// it works. The next process opens what is left.
+// disk is the last one of some process: while the store is created, opened and closed, and while it
+// works. The next process opens what is left.
 #[test]
 fn killed_at_every_call_that_changes_the_disk_the_next_start_recovers() {
     let mut ends = 0;
@@ -158,12 +193,11 @@ fn killed_at_every_call_that_changes_the_disk_the_next_start_recovers() {
                 };
                 for i in 0..4 {
                     let request = Request::new(format!("{generation}-{i}"), 201, 70_000);
-                    let Some(answer) = request.send(gateway.address) else {
-                        ends += 1;
-                        break;
-                    };
+                    let Some(answer) = request.send(gateway.address) else { break };
                     got.push((request, answer));
                 }
+                // One that lives is killed while it closes the store, or was never to be.
+                ends += usize::from(gateway.stop().0.code().is_none());
             }
             let gateway = Gateway::start(data.path(), &upstream.url());
             for (request, first) in got {
@@ -216,6 +250,13 @@ impl SmallDisk {
     /// What is kept back for after a restart.
     fn spare(&self) -> PathBuf {
         self.path().join("spare")
+    }
+
+    /// Takes what is left of the disk for the spare file.
+    fn fill(&self) {
+        let mut spare = std::fs::File::create(self.spare()).unwrap();
+        let full = std::io::copy(&mut std::io::repeat(1), &mut spare).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     }
 
     fn path(&self) -> &Path {
@@ -309,6 +350,22 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
     }
     kept(&gateway);
     gateway.kill();
+    std::fs::remove_file(disk.spare()).unwrap();
+    let gateway = Gateway::start(&disk.data(), &upstream.url());
+    kept(&gateway);
+
+    // Without any room a start may fail, which does no harm.
+    disk.fill();
+    gateway.kill();
+    for _ in 0..3 {
+        match Starting::spawn(&mut command(&disk.data(), &upstream.url())).started() {
+            Ok(gateway) => kept(&gateway),
+            Err((status, said)) => {
+                assert_eq!(status.code(), Some(1), "{said}");
+                assert!(said.contains("there is no room to open the store in"), "{said}");
+            }
+        }
+    }
     std::fs::remove_file(disk.spare()).unwrap();
     let gateway = Gateway::start(&disk.data(), &upstream.url());
     kept(&gateway);

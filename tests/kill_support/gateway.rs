@@ -122,6 +122,7 @@ impl Gateway {
     /// SIGTERM, and waits for the end: its status, and all it said.
     pub fn stop(self) -> (ExitStatus, String) {
         let pid = self.process.child.as_ref().unwrap().id().to_string();
+        // A child that has ended is waited for below, and can be signalled until then.
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.ended()
     }

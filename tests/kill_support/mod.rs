@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod gateway;
+pub mod storm;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -120,6 +121,11 @@ impl Answer {
     /// Whether it is what `first` was, octet for octet.
     pub fn replays(&self, first: &Self) -> bool {
         self.replayed && self.octets == first.octets
+    }
+
+    /// What it is when it does not matter whether it was a replay.
+    pub fn unmarked(self) -> Self {
+        Self { replayed: false, ..self }
     }
 
     /// Whether the octets `part` stand in it.
