@@ -87,7 +87,7 @@ impl Promise {
             );
         }
         if seen.executions != self.executions {
-            broken.push(format!("there should be {} executions", self.executions));
+            broken.push(format!("executions so far should be {}", self.executions));
         }
         if seen.marked != (marks && self.origin == Origin::Replay) {
             let should = if seen.marked { "should not" } else { "should" };
@@ -119,7 +119,7 @@ mod tests {
         for (seen, why) in [
             (Seen { status: 200, ..REPLAY }, "the status should be 201"),
             (Seen { origin: Origin::Work, ..REPLAY }, "it should be the first request's answer"),
-            (Seen { executions: 2, ..REPLAY }, "there should be 1 executions"),
+            (Seen { executions: 2, ..REPLAY }, "executions so far should be 1"),
             (Seen { marked: false, ..REPLAY }, "it should bear the mark of a replay"),
         ] {
             assert_eq!(promise.broken_by(&seen, true), [why], "{seen:?}");
