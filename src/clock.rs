@@ -66,7 +66,7 @@ fn wall_ms(at: SystemTime) -> u64 {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn since_boot(_started: Instant) -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

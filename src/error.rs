@@ -110,67 +110,64 @@ impl std::error::Error for Error {
 ///
 /// A payload refused before it was written (`PayloadTooLarge`, `Full`) leaves the claim as it was:
 /// take the ticket back and complete without a payload.
-pub struct TicketError<T> {
-    error: Error,
-    ticket: Option<T>,
-}
+pub struct TicketError<T>(Box<(Error, Option<T>)>);
 
 impl<T> TicketError<T> {
     /// A fault that used the ticket up.
     pub fn spent(error: Error) -> Self {
-        Self { error, ticket: None }
+        Self(Box::new((error, None)))
     }
 
     /// A fault that left the ticket good.
     pub fn refused(error: Error, ticket: T) -> Self {
-        Self { error, ticket: Some(ticket) }
+        Self(Box::new((error, Some(ticket))))
     }
 
     /// What kind of fault this is.
     pub fn kind(&self) -> ErrorKind {
-        self.error.kind()
+        self.error().kind()
     }
 
     /// The fault.
     pub fn error(&self) -> &Error {
-        &self.error
+        &self.0.0
     }
 
     /// The ticket, when nothing was written and it can still be used.
     pub fn into_ticket(self) -> Option<T> {
-        self.ticket
+        self.0.1
     }
 
     /// The fault and, when it can still be used, the ticket.
     pub fn into_parts(self) -> (Error, Option<T>) {
-        (self.error, self.ticket)
+        *self.0
     }
 }
 
 impl<T> From<TicketError<T>> for Error {
     /// Gives the fault; a ticket still in it is dropped, which leaves its key in doubt.
     fn from(error: TicketError<T>) -> Self {
-        error.error
+        error.into_parts().0
     }
 }
 
 impl<T> fmt::Debug for TicketError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TicketError")
-            .field("error", &self.error)
-            .field("ticket", &self.ticket.is_some())
+            .field("error", self.error())
+            .field("ticket", &self.0.1.is_some())
             .finish()
     }
 }
 
 impl<T> fmt::Display for TicketError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error().fmt(f)
     }
 }
 
 impl<T> std::error::Error for TicketError<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.error)
+        std::error::Error::source(self.error())
     }
 }

@@ -66,3 +66,8 @@ pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 pub use options::{Durability, Options};
 pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
 pub use stats::{Stats, SweepReport, VerifyReport};
+
+/// The README's examples, held to the API.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

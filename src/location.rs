@@ -17,7 +17,7 @@ pub(crate) struct Location(u64);
 impl Location {
     /// `offset` is a multiple of 8 below [`OFFSET_END`]; `kind` is one of the keyed ones.
     pub(crate) const fn new(segment: u32, offset: u64, kind: Kind) -> Self {
-        debug_assert!(offset % 8 == 0 && offset < OFFSET_END && kind.is_keyed());
+        debug_assert!(offset.is_multiple_of(8) && offset < OFFSET_END && kind.is_keyed());
         Self(
             (segment as u64) << (OFFSET_BITS + KIND_BITS)
                 | (offset >> 3) << KIND_BITS

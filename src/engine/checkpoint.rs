@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::decide::Effect;
 use super::publish::Publish;
-use super::Inner;
 use crate::error::Error;
 use crate::format::frame::Kind;
 use crate::format::head::{Head, SegmentRow};
@@ -28,6 +28,8 @@ pub(super) struct Checkpointer {
     numbers: HashMap<Identity, u64>,
     /// Everything before it is in the tree, or pending.
     position: Position,
+    /// Everything before it is in the tree.
+    done: Option<Position>,
 }
 
 impl Checkpointer {
@@ -40,6 +42,7 @@ impl Checkpointer {
             flights: BTreeMap::new(),
             numbers: HashMap::new(),
             position,
+            done: None,
         }
     }
 
@@ -106,17 +109,20 @@ impl Inner {
 
     /// Puts what is pending into the tree.
     fn put(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
+        if checkpointer.tree.is_some() && checkpointer.done == Some(checkpointer.position) {
+            return Ok(());
+        }
         let head = self.head(checkpointer);
         let mut entries: Vec<_> = checkpointer.pending.values().copied().collect();
-        let mut tree = match checkpointer.tree.take() {
-            Some(tree) => tree,
-            None => {
-                if checkpointer.anew {
-                    entries = self.everything(&checkpointer.pending)?;
-                }
-                let bare = Head { segment: 0, ..head.clone() };
-                Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
+        let mut tree = if let Some(tree) = checkpointer.tree.take() {
+            tree
+        } else {
+            if checkpointer.anew {
+                entries = self.everything(&checkpointer.pending)?;
             }
+            // Until its first checkpoint the new tree says that nothing is in it.
+            let bare = Head { segment: 0, ..head.clone() };
+            Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
         };
         let done = tree.checkpoint(&head.encode(), entries);
         match done {
@@ -125,6 +131,7 @@ impl Inner {
                 checkpointer.tree = Some(tree);
                 checkpointer.anew = false;
                 checkpointer.pending.clear();
+                checkpointer.done = Some(checkpointer.position);
                 Ok(())
             }
             Err(error) => {
@@ -157,7 +164,7 @@ impl Inner {
             ttl_max_ms: self.log.ttl_max_ms(),
             suspect_until_ms: self.suspect_until_ms.load(Relaxed),
             time: self.mark(),
-            segments: self.log.segments.all().iter().map(|segment| row(segment)).collect(),
+            segments: self.log.living().iter().map(|segment| row(segment)).collect(),
             flights: checkpointer.flights.values().map(|(_, at)| at.to_bits()).collect(),
         }
     }
@@ -179,18 +186,13 @@ impl Inner {
                 let key = Key::of_checked(frame.scope, frame.key);
                 (Identity::of(key, &self.identity.secret), frame.header)
             })?;
-            let entry = Entry {
-                hash: identity.0,
-                location: location.to_bits(),
-                sequence: header.sequence,
-            };
+            let entry =
+                Entry { hash: identity.0, location: location.to_bits(), sequence: header.sequence };
             all.insert(identity, (self.buckets.bucket(header.term_ms), entry));
         }
         for (identity, (bucket, entry)) in pending {
             let forgotten = Location::from_bits(entry.location).is(Kind::Release);
-            let newer = all
-                .get(identity)
-                .is_none_or(|(_, known)| known.sequence < entry.sequence);
+            let newer = all.get(identity).is_none_or(|(_, known)| known.sequence < entry.sequence);
             if newer && !forgotten {
                 all.insert(*identity, (*bucket, *entry));
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::decide::{self, Known, Verdict};
 use super::publish::Publish;
 use super::record::Settled;
+use super::settle::Held;
 use super::ticket::{Ticket, Undelivered, Wait};
 use super::{Inner, Store};
 use crate::backend::NOTE_OCTETS_MAX;
@@ -14,11 +15,11 @@ use crate::expiry;
 use crate::fingerprint::Fingerprint;
 use crate::format::frame::{self, Kind};
 use crate::format::{align8, group};
-use crate::index::{Flight, Identity, Owner, Phase, Shard};
+use crate::index::{Candidates, Flight, Identity, Owner, Phase, Shard};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::{Appended, Draft, NoRoom, Room, Wanted};
-use crate::outcome::{Claim, ClaimOptions, Record, State};
+use crate::outcome::{Claim, ClaimOptions};
 
 /// How often a slot may be found pointing at a segment that has just gone, before it is a fault: a
 /// sweep removes slots before segments, so a second look finds the slot gone, too.
@@ -47,7 +48,7 @@ enum Attempt {
 pub(super) struct Look {
     /// The key's record, expired or not.
     pub(super) settled: Option<Settled>,
-    pub(super) candidates: crate::index::Candidates,
+    pub(super) candidates: Candidates,
 }
 
 impl Inner {
@@ -91,27 +92,28 @@ impl Inner {
         let key = request.owner.as_key();
         loop {
             self.refuse_closed()?;
+            // Before the lock: a clock is the caller's code, and may panic.
+            let now_ms = self.now_ms();
             let mut shard = self.index.shard(request.identity);
             if let Some(flight) = shard.flights.get_mut(&request.identity) {
                 return self.behind(flight, request);
             }
             let candidates = shard.candidates(request.identity);
             if candidates.is_empty() {
-                return self.grant(&mut shard, request, None);
+                return self.grant(&mut shard, request, None, now_ms);
             }
             drop(shard);
 
             // A record's page may have to be read from disk: never under the shard's lock.
-            let Some(look) = self.look(request.identity, key, Some(candidates))? else { continue };
+            let Some(look) = self.look(request.identity, key, candidates)? else { continue };
             let known = look.settled.as_ref().map(Settled::known);
             if let Some(settled) = &look.settled {
-                let answer =
-                    match decide::claim(known, request.fingerprint, self.now_ms()) {
-                        Verdict::Replay => Some(Claim::Replay(settled.record()?)),
-                        Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
-                        Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
-                        Verdict::Grant | Verdict::InFlight => None,
-                    };
+                let answer = match decide::claim(known, request.fingerprint, now_ms) {
+                    Verdict::Replay => Some(Claim::Replay(settled.record()?)),
+                    Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
+                    Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
+                    Verdict::Grant | Verdict::InFlight => None,
+                };
                 if let Some(answer) = answer {
                     return Ok(Attempt::Answer(answer));
                 }
@@ -121,20 +123,18 @@ impl Inner {
                 && shard.candidates(request.identity) == look.candidates;
             if unchanged {
                 let expired = look.settled.map(|settled| settled.location);
-                return self.grant(&mut shard, request, expired);
+                return self.grant(&mut shard, request, expired, now_ms);
             }
         }
     }
 
-    /// Reads the key's settled record; `None` when its slot changed meanwhile.
+    /// Reads the key's settled record among `candidates`; `None` when its slot changed meanwhile.
     pub(super) fn look(
         &self,
         identity: Identity,
         key: Key<'_>,
-        known: Option<crate::index::Candidates>,
+        candidates: Candidates,
     ) -> Result<Option<Look>, Error> {
-        let candidates =
-            known.unwrap_or_else(|| self.index.shard(identity).candidates(identity));
         let mut settled = None;
         for location in candidates.iter() {
             if let Some(found) = self.examine(location, key)? {
@@ -154,11 +154,7 @@ impl Inner {
     }
 
     /// The answer while somebody's flight holds the key.
-    fn behind(
-        self: &Arc<Self>,
-        flight: &mut Flight,
-        request: &Request,
-    ) -> Result<Attempt, Error> {
+    fn behind(self: &Arc<Self>, flight: &mut Flight, request: &Request) -> Result<Attempt, Error> {
         if flight.owner != request.owner {
             return Err(Error::corrupt("two keys have the same 128-bit hash"));
         }
@@ -166,17 +162,14 @@ impl Inner {
             None => return Ok(Attempt::Again(Arc::clone(&flight.written))),
             Some(written) => written?,
         }
+        self.log.poison().check()?;
         let known = Known::InFlight { fingerprint: flight.fingerprint };
-        let record =
-            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None);
+        let record = flight.record();
         Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
             Verdict::Mismatch => Claim::Mismatch(record),
-            _ => Claim::InFlight(Wait::new(
-                Arc::clone(self),
-                request.clone(),
-                record,
-                flight.end(),
-            )),
+            _ => {
+                Claim::InFlight(Wait::new(Arc::clone(self), request.clone(), record, flight.end()))
+            }
         }))
     }
 
@@ -186,9 +179,9 @@ impl Inner {
         shard: &mut Shard,
         request: &Request,
         expired: Option<Location>,
+        now_ms: u64,
     ) -> Result<Attempt, Error> {
         self.log.poison().check()?;
-        let now_ms = self.now_ms();
         self.refuse_unknown(now_ms)?;
         self.refuse_over_memory(shard)?;
         let scope = request.owner.scope();
@@ -233,12 +226,21 @@ impl Inner {
             ended: None,
         };
         shard.flights.insert(request.identity, flight);
-        let ticket = Ticket::new(Arc::clone(self), request, sequence, now_ms, reserve);
-        Ok(Attempt::Granted(ticket, done))
+        let held = Held {
+            identity: request.identity,
+            owner: request.owner.clone(),
+            fingerprint: request.fingerprint,
+            claim_sequence: sequence,
+            claimed_at_ms: now_ms,
+            ttl_ms: request.ttl_ms,
+            reserved: reserve,
+            holds: true,
+        };
+        Ok(Attempt::Granted(Ticket::new(Arc::clone(self), held), done))
     }
 
     /// Unknown never becomes a grant: while damaged bytes may hold the key, it is refused.
-    fn refuse_unknown(&self, now_ms: u64) -> Result<(), Error> {
+    pub(super) fn refuse_unknown(&self, now_ms: u64) -> Result<(), Error> {
         let until = self.suspect_until_ms.load(std::sync::atomic::Ordering::Relaxed);
         if until == 0 || expiry::is_expired(until, now_ms) {
             return Ok(());

@@ -7,7 +7,7 @@ use super::record::Settled;
 use crate::error::Error;
 use crate::index::{Identity, SHARDS};
 use crate::location::Location;
-use crate::outcome::{Record, State};
+use crate::outcome::Record;
 
 /// A key and its record.
 #[derive(Clone, Debug)]
@@ -49,12 +49,7 @@ impl Iter {
             .map(|flight| Item {
                 scope: flight.owner.scope().to_vec(),
                 key: flight.owner.key().to_vec(),
-                record: Record::bare(
-                    State::InFlight,
-                    flight.fingerprint,
-                    flight.claimed_at_ms,
-                    None,
-                ),
+                record: flight.record(),
             })
             .collect();
         true

@@ -34,14 +34,9 @@ impl Settled {
     /// The record, its payload to be verified when it is asked for.
     pub(super) fn record(&self) -> Result<Record, Error> {
         let header = &self.header;
-        let state =
-            if header.kind == Kind::InDoubt { State::InDoubt } else { State::Complete };
-        let bare = Record::bare(
-            state,
-            header.fingerprint,
-            header.claimed_at_ms,
-            Some(header.term_ms),
-        );
+        let state = if header.kind == Kind::InDoubt { State::InDoubt } else { State::Complete };
+        let bare =
+            Record::bare(state, header.fingerprint, header.claimed_at_ms, Some(header.term_ms));
         Ok(match header.kind {
             Kind::Complete => bare.with_unverified(Arc::new(self.clone())),
             Kind::Tombstone => {

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::claim::Request;
 use super::decide;
-use super::iter::Iter;
+use super::iter::{Item, Iter};
 use super::publish::Publish;
 use super::record::Settled;
-use super::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, block_on};
 use crate::expiry;
@@ -19,7 +19,7 @@ use crate::index::{Flight, Identity, Owner, Phase};
 use crate::key::Key;
 use crate::log::{Draft, NoRoom, Room};
 use crate::options::Options;
-use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
+use crate::outcome::{Claim, ClaimOptions, Record, Resolution, Resolved};
 use crate::stats::{Stats, SweepReport};
 use crate::storage::Storage;
 
@@ -36,8 +36,7 @@ struct CloseOnDrop(Arc<Inner>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        // Nobody is left to tell; what failed is found by the next open.
-        let _ = self.0.close();
+        self.0.close_if_open();
     }
 }
 
@@ -53,10 +52,12 @@ impl Store {
     pub(crate) fn start(options: Options, storage: Arc<dyn Storage>) -> Result<Self, Error> {
         let threads = options.threads;
         let inner = Arc::new(super::recover::open(options, storage)?);
+        // From here on whatever fails drops the handle, which closes the store.
+        let store = Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner };
         if threads {
-            inner.threads.start(&inner)?;
+            store.inner.threads.start(&store.inner)?;
         }
-        Ok(Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner })
+        Ok(store)
     }
 
     /// Claims `key` for a request with this fingerprint: an atomic compare-and-insert that is on
@@ -131,7 +132,8 @@ impl Store {
         key: Key<'_>,
         resolution: Resolution,
     ) -> impl Future<Output = Result<Resolved, Error>> + Send + 'static + use<> {
-        let request = self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
+        let request =
+            self.inner.request(key, Fingerprint::from_digest([0; 32]), ClaimOptions::new());
         Arc::clone(&self.inner).resolve(request, resolution)
     }
 
@@ -212,13 +214,22 @@ impl Store {
     pub fn step(&self) -> Result<bool, Error> {
         let committed = self.inner.commit_once()?;
         // `Full` was told to those who asked, and is no fault of the store.
-        let room = match self.inner.log.is_short() {
-            true => self.inner.log.make_room().map(|()| true).or_else(|error| {
-                if error.kind() == ErrorKind::Full { Ok(false) } else { Err(error) }
-            })?,
-            false => false,
-        };
+        let room = self.inner.log.is_short()
+            && match self.inner.log.make_room() {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::Full => false,
+                Err(error) => return Err(error),
+            };
         Ok(committed || room)
+    }
+}
+
+impl IntoIterator for &Store {
+    type Item = Result<Item, Error>;
+    type IntoIter = Iter;
+
+    fn into_iter(self) -> Iter {
+        self.iter()
     }
 }
 
@@ -233,28 +244,20 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            if let Some(record) = self.in_flight(identity, key) {
-                return Ok(Some(record));
-            }
-            let Some(look) = self.look(identity, key, None)? else { continue };
+            let candidates = {
+                let shard = self.index.shard(identity);
+                if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
+                    return Ok(Some(flight.record()));
+                }
+                shard.candidates(identity)
+            };
+            let Some(look) = self.look(identity, key, candidates)? else { continue };
             let now_ms = self.now_ms();
             return match look.settled {
                 Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
-                _ => Ok(None),
+                _ => self.refuse_unknown(now_ms).map(|()| None),
             };
         }
-    }
-
-    /// The record of a durable claim in flight.
-    fn in_flight(&self, identity: Identity, key: Key<'_>) -> Option<Record> {
-        let shard = self.index.shard(identity);
-        let flight = shard.flights.get(&identity)?;
-        // A claim that is not on disk yet may never have been: nobody has been told of it.
-        let durable = flight.phase == Phase::Settling
-            || flight.written.outcome().is_some_and(|written| written.is_ok());
-        (flight.counted && durable && flight.owner.as_key() == key).then(|| {
-            Record::bare(State::InFlight, flight.fingerprint, flight.claimed_at_ms, None)
-        })
     }
 
     pub(super) fn refuse_closed(&self) -> Result<(), Error> {
@@ -297,27 +300,30 @@ impl Inner {
                 if let Some(flight) = shard.flights.get(&identity) {
                     return match flight.written.outcome() {
                         None => Ok(Resolving::Again(Arc::clone(&flight.written))),
-                        Some(written) => {
-                            written.map(|()| Resolving::Refused(Resolved::InFlight))
-                        }
+                        Some(written) => written.map(|()| Resolving::Refused(Resolved::InFlight)),
                     };
                 }
                 shard.candidates(identity)
             };
-            let Some(look) = self.look(identity, request.owner.as_key(), Some(look))? else {
+            let Some(look) = self.look(identity, request.owner.as_key(), look)? else {
                 continue;
             };
             let known = look.settled.as_ref().map(Settled::known);
-            let outcome = decide::resolve(known, self.now_ms());
+            let now_ms = self.now_ms();
+            let outcome = decide::resolve(known, now_ms);
+            if outcome == Resolved::Absent {
+                self.refuse_unknown(now_ms)?;
+            }
             let Some(settled) = look.settled.filter(|_| outcome == Resolved::Done) else {
                 return Ok(Resolving::Refused(outcome));
             };
             let mut shard = self.index.shard(identity);
-            if shard.flights.contains_key(&identity) || shard.candidates(identity) != look.candidates
+            if shard.flights.contains_key(&identity)
+                || shard.candidates(identity) != look.candidates
             {
                 continue;
             }
-            let (flight, appended) = self.append_resolution(request, &settled, resolution);
+            let (flight, appended) = self.append_resolution(request, &settled, resolution, now_ms);
             return match appended {
                 Ok(written) => {
                     shard.flights.insert(identity, flight(Arc::clone(&written)));
@@ -338,13 +344,16 @@ impl Inner {
         request: &Request,
         settled: &Settled,
         resolution: &Resolution,
+        now_ms: u64,
     ) -> (impl FnOnce(Arc<Event>) -> Flight, Result<Arc<Event>, NoRoom>) {
         let header = settled.header;
         let ttl_ms = expiry::millis(self.options.ttl);
         let (kind, payload, term_ms) = match resolution {
             Resolution::Release => (Kind::Release, &[][..], 0),
+            // No shorter than the doubt: its entry in the tree must not outlive what replaced it.
             Resolution::Complete(payload) => {
-                (Kind::Complete, &payload[..], self.now_ms().saturating_add(ttl_ms))
+                let term_ms = now_ms.saturating_add(ttl_ms).max(header.term_ms);
+                (Kind::Complete, &payload[..], term_ms)
             }
         };
         let draft = Draft {
@@ -362,18 +371,11 @@ impl Inner {
         // What is forgotten is forgotten for as long as it would have been remembered.
         let expires_at_ms = if term_ms == 0 { header.term_ms } else { term_ms };
         let room = match kind {
-            Kind::Release => Room::Housekeeping,
+            Kind::Release => Room::Freeing,
             _ => Room::Free { reserve: 0 },
         };
         let appended = self.log.append(&draft, room, |sequence, location| {
-            Publish::of_flight(
-                request.identity,
-                sequence,
-                location,
-                kind,
-                RESOLVED,
-                expires_at_ms,
-            )
+            Publish::of_flight(request.identity, sequence, location, kind, RESOLVED, expires_at_ms)
         });
         let owner: Owner = request.owner.clone();
         let location = settled.location;

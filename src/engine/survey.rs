@@ -20,7 +20,7 @@ pub(super) struct Begun {
     pub(super) of: Of,
     /// What its first frame says, if that stands.
     pub(super) link: Option<Link>,
-    /// Segments retired by its first group.
+    /// Whether its header does not stand, which was written before it got its name.
     pub(super) header_damaged: bool,
     /// The length its file had when it was made.
     pub(super) prepared: u64,
@@ -46,7 +46,11 @@ pub(super) struct Survey {
 pub(super) fn survey(storage: &dyn Storage, store_id: [u8; 16]) -> Result<Survey, Error> {
     let io = |error| Error::io("reading the segments", error);
     let mut survey = Survey::default();
-    for name in storage.list(log::DIRECTORY).map_err(io)? {
+    let names = storage.list(log::DIRECTORY).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::corrupt("the directory of segments is missing"),
+        _ => io(error),
+    })?;
+    for name in names {
         let path = format!("{}/{name}", log::DIRECTORY);
         let Some(id) = log::id_of(&name) else {
             if name.ends_with(log::TEMPORARY) {
@@ -97,8 +101,7 @@ fn begun(
         Some((salt, link)) => (Some(salt), link),
         None => (salt, None),
     };
-    let segment =
-        Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
+    let segment = Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
     if let Some(link) = &link {
         segment.began_ms.store(link.time.store_ms, Relaxed);
     }
@@ -145,6 +148,10 @@ impl Expected {
         }
     }
 
+    pub(super) fn remove(&mut self, id: u32) {
+        self.0.remove(&id);
+    }
+
     pub(super) fn contains(&self, id: u32) -> bool {
         self.0.contains(&id)
     }
@@ -155,10 +162,28 @@ impl Expected {
 }
 
 impl Survey {
-    /// Where the groups of `id` end, when the segment that was begun after it says so.
-    pub(super) fn end_of(&self, id: u32) -> Option<u64> {
-        let (_, next) = self.begun.range(id + 1..).next()?;
-        let link = next.link.as_ref()?;
+    /// The segments that count, oldest first: each named by the link of the one behind it. One that
+    /// no link names is void: nothing in it was surely on disk, and what it held was written again.
+    /// Where a link does not stand, the segment before is taken to be the one meant.
+    pub(super) fn chain(&self) -> Vec<u32> {
+        let mut chain = Vec::new();
+        let mut at = self.begun.last_key_value();
+        while let Some((id, begun)) = at {
+            chain.push(*id);
+            at = match &begun.link {
+                Some(link) => self.begun.get_key_value(&link.previous_segment),
+                None => self.begun.range(..id).next_back(),
+            }
+            // Links lead back; one that does not is damage that passed for a link.
+            .filter(|(before, _)| *before < id);
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// Where the groups of `id` end, as the link of `next` says.
+    pub(super) fn end_of(&self, id: u32, next: u32) -> Option<u64> {
+        let link = self.begun.get(&next)?.link.as_ref()?;
         (link.previous_segment == id).then_some(link.previous_end)
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Erro
         report: VerifyReport::default(),
         records: HashMap::new(),
         claims: HashMap::new(),
+        forgotten: HashMap::new(),
         expected: Expected::default(),
     };
     verification.read_log()?;
@@ -55,38 +56,40 @@ struct Verification<'a> {
     /// Where each key's record stands, as the log says.
     records: HashMap<Identity, (Location, u64)>,
     claims: HashMap<Identity, u64>,
+    /// Keys somebody resolved as free, and when.
+    forgotten: HashMap<Identity, u64>,
     expected: Expected,
 }
 
 impl Verification<'_> {
     fn read_log(&mut self) -> Result<(), Error> {
-        let last = self.survey.begun.keys().next_back().copied();
+        let chain = self.survey.chain();
         let mut previous = None;
         let mut last_sequence = 0;
-        for (id, begun) in &self.survey.begun {
+        for (nth, id) in chain.iter().enumerate() {
+            let Some(begun) = self.survey.begun.get(id) else { continue };
             let path = log::path(*id);
             self.report.segments += 1;
             if begun.header_damaged {
                 self.report.problems.push(format!("{path}: its header does not stand"));
             }
-            match &begun.link {
-                Some(link) => self.expected.link(*id, link),
-                None => {
-                    self.report.problems.push(format!("{path}: its first group does not stand"));
-                    self.expected.present(*id);
-                }
+            if let Some(link) = &begun.link {
+                self.expected.link(*id, link);
+            } else {
+                self.report.problems.push(format!("{path}: its first group does not stand"));
+                self.expected.present(*id);
             }
-            let from =
-                From { offset: segment::HEADER as u64, previous, last_sequence };
-            let upto = self.survey.end_of(*id);
+            let from = From { offset: segment::HEADER as u64, previous, last_sequence };
+            let upto = chain.get(nth + 1).and_then(|next| self.survey.end_of(*id, *next));
             let (file, secret) = (Arc::clone(&begun.segment.file), self.secret);
-            let found = replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
-                let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
-                    self.frame(*id, place, frame, payload);
-                });
-                self.report.problems.extend(read.err());
-            })
-            .map_err(|error| Error::io(format!("reading {path}"), error))?;
+            let found =
+                replay::scan(&*file, begun.of, from, upto, &secret, &mut |at, group, bytes| {
+                    let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                        self.frame(*id, place, frame, payload);
+                    });
+                    self.report.problems.extend(read.err());
+                })
+                .map_err(|error| Error::io(format!("reading {path}"), error))?;
             begun.segment.end.store(found.end, Relaxed);
             self.report.groups += found.groups;
             for gap in &found.damage {
@@ -97,7 +100,7 @@ impl Verification<'_> {
             }
             let known = match upto {
                 Some(upto) => upto,
-                None if self.report.sealed && last == Some(*id) => 0,
+                None if nth + 1 < chain.len() || self.report.sealed => 0,
                 None => found.prepared.max(begun.prepared),
             };
             if known > found.file_len {
@@ -133,6 +136,7 @@ impl Verification<'_> {
             Effect::Forget => {
                 self.claims.remove(&identity);
                 self.records.remove(&identity);
+                self.forgotten.insert(identity, header.sequence);
             }
             Effect::Settle => {
                 self.claims.remove(&identity);
@@ -147,9 +151,9 @@ impl Verification<'_> {
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);
-                let newer = entries
-                    .get(&identity)
-                    .is_none_or(|known| known.sequence < entry.sequence);
+                // Runs come in order, and a frame written again keeps its number.
+                let newer =
+                    entries.get(&identity).is_none_or(|known| known.sequence <= entry.sequence);
                 if newer {
                     entries.insert(identity, *entry);
                 }
@@ -180,6 +184,7 @@ impl Verification<'_> {
                 Some((_, sequence)) if *sequence >= entry.sequence => {
                     self.report.tree_entries += 1;
                 }
+                None if self.forgotten.get(&identity).is_some_and(|at| *at > entry.sequence) => {}
                 _ => self.report.problems.push(format!(
                     "tree.redb: an entry points at {location:?}, where its record does not stand"
                 )),

@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::location::Location;
+use crate::outcome::{Record, State};
 
 /// Whose claim it is: the octets of scope and key, shared by the flight and its ticket.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +70,18 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// Whether somebody who looks at `key` sees it in flight. A claim that is not on disk yet may
+    /// never have been: nobody has been told of it.
+    pub(crate) fn is_seen(&self, key: Key<'_>) -> bool {
+        let durable = self.phase == Phase::Settling
+            || self.written.outcome().is_some_and(|written| written.is_ok());
+        self.counted && durable && self.owner.as_key() == key
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        Record::bare(State::InFlight, self.fingerprint, self.claimed_at_ms, None)
+    }
+
     /// The event that the flight has ended.
     pub(crate) fn end(&mut self) -> Arc<Event> {
         Arc::clone(self.ended.get_or_insert_with(Event::new))

@@ -1,10 +1,11 @@
 //! One shard: 16-byte slots of what is settled, and the flights of what is not.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use hashbrown::HashTable;
 
-use super::{Flight, Identity};
+use super::{Flight, Identity, PassThrough};
 use crate::location::Location;
 
 /// A settled key: half of its hash, and where its frame stands.
@@ -23,7 +24,7 @@ const _: () = assert!(size_of::<Slot>() == 16);
 #[derive(Default)]
 pub(crate) struct Shard {
     slots: HashTable<Slot>,
-    pub(crate) flights: HashMap<Identity, Flight>,
+    pub(crate) flights: HashMap<Identity, Flight, BuildHasherDefault<PassThrough>>,
 }
 
 impl Shard {
@@ -70,10 +71,7 @@ impl Shard {
     /// Removes the key's slot, if it still stands at `location`.
     pub(crate) fn remove(&mut self, identity: Identity, location: Location) -> bool {
         let hash = identity.low();
-        match self
-            .slots
-            .find_entry(hash, |slot| slot.hash == hash && slot.location == location)
-        {
+        match self.slots.find_entry(hash, |slot| slot.hash == hash && slot.location == location) {
             Ok(entry) => {
                 entry.remove();
                 true

@@ -4,13 +4,16 @@
 //! [`Log::commit`] writes and syncs groups, in order, and hands back what became durable; the engine
 //! publishes that. Room is made ahead ([`Log::make_room`]), so that an append never needs space.
 
+mod append;
 pub(crate) mod commit;
+mod draft;
 pub(crate) mod replay;
 mod room;
 pub(crate) mod segment;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -18,9 +21,10 @@ use crate::options::Durability;
 use crate::poison::Poison;
 use crate::storage::Storage;
 
+pub(crate) use commit::Failed;
+pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
 pub(crate) use room::random;
 pub(crate) use segment::{Segment, Segments};
-pub(crate) use writer::{Appended, Draft, NoRoom, Room, Wanted};
 
 /// The directory of segments.
 pub(crate) const DIRECTORY: &str = "segments";
@@ -109,10 +113,6 @@ impl<P> Log<P> {
         }
     }
 
-    pub(crate) fn segment_size(&self) -> u64 {
-        self.config.segment_size
-    }
-
     pub(crate) fn poison(&self) -> &Poison {
         &self.poison
     }
@@ -148,9 +148,16 @@ impl<P> Log<P> {
         }
     }
 
-    /// Blocks the preparing thread until room runs short. `false` when the log has ended.
-    pub(crate) fn wait_for_shortage(&self) -> bool {
+    /// Blocks the preparing thread until room runs short; with `patience`, because there was none
+    /// just now, that long, unless somebody asks for room. `false` when the log has ended.
+    pub(crate) fn wait_for_shortage(&self, patience: Option<Duration>) -> bool {
         let mut writer = self.writer.lock();
+        if let Some(patience) = patience {
+            let asked = |writer: &mut writer::Writer<P>| {
+                !writer.is_asked_for_room() && !self.poison.is_set()
+            };
+            let _ = self.short.wait_while_for(&mut writer, asked, patience);
+        }
         loop {
             if self.poison.is_set() {
                 return false;
@@ -170,7 +177,7 @@ impl<P> Log<P> {
 
     /// An id no segment has had.
     pub(crate) fn next_segment(&self) -> u32 {
-        self.writer.lock().next_id_and_opening().0
+        self.writer.lock().next_id()
     }
 
     /// The longest retention any claim has asked for, milliseconds.
@@ -180,7 +187,7 @@ impl<P> Log<P> {
 }
 
 /// Where a log goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     /// Hash of the header of the last group.
     pub(crate) previous: u64,

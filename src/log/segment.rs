@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::{DIRECTORY, TEMPORARY, file_name, path};
 use crate::error::Error;
 use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
-use crate::format::{segment as format, seed};
+use crate::format::{seed, segment as format};
 use crate::location::Location;
 use crate::storage::{File, Map, Storage};
 
@@ -68,6 +68,16 @@ impl Segment {
         Self::new(id, salt, file, length, length)
     }
 
+    /// Gives back to the disk what the file holds beyond its groups.
+    ///
+    /// Only once the link of the segment that follows is durable: it says where this one ends.
+    pub(crate) fn trim(&self) {
+        let end = self.end.load(Relaxed);
+        if end < self.length.load(Relaxed) && self.file.set_len(end).is_ok() {
+            self.length.store(end, Relaxed);
+        }
+    }
+
     /// Gives `look` the head of the frame at `offset`, its checksum compared.
     ///
     /// # Errors
@@ -77,9 +87,8 @@ impl Segment {
         offset: u64,
         look: impl FnOnce(&Frame<'_>) -> R,
     ) -> Result<R, Error> {
-        let corrupt = |what: &str| {
-            Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)))
-        };
+        let corrupt =
+            |what: &str| Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)));
         let end = self.end.load(Relaxed);
         let window = offset..end.min(offset.saturating_add(HEADER as u64));
         let first = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
@@ -166,6 +175,10 @@ impl Segments {
     /// Every segment, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
         self.0.read().values().cloned().collect()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
+        self.0.read().first_key_value().map(|(_, segment)| Arc::clone(segment))
     }
 
     /// The bytes their files take.

@@ -4,91 +4,26 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::draft::{Draft, Room, Wanted};
 use super::segment::{Prepared, Segment};
-use super::{Config, Log, Start};
+use super::{Config, Start};
+use crate::backend::NOTE_OCTETS_MAX;
 use crate::clock::TimeMark;
-use crate::error::Error;
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::format::frame::{self, Kind};
 use crate::format::housekeeping::Link;
 use crate::format::{align8, group, seed, segment};
-use crate::location::{Location, OFFSET_END};
+use crate::location::OFFSET_END;
 
 /// Room set aside for housekeeping: retire and seal frames, and what a roll leaves unused.
 const SLACK: u64 = 16 * 1024;
+/// The most a frame that ends a claim without a payload takes, its group's header included.
+pub(crate) const FINISHING_MAX: u64 =
+    align8((frame::HEAD_MAX + NOTE_OCTETS_MAX) as u64) + group::HEADER as u64;
 /// The room kept ready ahead of need, at first and at most. It doubles whenever it ran short.
 const AHEAD_FIRST: u64 = 256 * 1024;
 const AHEAD_MAX: u64 = 32 * 1024 * 1024;
-
-/// A frame to append; the log adds its number, place and checksum.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Draft<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) flags: u8,
-    pub(crate) scope: &'a [u8],
-    pub(crate) key: &'a [u8],
-    pub(crate) payload: &'a [u8],
-    pub(crate) payload_crc: u32,
-    /// The claim this is about; `None` for a new claim, which is its own.
-    pub(crate) claim_sequence: Option<u64>,
-    pub(crate) claimed_at_ms: u64,
-    pub(crate) term_ms: u64,
-    pub(crate) fingerprint: Fingerprint,
-}
-
-impl Draft<'_> {
-    fn len(&self) -> u64 {
-        let head = frame::HEADER + self.scope.len() + self.key.len();
-        align8((head + self.payload.len()) as u64)
-    }
-}
-
-/// By what right a frame takes room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// What is free beyond all reservations; and this many bytes are reserved with it.
-    Free { reserve: u64 },
-    /// What is free beyond all reservations but this one, which is given back with it.
-    FreeGivingBack { reserved: u64 },
-    /// The reservation made for it, given back with it.
-    Reserved { reserved: u64 },
-    /// The room kept for housekeeping.
-    Housekeeping,
-}
-
-/// Why a frame was not appended.
-#[derive(Debug)]
-pub(crate) enum NoRoom {
-    /// Room must be made ready first.
-    Short(Wanted),
-    /// The log takes no more.
-    Ended(Error),
-}
-
-/// Room somebody waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// Octets that must be free in all.
-    pub(crate) total: u64,
-    /// Octets of the largest frame, which one segment must hold.
-    pub(crate) frame: u64,
-}
-
-impl Wanted {
-    fn nothing(self) -> bool {
-        self.total == 0
-    }
-}
-
-/// A frame in the open group.
-#[derive(Debug)]
-pub(crate) struct Appended {
-    pub(crate) sequence: u64,
-    pub(crate) location: Location,
-    /// Happens when the frame is durable and published, or never will be.
-    pub(crate) done: Arc<Event>,
-}
 
 /// Frames to be written together, the room for the header in front of them.
 #[derive(Debug)]
@@ -130,26 +65,26 @@ impl<P> Group<P> {
 pub(crate) struct Writer<P> {
     epoch: u64,
     last_sequence: u64,
-    ttl_max_ms: u64,
+    pub(super) ttl_max_ms: u64,
     suspect_until_ms: u64,
     /// The time mark a roll writes; refreshed by the engine.
-    time: TimeMark,
-    active: Prepared,
+    pub(super) time: TimeMark,
+    pub(super) active: Prepared,
     /// Segments ready to follow, in order.
-    next: VecDeque<Prepared>,
+    pub(super) next: VecDeque<Prepared>,
     next_segment: u32,
     closed: VecDeque<Group<P>>,
-    open: Group<P>,
+    pub(super) open: Group<P>,
     /// Bytes set aside for frames that finish claims.
     reserved: u64,
     /// Bytes to keep ready beyond what is reserved.
     ahead: u64,
-    wanted: Wanted,
-    waiting: Arc<Event>,
+    pub(super) wanted: Wanted,
+    pub(super) waiting: Arc<Event>,
     /// A buffer to use again.
     spare: Vec<u8>,
     /// Ids of the segments there are, but the active one.
-    live: Vec<u32>,
+    pub(super) live: Vec<u32>,
 }
 
 impl<P> Writer<P> {
@@ -241,9 +176,20 @@ impl<P> Writer<P> {
         (segment::HEADER + group::HEADER) as u64 + align8(link)
     }
 
-    /// Octets that can be appended without making room.
+    /// What can be counted on in a prepared segment: at its end, a frame that does not fit any more
+    /// leaves up to its own length unused.
+    fn usable(&self, prepared: &Prepared) -> u64 {
+        self.capacity(prepared).saturating_sub(FINISHING_MAX)
+    }
+
+    /// Octets that can be counted on without making room.
     fn free(&self) -> u64 {
-        self.left_in_active() + self.next.iter().map(|next| self.capacity(next)).sum::<u64>()
+        let active = self.left_in_active().saturating_sub(FINISHING_MAX);
+        active + self.next.iter().map(|next| self.usable(next)).sum::<u64>()
+    }
+
+    pub(super) fn is_asked_for_room(&self) -> bool {
+        !self.wanted.nothing()
     }
 
     pub(super) fn runs_short(&self) -> bool {
@@ -251,11 +197,13 @@ impl<P> Writer<P> {
     }
 
     /// Finds room for a frame of `len` octets by the right of `room`, rolling when it must.
-    fn take_room(&mut self, len: u64, room: Room) -> Result<(), Wanted> {
+    pub(super) fn take_room(&mut self, len: u64, room: Room) -> Result<(), Wanted> {
         let kept = match room {
             Room::Free { reserve } => self.reserved + reserve + SLACK,
             Room::FreeGivingBack { reserved } => self.reserved.saturating_sub(reserved) + SLACK,
-            Room::Reserved { .. } | Room::Housekeeping => 0,
+            Room::Freeing => self.reserved + SLACK / 2,
+            Room::Housekeeping => self.reserved,
+            Room::Reserved { .. } => 0,
         };
         let frame = len + group::HEADER as u64;
         let short = Wanted { total: kept + frame, frame };
@@ -265,9 +213,9 @@ impl<P> Writer<P> {
             if self.next.front().is_none_or(|next| len > self.capacity(next)) {
                 return Err(short);
             }
-            self.free() - self.left_in_active() - len
+            self.next.iter().map(|next| self.usable(next)).sum::<u64>().saturating_sub(len)
         } else {
-            self.free() - cost
+            self.free().saturating_sub(cost)
         };
         if after < kept {
             return Err(short);
@@ -277,7 +225,7 @@ impl<P> Writer<P> {
             Room::FreeGivingBack { reserved } | Room::Reserved { reserved } => {
                 self.reserved = self.reserved.saturating_sub(reserved);
             }
-            Room::Housekeeping => {}
+            Room::Freeing | Room::Housekeeping => {}
         }
         if rolls {
             self.roll();
@@ -285,14 +233,9 @@ impl<P> Writer<P> {
         Ok(())
     }
 
-    /// Whether a segment is ready to follow.
-    pub(super) fn has_next(&self) -> bool {
-        !self.next.is_empty()
-    }
-
-    /// What the next segment is made with.
-    pub(super) fn next_id_and_opening(&self) -> (u32, u64) {
-        (self.next_segment, self.opening_len())
+    /// The id of the next segment to be made.
+    pub(super) fn next_id(&self) -> u32 {
+        self.next_segment
     }
 
     /// Goes on in the next segment, whose first frame says after what. The caller made sure that
@@ -312,7 +255,7 @@ impl<P> Writer<P> {
     }
 
     /// Puts the link frame that every segment begins with into the open group.
-    fn link(&mut self, previous_segment: u32, previous_end: u64) {
+    pub(super) fn link(&mut self, previous_segment: u32, previous_end: u64) {
         self.active.segment.began_ms.store(self.time.store_ms, Relaxed);
         let link = Link {
             epoch: self.epoch,
@@ -325,7 +268,7 @@ impl<P> Writer<P> {
         self.housekeeping(Kind::Link, &link.encode());
     }
 
-    fn housekeeping(&mut self, kind: Kind, payload: &[u8]) -> u64 {
+    pub(super) fn housekeeping(&mut self, kind: Kind, payload: &[u8]) -> u64 {
         let (sequence, _) = self.put(
             &Draft {
                 kind,
@@ -346,7 +289,7 @@ impl<P> Writer<P> {
 
     /// Puts a frame into the open group. `sequence` is `Some` for one that is copied with its
     /// number.
-    fn put(&mut self, draft: &Draft<'_>, sequence: Option<u64>) -> (u64, u64) {
+    pub(super) fn put(&mut self, draft: &Draft<'_>, sequence: Option<u64>) -> (u64, u64) {
         let sequence = sequence.unwrap_or(self.last_sequence + 1);
         self.last_sequence = self.last_sequence.max(sequence);
         let group = &mut self.open;
@@ -374,140 +317,20 @@ impl<P> Writer<P> {
     }
 }
 
-impl<P> Log<P> {
-    /// Appends a frame about a key; `publish` makes what is handed back once it is durable.
-    pub(crate) fn append(
-        &self,
-        draft: &Draft<'_>,
-        room: Room,
-        publish: impl FnOnce(u64, Location) -> P,
-    ) -> Result<Appended, NoRoom> {
-        let mut writer = self.writer.lock();
-        self.poison.check().map_err(NoRoom::Ended)?;
-        let idle = !writer.has_frames();
-        if let Err(needed) = writer.take_room(draft.len(), room) {
-            return Err(NoRoom::Short(needed));
-        }
-        if idle {
-            self.work.notify_one();
-        }
-        if draft.kind == Kind::Claim {
-            writer.ttl_max_ms = writer.ttl_max_ms.max(draft.term_ms);
-        }
-        Ok(self.place(&mut writer, draft, None, publish))
-    }
-
-    /// Appends a frame that stood in the tail of an older segment, under its own number.
-    ///
-    /// For recovery alone, which has prepared a segment that holds all it copies.
-    pub(crate) fn append_copy(
-        &self,
-        draft: &Draft<'_>,
-        sequence: u64,
-        publish: impl FnOnce(u64, Location) -> P,
-    ) -> Appended {
-        let mut writer = self.writer.lock();
-        self.place(&mut writer, draft, Some(sequence), publish)
-    }
-
-    /// Appends a frame with a new number. For recovery, as [`append_copy`](Self::append_copy).
-    pub(crate) fn append_new(
-        &self,
-        draft: &Draft<'_>,
-        publish: impl FnOnce(u64, Location) -> P,
-    ) -> Appended {
-        let mut writer = self.writer.lock();
-        self.place(&mut writer, draft, None, publish)
-    }
-
-    fn place(
-        &self,
-        writer: &mut Writer<P>,
-        draft: &Draft<'_>,
-        sequence: Option<u64>,
-        publish: impl FnOnce(u64, Location) -> P,
-    ) -> Appended {
-        let (sequence, offset) = writer.put(draft, sequence);
-        let location = Location::new(writer.active.segment.id, offset, draft.kind);
-        writer.open.publish.push(publish(sequence, location));
-        let done = Arc::clone(&writer.open.done);
-        if writer.runs_short() {
-            self.short.notify_one();
-        }
-        Appended { sequence, location, done }
-    }
-
-    /// Appends a frame of housekeeping, for which there is always room; gives the group it is in.
-    pub(crate) fn append_housekeeping(
-        &self,
-        kind: Kind,
-        payload: &[u8],
-    ) -> Result<Arc<Event>, NoRoom> {
-        let mut writer = self.writer.lock();
-        self.poison.check().map_err(NoRoom::Ended)?;
-        let len = align8((frame::HEADER + payload.len()) as u64);
-        if let Err(needed) = writer.take_room(len, Room::Housekeeping) {
-            return Err(NoRoom::Short(needed));
-        }
-        writer.housekeeping(kind, payload);
-        self.work.notify_one();
-        Ok(Arc::clone(&writer.open.done))
-    }
-
-    /// The first frame after opening: the link of the active segment, after what `previous_end`
-    /// of `previous_segment` was the end.
-    pub(crate) fn begin(&self, time: TimeMark, previous_segment: u32, previous_end: u64) {
-        let mut writer = self.writer.lock();
-        writer.time = time;
-        writer.live = self.segments.all().iter().map(|segment| segment.id).collect();
-        let active = Arc::clone(&writer.active.segment);
-        writer.live.retain(|id| *id != active.id);
-        writer.link(previous_segment, previous_end);
-        self.segments.insert(active);
-    }
-
-    /// The segment frames are appended to.
-    pub(crate) fn active(&self) -> Arc<Segment> {
-        Arc::clone(&self.writer.lock().active.segment)
-    }
-
-    /// The segment `id` was retired: later links do not name it.
-    pub(crate) fn forget(&self, id: u32) {
-        self.writer.lock().live.retain(|live| *live != id);
-    }
-
-    /// Asks for room. The event happens when it was made, or could not be.
-    pub(crate) fn ask_for_room(&self, wanted: Wanted) -> Result<Arc<Event>, Error> {
-        let mut writer = self.writer.lock();
-        self.poison.check()?;
-        writer.wanted.total = writer.wanted.total.max(wanted.total);
-        writer.wanted.frame = writer.wanted.frame.max(wanted.frame);
-        self.short.notify_one();
-        Ok(Arc::clone(&writer.waiting))
-    }
-
-    /// Gives a reservation back without a frame: its claim was given up before it was appended.
-    pub(crate) fn unreserve(&self, bytes: u64) {
-        let mut writer = self.writer.lock();
-        writer.reserved = writer.reserved.saturating_sub(bytes);
-    }
-}
-
 /// What making room finds out under the writer's lock, and puts back.
 impl<P> Writer<P> {
     /// What to prepare next: `None` when there is room for all that is wanted.
     pub(super) fn plan(&mut self) -> Option<super::room::Plan> {
         let wanted = self.wanted.total.max(self.reserved + SLACK + self.ahead);
         // A frame that goes into the next segment leaves the rest of this one unused.
-        let lost =
-            if self.wanted.frame > self.left_in_active() { self.left_in_active() } else { 0 };
-        let free = self.free() - lost;
+        let free = self.free_for_wanted();
         if free >= wanted && self.wanted_fits() {
             return None;
         }
         let last = self.next.back().unwrap_or(&self.active);
         Some(super::room::Plan {
             missing: wanted.saturating_sub(free),
+            urgent: !self.wanted.nothing() || free < self.reserved + SLACK,
             frame: self.wanted.frame,
             opening: self.opening_len(),
             length: last.segment.length.load(Relaxed),
@@ -516,6 +339,31 @@ impl<P> Writer<P> {
             next_id: self.next_segment,
             epoch: self.epoch,
         })
+    }
+
+    fn free_for_wanted(&self) -> u64 {
+        let free = self.free();
+        if self.wanted.frame > self.left_in_active() {
+            free - self.left_in_active().saturating_sub(FINISHING_MAX)
+        } else {
+            free
+        }
+    }
+
+    /// Whether those who asked for room have it.
+    pub(super) fn is_wanted_met(&self) -> bool {
+        self.free_for_wanted() >= self.wanted.total && self.wanted_fits()
+    }
+
+    /// Whether a roll leaves room for what is reserved.
+    pub(super) fn may_roll(&self) -> bool {
+        let next = self.next.iter().map(|next| self.usable(next)).sum::<u64>();
+        next >= self.reserved + SLACK
+    }
+
+    /// Room a segment must have so that a roll into it is allowed.
+    pub(super) fn room_to_roll(&self) -> u64 {
+        self.opening_len() + self.reserved + 2 * SLACK + FINISHING_MAX
     }
 
     /// Whether the largest frame waited for fits into one segment.

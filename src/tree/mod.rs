@@ -172,6 +172,7 @@ impl Tree {
 
     /// The engine's bytes of the head as it is in the file. After a failed checkpoint or drop this
     /// tells whether it happened; from then on it stands, on the disk.
+    #[cfg(test)]
     pub(crate) fn head(&mut self) -> Result<&[u8], TreeError> {
         let access = self.ready()?;
         self.access = Some(access);

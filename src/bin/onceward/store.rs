@@ -29,7 +29,7 @@ impl Engine for Store {
     }
 
     fn in_doubt(&self, mut tell: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
-        for item in self.iter() {
+        for item in self {
             let item = item?;
             if item.record.state() == State::InDoubt {
                 tell(&item.scope, &item.key);

@@ -1,3 +1,5 @@
+//! What the tree does when nothing goes wrong.
+
 use super::*;
 use crate::storage::Storage;
 use crate::tree::block::ENTRIES_MAX;

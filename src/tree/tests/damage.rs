@@ -1,3 +1,5 @@
+//! A tree whose pages changed under it: right answers or `Damaged`, never wrong ones.
+
 use redb::{Database, TableDefinition};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Random operations with faults, against a map.
+
 use std::io::ErrorKind as Io;
 
 use super::*;

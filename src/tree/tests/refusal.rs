@@ -1,3 +1,5 @@
+//! A disk that refuses, once, at any call.
+
 use std::io::ErrorKind as Io;
 
 use super::*;
