@@ -6,21 +6,21 @@
 //! failure that hangs on the order of hashes may want a second run.
 #![cfg(feature = "test-util")]
 
+#[path = "crash/damage.rs"]
+mod damage;
 #[path = "crash/oracle.rs"]
 mod oracle;
-#[path = "crash/world.rs"]
-mod world;
 #[path = "crash/workload.rs"]
 mod workload;
-
-use std::sync::Arc;
+#[path = "crash/world.rs"]
+mod world;
 
 use fastrand::Rng;
-use onceward::storage::SimDisk;
+use onceward::storage::{Fault, SimDisk};
 
 use oracle::Oracle;
 use workload::{Tolerance, Workload};
-use world::{KEYS, TTL_MS, Time, Way, key};
+use world::{KEYS, TTL_MS, Time, Way};
 
 /// Failures of one run that are looked for before it ends.
 const FAILURES_MAX: usize = 20;
@@ -105,10 +105,9 @@ fn use_a_little(workload: &mut Workload, rng: &mut Rng) -> Result<(), String> {
         if rng.u32(..4) > 0 {
             workload.finish_ticket(number, ttl_ms, ticket, rng.u32(..10));
         } else {
-            workload.oracle.begun(
-                number,
-                oracle::Fact::InDoubt { until_ms: workload.oracle.now_ms + ttl_ms },
-            );
+            workload
+                .oracle
+                .begun(number, oracle::Fact::InDoubt { until_ms: workload.oracle.now_ms + ttl_ms });
         }
     }
     workload.settle()
@@ -155,7 +154,9 @@ fn every_operation_is_a_crash_point() {
             match crash_point(seed, at) {
                 Ok(more) => points += more,
                 Err(wrong) => {
-                    failures.push(format!("SEED={seed} CRASH_AT={at} WORKLOADS=1: {wrong}"));
+                    let replay = format!("SEED={seed} CRASH_AT={at} WORKLOADS=1: {wrong}");
+                    println!("{replay}");
+                    failures.push(replay);
                 }
             }
             if only.is_some() {
@@ -170,4 +171,140 @@ fn every_operation_is_a_crash_point() {
     assert!(failures.is_empty(), "{points} crash points, and\n{}", failures.join("\n"));
     println!("{points} crash points in {workloads} workloads");
     assert!(only.is_some() || points >= wanted * 9 / 10, "only {points} crash points");
+}
+
+/// A store is made by few operations, on which all that follows rests: each of them, often.
+#[test]
+fn a_store_is_made_whole_or_not_at_all() {
+    let base = base_seed();
+    for seed in (0..variable("WORKLOADS").unwrap_or(2)).map(|nth| base.wrapping_add(nth)) {
+        for at in variable("CRASH_AT").map_or(0..40, |at| at..at + 1) {
+            if let Err(wrong) = crash_point(seed, at) {
+                panic!("{wrong}\nreplay: SEED={seed} CRASH_AT={at} WORKLOADS=1");
+            }
+        }
+    }
+}
+
+/// A device fails once, at any operation. What was refused is not granted and what was seen stays,
+/// in the store that goes on, in the one reopened over the same page cache, and after the power
+/// went: a failed sync leaves bytes that read back and are on no disk.
+#[test]
+fn one_failed_operation_costs_at_most_the_writes() {
+    let base = base_seed();
+    let workloads = variable("WORKLOADS").unwrap_or(3);
+    let only = variable("CRASH_AT");
+    let (mut faults, mut failures) = (0, Vec::new());
+    for seed in (0..workloads).map(|nth| base.wrapping_add(nth)) {
+        let operations = match run_until(seed, None) {
+            Ok(whole) => whole.disk.operations(),
+            Err(wrong) => panic!("without any fault: {wrong}\nreplay: SEED={seed} WORKLOADS=1"),
+        };
+        for at in only.map_or(0..operations, |at| at..at + 1) {
+            faults += 1;
+            if let Err(wrong) = failed_operation(seed, at) {
+                failures.push(format!("SEED={seed} CRASH_AT={at} WORKLOADS=1: {wrong}"));
+            }
+        }
+        if failures.len() > FAILURES_MAX {
+            break;
+        }
+    }
+    assert!(failures.is_empty(), "{faults} faults, and\n{}", failures.join("\n"));
+    println!("{faults} faults in {workloads} workloads");
+    assert!(faults >= workloads.min(only.map_or(u64::MAX, |_| 1)));
+}
+
+fn failed_operation(seed: u64, operation: u64) -> Result<(), String> {
+    let mut rng = Rng::with_seed(seed ^ operation.rotate_left(32));
+    let mut workload = Workload::begin(seed, Tolerance::Io);
+    workload.disk.fail_operation(operation, Fault::Io);
+    workload.run(length(seed)).map_err(|wrong| format!("going on: {wrong}"))?;
+    workload.look_at_living().map_err(|wrong| format!("still open: {wrong}"))?;
+    if workload.store.is_none() {
+        // The fault was in a reopening, which gives up after a second attempt.
+        return Err("the store does not open again".to_owned());
+    }
+    // Closing a poisoned store says so, and gives the directory back all the same.
+    workload.close()?;
+    if rng.bool() {
+        workload.open().map_err(|wrong| format!("reopened at once: {wrong}"))?;
+        workload.end();
+    }
+    let time = workload.time.fork();
+    let way = Way::draw(&mut rng);
+    come_back(&workload.disk, time, &workload.oracle, way, &mut rng)
+        .map_err(|wrong| format!("{way:?}: {wrong}"))?;
+    Ok(())
+}
+
+/// A full disk refuses new claims and nothing else: replays go on, what was granted can finish, at
+/// the least without its payload, and when there is space again claims go on, without reopening.
+#[test]
+fn a_full_disk_refuses_new_claims_alone() {
+    let base = base_seed();
+    let workloads = variable("WORKLOADS").unwrap_or(40);
+    let mut refused = 0;
+    for seed in (0..workloads).map(|nth| base.wrapping_add(nth)) {
+        match full_disk(seed) {
+            Ok(more) => refused += more,
+            Err(wrong) => panic!("{wrong}\nreplay: SEED={seed} WORKLOADS=1"),
+        }
+    }
+    println!("{refused} claims and payloads were refused");
+    assert!(refused >= workloads, "only {refused} refusals: the disk was not full");
+}
+
+fn full_disk(seed: u64) -> Result<u64, String> {
+    let mut workload = Workload::begin(seed, Tolerance::Full);
+    let mut rng = Rng::with_seed(seed);
+    workload.run(rng.u32(..20))?;
+    let taken = |disk: &SimDisk| -> u64 {
+        disk.files()
+            .iter()
+            .map(|path| disk.read_file(path).map_or(0, |file| file.len() as u64))
+            .sum()
+    };
+    workload.disk.set_capacity(Some(taken(&workload.disk) + rng.u64(..20_000)));
+    let refused = workload.refused;
+    // Long enough for the room made ahead to be used up.
+    for _ in 0..200 {
+        workload.run(10)?;
+        let Some(store) = workload.store.clone() else { return Err("it is closed".to_owned()) };
+        if store.stats().poisoned {
+            return Err("a full disk has poisoned the store".to_owned());
+        }
+        if workload.refused > refused + 4 {
+            break;
+        }
+    }
+    let refusals = workload.refused - refused;
+    // Whatever was granted can finish.
+    for (number, ttl_ms, ticket) in workload.take_tickets() {
+        let how = [8, 9][rng.usize(..2)];
+        workload.finish_ticket(number, ttl_ms, ticket, how);
+    }
+    let refused = workload.refused;
+    workload.settle()?;
+    if workload.refused > refused {
+        return Err("a tombstone or a release was refused for want of space".to_owned());
+    }
+    workload.look_at_living()?;
+    workload.disk.set_capacity(None);
+    let refused = workload.refused;
+    // Past every retention all the keys are free again.
+    workload.advance(2 * TTL_MS);
+    let Some(store) = workload.store.clone() else { return Err("it is closed".to_owned()) };
+    for number in 0..KEYS {
+        workload.claim(&store, number)?;
+    }
+    workload.settle()?;
+    let granted = workload.take_tickets().len();
+    if workload.refused > refused || granted != KEYS {
+        return Err(format!("with space again {granted} claims are granted"));
+    }
+    drop(store);
+    workload.close()?;
+    workload.open()?;
+    Ok(refusals)
 }

@@ -39,7 +39,14 @@ pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Dire
     // Between the look and the lock somebody else may have made the store.
     let names = storage.list("").map_err(|error| Error::io("reading the directory", error))?;
     let identity = if names.iter().any(|name| name == STORE) {
-        read(&**storage)?
+        let identity = read(&**storage)?;
+        if is_newborn(&**storage)? {
+            // Whoever made it may have been cut off before its name was on disk, and nothing said
+            // since would be found without it.
+            put(&**storage, &identity)
+                .map_err(|error| Error::io("finishing the store's creation", error))?;
+        }
+        identity
     } else {
         refuse_foreign(&**storage, &names)?;
         create(&**storage, now).map_err(|error| Error::io("creating the store", error))?
@@ -109,13 +116,25 @@ fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
     identity.id.copy_from_slice(id);
     identity.secret.copy_from_slice(secret);
 
+    put(storage, &identity)?;
+    Ok(identity)
+}
+
+/// Puts the file `STORE` in its place, on disk.
+fn put(storage: &dyn Storage, identity: &Identity) -> io::Result<()> {
     remove(storage, STORE_TEMPORARY)?;
     let file = storage.create(STORE_TEMPORARY)?;
     file.write_at(&identity.encode(), 0)?;
     file.sync()?;
     storage.rename(STORE_TEMPORARY, STORE)?;
-    storage.sync_dir("")?;
-    Ok(identity)
+    storage.sync_dir("")
+}
+
+/// Whether the store's first segment may still have to come.
+fn is_newborn(storage: &dyn Storage) -> Result<bool, Error> {
+    let names =
+        storage.list(DIRECTORY).map_err(|error| Error::io("reading the segments", error))?;
+    Ok(names.iter().any(|name| format!("{DIRECTORY}/{name}") == NEWBORN))
 }
 
 /// Removes a file that may not be there.

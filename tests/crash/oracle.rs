@@ -75,18 +75,14 @@ impl Oracle {
         known.facts.iter().any(|fact| matches!(fact, Fact::InDoubt { .. }))
     }
 
-    /// Whether a completed claim of the key was acknowledged, and must be there still.
-    pub(crate) fn must_be_done(&self, key: usize) -> bool {
-        matches!(&self.keys[key].facts[..], [Fact::Done { until_ms, .. }] if self.now_ms <= *until_ms)
-    }
-
     /// The processes ended: nobody finishes what was claimed.
     pub(crate) fn restart(&mut self) {
         let now_ms = self.now_ms;
         for known in &mut self.keys {
-            let begun = known.claimed.take().filter(|_| {
-                known.facts.iter().any(|fact| fact.may_be_gone(now_ms))
-            });
+            let begun = known
+                .claimed
+                .take()
+                .filter(|_| known.facts.iter().any(|fact| fact.may_be_gone(now_ms)));
             for fact in &mut known.facts {
                 if let Fact::Held { ttl_ms } = *fact {
                     *fact = Fact::InDoubt { until_ms: now_ms + ttl_ms };
@@ -97,7 +93,12 @@ impl Oracle {
     }
 
     /// A grant was delivered.
-    pub(crate) fn granted(&mut self, key: usize, ttl_ms: u64, claims: Option<u64>) -> Result<(), String> {
+    pub(crate) fn granted(
+        &mut self,
+        key: usize,
+        ttl_ms: u64,
+        claims: Option<u64>,
+    ) -> Result<(), String> {
         let now_ms = self.now_ms;
         if !self.keys[key].facts.iter().any(|fact| fact.may_be_gone(now_ms)) {
             return Err(self.wrong(key, "granted"));
@@ -126,17 +127,18 @@ impl Oracle {
             (Fact::Done { content, .. }, Some(other)) => content == other,
             _ => false,
         };
-        let content = match record.state() {
-            State::InFlight => {
-                let held = known.facts.iter().any(|fact| matches!(fact, Fact::Held { .. }));
-                let held = held || known.claimed.is_some();
-                return if held { Ok(()) } else { Err(self.wrong(key, "in flight")) };
-            }
-            State::InDoubt => None,
-            State::Complete => Some(content(&record).map_err(|error| {
-                self.wrong(key, &format!("complete, its payload {error:?}"))
-            })?),
-        };
+        let content =
+            match record.state() {
+                State::InFlight => {
+                    let held = known.facts.iter().any(|fact| matches!(fact, Fact::Held { .. }));
+                    let held = held || known.claimed.is_some();
+                    return if held { Ok(()) } else { Err(self.wrong(key, "in flight")) };
+                }
+                State::InDoubt => None,
+                State::Complete => Some(content(&record).map_err(|error| {
+                    self.wrong(key, &format!("complete, its payload {error:?}"))
+                })?),
+            };
         let Some(at) = known.facts.iter().position(|fact| matches(fact, content.as_ref())) else {
             return Err(self.wrong(key, &format!("{record:?}")));
         };

@@ -48,6 +48,9 @@ pub(crate) struct Workload {
     calls: Vec<(usize, Call)>,
     tickets: Vec<(usize, u64, Ticket)>,
     payloads: u64,
+    opened: bool,
+    /// Calls refused for want of space.
+    pub(crate) refused: u64,
 }
 
 impl Workload {
@@ -72,6 +75,8 @@ impl Workload {
             calls,
             tickets,
             payloads: 0,
+            opened: false,
+            refused: 0,
         }
     }
 
@@ -84,12 +89,16 @@ impl Workload {
     /// Opens the store and looks at every key.
     pub(crate) fn open(&mut self) -> Result<(), String> {
         let mut opened = open(&self.disk, &self.time);
-        if opened.is_err() && self.tolerance != Tolerance::None && !self.disk.is_off() {
+        if opened.is_err() && self.tolerance == Tolerance::Io && !self.disk.is_off() {
+            if !self.opened {
+                // A device that fails while the store is made may never write the directory's name.
+                self.disk = Arc::new(self.disk.power_loss_total());
+            }
             // The one fault was in the way; a second attempt is what an operator makes.
             opened = open(&self.disk, &self.time);
         }
         match opened {
-            Ok(store) => self.store = Some(store),
+            Ok(store) => (self.store, self.opened) = (Some(store), true),
             Err(_) if self.disk.is_off() => return Ok(()),
             Err(error) => return Err(format!("the store does not open: {error:?}")),
         }
@@ -110,6 +119,16 @@ impl Workload {
             Some(_) => Err("the store takes itself for damaged".to_owned()),
             None => Ok(()),
         }
+    }
+
+    /// Looks at every key of a store in use: reads go on, also when writes have ended.
+    pub(crate) fn look_at_living(&mut self) -> Result<(), String> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        for number in 0..KEYS {
+            let seen = store.get(key(number));
+            self.seen(number, seen)?;
+        }
+        Ok(())
     }
 
     /// Uses the store for that many operations, or until the power is off.
@@ -169,6 +188,8 @@ impl Workload {
                 let ms = [1, 40, 700, 3_000, TTL_MS + 1][self.rng.usize(..5)];
                 self.advance(ms);
             }
+            // A store on a full disk does not open: it has nowhere to go on.
+            _ if self.tolerance == Tolerance::Full => {}
             _ => self.reopen(&store)?,
         }
         self.poll()
@@ -327,6 +348,11 @@ impl Workload {
         }
     }
 
+    fn refuse(&mut self, what: &str, error: Error) -> Result<(), String> {
+        self.refused += u64::from(error.kind() == ErrorKind::Full);
+        self.tolerate(what, Err(error))
+    }
+
     fn is_tolerable(&self, error: &Error) -> bool {
         self.disk.is_off()
             || error.kind() == ErrorKind::Closed
@@ -450,7 +476,7 @@ impl Workload {
             // An answer is read from the disk.
             Ok(_) if self.disk.is_off() => Ok(()),
             Ok(claim) => self.oracle.answered(number, &claim, claims),
-            Err(error) => self.tolerate("claim", Err(error)),
+            Err(error) => self.refuse("claim", error),
         }
     }
 
@@ -473,7 +499,7 @@ impl Workload {
                     self.oracle.is(number, Fact::Held { ttl_ms }, claims);
                     self.tickets.push((number, ttl_ms, ticket));
                 }
-                self.tolerate("finish", Err(error))
+                self.refuse("finish", error)
             }
         }
     }

@@ -1,0 +1,246 @@
+//! Bytes that rot and files that are cut off: refused, and never answered wrongly.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use fastrand::Rng;
+use onceward::storage::SimDisk;
+use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, Store};
+
+use crate::oracle::{Content, content};
+use crate::world::{KEYS, Time, key, open};
+use crate::{base_seed, variable};
+
+/// What a key of the small store must answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kept {
+    Free,
+    InDoubt,
+    Done(Content),
+}
+
+struct Small {
+    disk: SimDisk,
+    time: Time,
+    keys: Vec<Kept>,
+}
+
+fn print() -> Fingerprint {
+    Fingerprint::of("POST /v1/sites")
+}
+
+/// Drives a future to its end by stepping the store.
+fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..1_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        store.step().unwrap();
+    }
+    panic!("the store steps without end");
+}
+
+fn claim(store: &Store, number: usize) -> Result<Claim, Error> {
+    drive(store, store.claim(key(number), print()))
+}
+
+fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
+    (0..len).map(|_| rng.u8(..)).collect()
+}
+
+/// A store with a handful of keys; closed, or killed with the completion of the last key but one in
+/// the last group.
+fn small(seed: u64, closed: bool) -> Small {
+    let (disk, time) = (Arc::new(SimDisk::new(seed)), Time::new());
+    let store = open(&disk, &time).unwrap();
+    let mut rng = Rng::with_seed(seed);
+    let mut keys = vec![Kept::Free; KEYS];
+    let mut granted = |number| match claim(&store, number).unwrap() {
+        Claim::Granted(ticket) => ticket,
+        other => panic!("{other:?}"),
+    };
+    let mut last = None;
+    for (number, len) in [(0, 0), (1, 40), (2, 3_000), (6, 300)] {
+        let ticket = granted(number);
+        let bytes = payload(&mut rng, len);
+        keys[number] = Kept::Done(Content::Payload(bytes.clone()));
+        if number == 6 {
+            last = Some((ticket, bytes));
+        } else {
+            drive(&store, ticket.complete(bytes)).unwrap();
+        }
+        if number == 1 {
+            store.checkpoint().unwrap();
+        }
+    }
+    let note = payload(&mut rng, 20);
+    drive(&store, granted(3).complete_without_payload(note.clone())).unwrap();
+    keys[3] = Kept::Done(Content::Note(note));
+    drive(&store, granted(4).release()).unwrap();
+    drop(granted(5));
+    keys[5] = Kept::InDoubt;
+    while store.step().unwrap() {}
+    let (ticket, bytes) = last.unwrap();
+    drive(&store, ticket.complete(bytes)).unwrap();
+    let disk = if closed {
+        store.close().unwrap();
+        disk.fork()
+    } else {
+        disk.kill()
+    };
+    Small { disk, time, keys }
+}
+
+/// Holds what the key answers against what it must; with damage, a refusal will do as well.
+fn check(
+    store: &Store,
+    number: usize,
+    kept: &Kept,
+    damaged: bool,
+    maybe_torn: bool,
+) -> Result<(), String> {
+    let right = |record: &Record| match (content(record), kept) {
+        (Ok(content), Kept::Done(kept)) => content == *kept,
+        (Err(error), Kept::Done(_)) => damaged && error.kind() == ErrorKind::Corrupt,
+        _ => false,
+    };
+    let wrong = |what: String| Err(format!("key {number}, {kept:.60?}: {what}"));
+    match (claim(store, number), kept) {
+        (Ok(Claim::Granted(ticket)), Kept::Free) => {
+            drive(store, ticket.release()).map_err(|error| error.to_string())
+        }
+        (Ok(Claim::Replay(record)), _) if right(&record) => Ok(()),
+        (Ok(Claim::InDoubt(_)), Kept::InDoubt) => Ok(()),
+        // The claim stands, and what ended it does not.
+        (Ok(Claim::InDoubt(_)), _) if damaged || maybe_torn => Ok(()),
+        (Err(error), _) if damaged && error.kind() == ErrorKind::Corrupt => Ok(()),
+        (other, _) => wrong(format!("{other:?}")),
+    }
+}
+
+/// Everything on the disk, compared byte by byte.
+fn same(left: &SimDisk, right: &SimDisk) -> bool {
+    let paths = left.files();
+    paths == right.files()
+        && paths.iter().all(|path| left.read_file(path).unwrap() == right.read_file(path).unwrap())
+}
+
+fn check_all(
+    damaged_disk: &SimDisk,
+    small: &Small,
+    damaged: bool,
+    closed: bool,
+) -> Result<(), String> {
+    let disk = Arc::new(damaged_disk.fork());
+    match open(&disk, &small.time.fork()) {
+        Ok(store) => {
+            for (number, kept) in small.keys.iter().enumerate() {
+                check(&store, number, kept, damaged, !closed && number == 6)?;
+            }
+            Ok(())
+        }
+        Err(error)
+            if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedFormat) =>
+        {
+            Err(format!("opening it: {error:?}"))
+        }
+        Err(error) if !same(&disk, damaged_disk) => {
+            Err(format!("modified, and then refused: {error:?}"))
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+/// The files whose bytes mean something.
+fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let read = |path: String| {
+        let bytes = disk.read_file(&path).unwrap();
+        (path, bytes)
+    };
+    disk.files().into_iter().map(read).filter(|(_, bytes)| !bytes.is_empty()).collect()
+}
+
+#[test]
+fn a_small_store_is_right_before_it_is_damaged() {
+    for closed in [true, false] {
+        let small = small(1, closed);
+        check_all(&small.disk, &small, false, true).unwrap();
+        small.disk.remove_file("tree.redb").unwrap();
+        check_all(&small.disk, &small, false, true).unwrap();
+    }
+}
+
+#[test]
+fn a_bit_that_turned_is_refused_and_never_answered() {
+    let seed = base_seed();
+    let flips = variable("FLIPS").unwrap_or(2_000);
+    let mut rng = Rng::with_seed(seed);
+    let mut failures = Vec::new();
+    for nth in 0..4 {
+        let (closed, with_tree) = (nth % 2 == 0, nth / 2 == 0);
+        let small = small(seed, closed);
+        if !with_tree {
+            small.disk.remove_file("tree.redb").unwrap();
+        }
+        // Most of a file was made ahead, and is zeros: what is written counts.
+        let files: Vec<(String, usize, Vec<usize>)> = files(&small.disk)
+            .into_iter()
+            .map(|(path, bytes)| {
+                let written = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0);
+                let written = written.map(|(at, _)| at).collect();
+                (path, bytes.len(), written)
+            })
+            .collect();
+        for _ in 0..flips / 4 {
+            let (path, len, written) = &files[rng.usize(..files.len())];
+            let at = match rng.u32(..6) {
+                0 => rng.usize(..*len),
+                1 => (written[rng.usize(..written.len())] + rng.usize(..64)).min(len - 1),
+                _ => written[rng.usize(..written.len())],
+            };
+            let bit = at as u64 * 8 + rng.u64(..8);
+            let disk = small.disk.fork();
+            disk.flip_bit(path, bit).unwrap();
+            if let Err(wrong) = check_all(&disk, &small, true, closed) {
+                failures.push(format!("bit {bit} of {path}, closed {closed}: {wrong}"));
+            }
+        }
+    }
+    failures.truncate(20);
+    assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
+}
+
+/// Whatever is left of a file of a store that was closed, opening refuses it and changes nothing, or
+/// gives the right answers.
+#[test]
+fn every_prefix_of_a_file_is_refused_or_right() {
+    let seed = base_seed();
+    let sampled = variable("PREFIXES").unwrap_or(150);
+    let mut rng = Rng::with_seed(seed);
+    let small = small(seed, true);
+    let mut failures = Vec::new();
+    for (path, bytes) in files(&small.disk) {
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let few = (0..32.min(bytes.len()))
+            .chain(written.saturating_sub(32)..bytes.len().min(written + 8));
+        let more = (0..sampled).map(|_| rng.usize(..bytes.len())).collect::<Vec<_>>();
+        for len in few.chain(more) {
+            let disk = small.disk.fork();
+            disk.write_file(&path, &bytes[..len]).unwrap();
+            if let Err(wrong) = check_all(&disk, &small, false, true) {
+                failures.push(format!("{len} of the {} bytes of {path}: {wrong}", bytes.len()));
+            }
+        }
+        let disk = small.disk.fork();
+        disk.remove_file(&path).unwrap();
+        if let Err(wrong) = check_all(&disk, &small, false, true) {
+            failures.push(format!("without {path}: {wrong}"));
+        }
+    }
+    failures.truncate(20);
+    assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
+}
