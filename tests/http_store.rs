@@ -170,7 +170,7 @@ impl Reply {
 
     #[track_caller]
     fn refuses(&self, status: u16, code: &str) {
-        let text = String::from_utf8_lossy(&self.body);
+        let text = self.body.escape_ascii().to_string().replace("\\\"", "\"");
         assert_eq!(self.status, status, "{text}");
         assert!(text.contains(code), "{code} in {text}");
         assert!(!self.replayed);

@@ -103,7 +103,7 @@ fn after_each_of_fifty_kills_what_was_answered_is_replayed_and_what_was_cut_off_
 }
 
 /// How often the gateway is killed under load.
-const STORMS: usize = 25;
+const STORMS: usize = 20;
 
 // Sixteen clients order without a pause, each on its own and some the same thing; the gateway dies
 // at any moment among them, also between the durable claim and the request to the shop, and between
