@@ -75,6 +75,16 @@ impl Oracle {
         known.facts.iter().any(|fact| matches!(fact, Fact::InDoubt { .. }))
     }
 
+    /// The next moment at which some record must still be there, and need not be there after it.
+    pub(crate) fn next_last_moment(&self) -> Option<u64> {
+        let facts = self.keys.iter().flat_map(|known| &known.facts);
+        let moments = facts.filter_map(|fact| match fact {
+            Fact::InDoubt { until_ms } | Fact::Done { until_ms, .. } => Some(*until_ms),
+            Fact::Free | Fact::Held { .. } => None,
+        });
+        moments.filter(|until_ms| *until_ms >= self.now_ms).min()
+    }
+
     /// The processes ended: nobody finishes what was claimed.
     pub(crate) fn restart(&mut self) {
         let now_ms = self.now_ms;

@@ -184,7 +184,8 @@ impl Workload {
                 let swept = store.sweep().map(drop);
                 self.tolerate("sweep", swept)?;
             }
-            93..=96 => {
+            93..=94 => self.last_moment(&store)?,
+            95..=96 => {
                 let ms = [1, 40, 700, 3_000, TTL_MS + 1][self.rng.usize(..5)];
                 self.advance(ms);
             }
@@ -193,6 +194,23 @@ impl Workload {
             _ => self.reopen(&store)?,
         }
         self.poll()
+    }
+
+    /// Sweeps at the last moment of a record, which is there, and perhaps just after.
+    fn last_moment(&mut self, store: &Store) -> Result<(), String> {
+        let Some(until_ms) = self.oracle.next_last_moment() else { return Ok(()) };
+        let early_ms = [0, 0, 1, 50, 150][self.rng.usize(..5)];
+        self.advance((until_ms - self.oracle.now_ms).saturating_sub(early_ms));
+        let swept = store.sweep().map(drop);
+        self.tolerate("sweep", swept)?;
+        self.poll()?;
+        let poisoned = store.stats().poisoned;
+        if !self.disk.is_off() && !poisoned {
+            self.look_at_living()?;
+        }
+        let just_after = self.rng.bool();
+        self.advance(u64::from(just_after));
+        Ok(())
     }
 
     pub(crate) fn advance(&mut self, ms: u64) {
