@@ -33,7 +33,15 @@ pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Dire
             storage.create_dir("").map_err(|error| Error::io("creating the directory", error))?;
         }
         Err(error) => return Err(Error::io("reading the directory", error)),
-        Ok(names) => refuse_foreign(&**storage, &names)?,
+        Ok(names) => {
+            if let Err(error) = refuse_foreign(&**storage, &names) {
+                // Somebody who holds the lock may have made the store since the names were read.
+                let names = storage.list("").unwrap_or_default();
+                if !names.iter().any(|name| name == STORE) {
+                    return Err(error);
+                }
+            }
+        }
     }
     let lock = lock(&**storage)?;
     // Between the look and the lock somebody else may have made the store.
