@@ -17,9 +17,9 @@ serve-demo: ## the same tour, then the sample API until it is interrupted
 test: ## everything that must pass, installing what it needs
 	.ci/test
 
-bench: ## the benchmarks
+bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
-	cargo bench --locked --all-features
+	cargo bench --locked --bench store
 
 fmt: ## puts the source in its one form
 	cargo fmt --all

@@ -18,6 +18,8 @@ struct State {
     outcome: Option<Result<(), Error>>,
     /// One place a waiter; a place whose waiter was dropped is empty and used again.
     wakers: Vec<Option<Waker>>,
+    /// The empty places.
+    free: Vec<usize>,
 }
 
 impl Event {
@@ -77,6 +79,11 @@ impl Future for Happening {
             if !mine.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 *mine = Some(cx.waker().clone());
             }
+        } else if let Some(place) = state.free.pop() {
+            if let Some(mine) = state.wakers.get_mut(place) {
+                *mine = Some(cx.waker().clone());
+            }
+            this.place = Some(place);
         } else {
             state.wakers.push(Some(cx.waker().clone()));
             this.place = Some(state.wakers.len() - 1);
@@ -87,10 +94,11 @@ impl Future for Happening {
 
 impl Drop for Happening {
     fn drop(&mut self) {
-        if let Some(place) = self.place
-            && let Some(mine) = self.event.0.lock().wakers.get_mut(place)
-        {
+        let Some(place) = self.place else { return };
+        let mut state = self.event.0.lock();
+        if let Some(mine) = state.wakers.get_mut(place) {
             *mine = None;
+            state.free.push(place);
         }
     }
 }
@@ -104,6 +112,19 @@ pub(crate) async fn either(
     std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(outcome),
         Poll::Pending => second.as_mut().poll(cx),
+    })
+    .await
+}
+
+/// Resolves to what `future` does, or to `None` when `late` comes first.
+pub(crate) async fn before<T>(
+    future: impl Future<Output = T>,
+    late: impl Future<Output = Result<(), Error>>,
+) -> Option<T> {
+    let (mut future, mut late) = (pin!(future), pin!(late));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => late.as_mut().poll(cx).map(|_| None),
     })
     .await
 }

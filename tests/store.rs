@@ -351,6 +351,7 @@ fn a_missing_segment_is_corrupt_and_never_a_miss() {
         let mut names: Vec<_> = std::fs::read_dir(path.join("segments"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();
         names.sort();
         names
@@ -575,4 +576,98 @@ fn outcomes_and_futures_cross_threads() {
     let store = Arc::new(Store::open(&path).unwrap());
     sendable(store.claim(key("k"), print()));
     sendable(store.resolve(key("k"), Resolution::Release));
+}
+
+#[test]
+fn a_store_that_is_opened_often_does_not_fill_with_segments() {
+    let (_parent, path) = directory();
+    for n in 0..20 {
+        let store = Store::open(&path).unwrap();
+        granted(&store, &n.to_string()).blocking_complete(n.to_string()).unwrap();
+        if n % 2 == 0 {
+            store.close().unwrap();
+        }
+    }
+    let store = Store::open(&path).unwrap();
+    assert!(store.stats().segments <= 2, "{:?}", store.stats());
+    for n in 0..20 {
+        assert_eq!(replayed(&store, &n.to_string()).unwrap(), n.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_link_leaves_the_store_open_and_unknown_keys_refused() {
+    let (_parent, path) = directory();
+    let options = || Options::new().segment_size(64 << 10);
+    let store = options().open(&path).unwrap();
+    for n in 0..300 {
+        granted(&store, &n.to_string()).blocking_complete(vec![3; 1000]).unwrap();
+    }
+    store.close().unwrap();
+    std::fs::remove_file(path.join("tree.redb")).unwrap();
+    let segment = path.join("segments/0000000003.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[64 + 88 + 20] ^= 4;
+    std::fs::write(&segment, bytes).unwrap();
+    let store = options().open(&path).unwrap();
+    assert!(store.stats().suspect_until_ms.is_some());
+    assert_eq!(replayed(&store, "0").unwrap(), vec![3; 1000]);
+    let unknown = store.blocking_claim(key("unknown"), print()).unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Corrupt);
+    assert_eq!(store.get(key("unknown")).unwrap_err().kind(), ErrorKind::Corrupt);
+    let resolved = store.blocking_resolve(key("unknown"), Resolution::Release).unwrap_err();
+    assert_eq!(resolved.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_resolution_is_kept_as_long_as_the_doubt_would_have_been() {
+    let (_parent, path) = directory();
+    let clock = onceward::ManualClock::new(1_700_000_000_000);
+    let hour = Duration::from_secs(3600);
+    let options = || Options::new().ttl(hour).clock(clock.clone());
+    let store = options().open(&path).unwrap();
+    let long = ClaimOptions::new().ttl(100 * hour);
+    drop(store.blocking_claim_with(key("k"), print(), long).unwrap());
+    store.checkpoint().unwrap();
+    let done = Resolution::Complete("done".into());
+    assert_eq!(store.blocking_resolve(key("k"), done).unwrap(), Resolved::Done);
+    clock.advance(50 * hour);
+    store.sweep().unwrap();
+    assert_eq!(replayed(&store, "k").unwrap(), b"done");
+    store.close().unwrap();
+    let store = options().open(&path).unwrap();
+    assert_eq!(replayed(&store, "k").unwrap(), b"done");
+}
+
+#[test]
+fn a_full_disk_heals_by_expiry_although_the_tree_takes_no_checkpoint() {
+    let disk = Arc::new(onceward::storage::SimDisk::new(7));
+    let clock = onceward::ManualClock::new(1_700_000_000_000);
+    let hour = Duration::from_secs(3600);
+    let store = Options::new()
+        .ttl(hour)
+        .segment_size(64 << 10)
+        .clock(clock.clone())
+        .open_storage(Arc::clone(&disk) as Arc<dyn onceward::storage::Storage>)
+        .unwrap();
+    disk.set_capacity(Some(2 << 20));
+    let fill = |round: &str| {
+        (0..10_000)
+            .take_while(|n| match store.blocking_claim(key(&format!("{round}{n}")), print()) {
+                Ok(Claim::Granted(ticket)) => ticket.blocking_complete(vec![5; 2000]).is_ok(),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Full);
+                    false
+                }
+            })
+            .count()
+    };
+    let first = fill("a");
+    assert!(first > 100, "{first}");
+    assert_eq!(fill("b"), 0, "the disk is full");
+    clock.advance(3 * hour);
+    let _ = store.sweep();
+    let second = fill("c");
+    assert!(second > first / 2, "{second} after {first}");
 }

@@ -164,7 +164,7 @@ impl Inner {
             ttl_max_ms: self.log.ttl_max_ms(),
             suspect_until_ms: self.suspect_until_ms.load(Relaxed),
             time: self.mark(),
-            segments: self.log.segments.all().iter().map(|segment| row(segment)).collect(),
+            segments: self.log.living().iter().map(|segment| row(segment)).collect(),
             flights: checkpointer.flights.values().map(|(_, at)| at.to_bits()).collect(),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::decide::{self, Known, Verdict};
 use super::publish::Publish;
 use super::record::Settled;
+use super::settle::Held;
 use super::ticket::{Ticket, Undelivered, Wait};
 use super::{Inner, Store};
 use crate::backend::NOTE_OCTETS_MAX;
@@ -91,13 +92,15 @@ impl Inner {
         let key = request.owner.as_key();
         loop {
             self.refuse_closed()?;
+            // Before the lock: a clock is the caller's code, and may panic.
+            let now_ms = self.now_ms();
             let mut shard = self.index.shard(request.identity);
             if let Some(flight) = shard.flights.get_mut(&request.identity) {
                 return self.behind(flight, request);
             }
             let candidates = shard.candidates(request.identity);
             if candidates.is_empty() {
-                return self.grant(&mut shard, request, None);
+                return self.grant(&mut shard, request, None, now_ms);
             }
             drop(shard);
 
@@ -105,7 +108,7 @@ impl Inner {
             let Some(look) = self.look(request.identity, key, candidates)? else { continue };
             let known = look.settled.as_ref().map(Settled::known);
             if let Some(settled) = &look.settled {
-                let answer = match decide::claim(known, request.fingerprint, self.now_ms()) {
+                let answer = match decide::claim(known, request.fingerprint, now_ms) {
                     Verdict::Replay => Some(Claim::Replay(settled.record()?)),
                     Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
                     Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
@@ -120,7 +123,7 @@ impl Inner {
                 && shard.candidates(request.identity) == look.candidates;
             if unchanged {
                 let expired = look.settled.map(|settled| settled.location);
-                return self.grant(&mut shard, request, expired);
+                return self.grant(&mut shard, request, expired, now_ms);
             }
         }
     }
@@ -159,6 +162,7 @@ impl Inner {
             None => return Ok(Attempt::Again(Arc::clone(&flight.written))),
             Some(written) => written?,
         }
+        self.log.poison().check()?;
         let known = Known::InFlight { fingerprint: flight.fingerprint };
         let record = flight.record();
         Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
@@ -175,9 +179,9 @@ impl Inner {
         shard: &mut Shard,
         request: &Request,
         expired: Option<Location>,
+        now_ms: u64,
     ) -> Result<Attempt, Error> {
         self.log.poison().check()?;
-        let now_ms = self.now_ms();
         self.refuse_unknown(now_ms)?;
         self.refuse_over_memory(shard)?;
         let scope = request.owner.scope();
@@ -222,12 +226,21 @@ impl Inner {
             ended: None,
         };
         shard.flights.insert(request.identity, flight);
-        let ticket = Ticket::new(Arc::clone(self), request, sequence, now_ms, reserve);
-        Ok(Attempt::Granted(ticket, done))
+        let held = Held {
+            identity: request.identity,
+            owner: request.owner.clone(),
+            fingerprint: request.fingerprint,
+            claim_sequence: sequence,
+            claimed_at_ms: now_ms,
+            ttl_ms: request.ttl_ms,
+            reserved: reserve,
+            holds: true,
+        };
+        Ok(Attempt::Granted(Ticket::new(Arc::clone(self), held), done))
     }
 
     /// Unknown never becomes a grant: while damaged bytes may hold the key, it is refused.
-    fn refuse_unknown(&self, now_ms: u64) -> Result<(), Error> {
+    pub(super) fn refuse_unknown(&self, now_ms: u64) -> Result<(), Error> {
         let until = self.suspect_until_ms.load(std::sync::atomic::Ordering::Relaxed);
         if until == 0 || expiry::is_expired(until, now_ms) {
             return Ok(());

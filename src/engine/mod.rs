@@ -12,6 +12,7 @@ mod publish;
 mod record;
 mod recover;
 mod restore;
+mod settle;
 mod store;
 mod survey;
 mod sweep;
@@ -62,6 +63,10 @@ pub(crate) struct Inner {
     tree: Mutex<checkpoint::Checkpointer>,
     timer: Timer,
     threads: threads::Threads,
+    /// One sweep at a time. Lock order: before `tree`.
+    sweeping: Mutex<()>,
+    /// Whether the store was closed; held while it is being.
+    closed: Mutex<bool>,
     /// The directory's lock, given back by closing.
     lock: Mutex<Option<Box<dyn Lock>>>,
 }

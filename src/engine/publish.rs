@@ -70,6 +70,14 @@ pub(crate) struct Queue {
     pub(super) position: Position,
 }
 
+/// What publishing a frame did.
+struct Published {
+    /// Whether the index changed, or will when the flight ends: the tree is to know.
+    changed: bool,
+    /// The event of the flight that ended, if anybody waits for it.
+    ended: Option<Arc<Event>>,
+}
+
 impl Inner {
     /// Commits what waits, publishes it, and wakes those who waited for it. `false` when there was
     /// nothing.
@@ -77,32 +85,35 @@ impl Inner {
     /// # Errors
     /// The log failed, and the store is poisoned; whoever waited was told.
     pub(super) fn commit_once(&self) -> Result<bool, Error> {
-        let _one = self.publishing.lock();
+        let one = self.publishing.lock();
         let batch = match self.log.commit(self.mark()) {
             Ok(batch) => batch,
-            Err(error) => {
+            Err(failed) => {
+                drop(one);
+                let error = self.log.fail(&failed.tell());
                 self.tell_waiters(&error);
                 return Err(error);
             }
         };
-        if batch.is_empty() {
-            return Ok(false);
-        }
+        let Some(position) = batch.last().map(|group| group.position) else { return Ok(false) };
         let mut ended = Vec::new();
-        for group in &batch {
-            for frame in &group.frames {
-                ended.extend(self.publish(frame));
+        let mut changes = Vec::with_capacity(batch.iter().map(|group| group.frames.len()).sum());
+        for frame in batch.iter().flat_map(|group| &group.frames) {
+            let published = self.publish(frame);
+            if published.changed {
+                changes.push(*frame);
             }
+            ended.extend(published.ended);
         }
         {
             let mut queue = self.queue.lock();
-            for group in &batch {
-                queue.frames.extend_from_slice(&group.frames);
-                queue.position = group.position;
-            }
+            queue.frames.extend_from_slice(&changes);
+            queue.position = position;
         }
-        for group in &batch {
-            group.settle(Ok(()));
+        // Nobody is woken under a lock: a waker may drop the last handle, which closes the store.
+        drop(one);
+        for group in batch {
+            group.settle();
         }
         for event in ended {
             event.fire(Ok(()));
@@ -110,32 +121,42 @@ impl Inner {
         Ok(true)
     }
 
-    /// Makes one durable frame seen. Gives the event of the flight it ended, if any waits.
-    fn publish(&self, frame: &Publish) -> Option<Arc<Event>> {
+    /// Makes one durable frame seen.
+    fn publish(&self, frame: &Publish) -> Published {
         match (frame.change, frame.effect) {
-            (Change::Flight, Effect::Begin) | (Change::Done, _) => None,
-            (Change::Flight, effect) => self.end_flight(frame, effect),
+            (Change::Flight, Effect::Begin) | (Change::Done, _) => {
+                Published { changed: true, ended: None }
+            }
+            (Change::Flight, effect) => {
+                Published { changed: true, ended: self.end_flight(frame, effect) }
+            }
             (Change::Moved(old), effect) => {
-                let mut shard = self.index.shard(frame.identity);
-                if effect == Effect::Begin {
-                    if let Some(flight) = shard.flights.get_mut(&frame.identity)
-                        && flight.location == old
-                    {
-                        flight.location = frame.location;
-                    }
-                } else if shard.relocate(frame.identity, old, frame.location) {
-                    self.log.segments.count(frame.location, frame.expires_at_ms);
-                    self.log.segments.discount(old);
-                    // A claim granted since, over this record as it expired, replaces it here.
-                    if let Some(flight) = shard.flights.get_mut(&frame.identity)
-                        && flight.replaces == Some(old)
-                    {
-                        flight.replaces = Some(frame.location);
-                    }
-                }
-                None
+                Published { changed: self.relocate(frame, effect, old), ended: None }
             }
         }
+    }
+
+    /// Moves a claim or a record from `old` to where it was written again; `false` when it does not
+    /// stand at `old` any more.
+    fn relocate(&self, frame: &Publish, effect: Effect, old: Location) -> bool {
+        let mut shard = self.index.shard(frame.identity);
+        if effect == Effect::Begin {
+            let flight =
+                shard.flights.get_mut(&frame.identity).filter(|flight| flight.location == old);
+            return flight.map(|flight| flight.location = frame.location).is_some();
+        }
+        if !shard.relocate(frame.identity, old, frame.location) {
+            return false;
+        }
+        self.log.segments.count(frame.location, frame.expires_at_ms);
+        self.log.segments.discount(old);
+        // A claim granted since, over this record as it expired, replaces it here.
+        if let Some(flight) = shard.flights.get_mut(&frame.identity)
+            && flight.replaces == Some(old)
+        {
+            flight.replaces = Some(frame.location);
+        }
+        true
     }
 
     fn end_flight(&self, frame: &Publish, effect: Effect) -> Option<Arc<Event>> {

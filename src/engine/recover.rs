@@ -34,6 +34,10 @@ use crate::storage::Storage;
 /// Room prepared in a new segment beyond what recovery writes into it.
 const FIRST_ROOM: u64 = 64 * 1024;
 
+/// A file that takes the room the next open needs.
+const RESERVE: &str = "segments/reserve.tmp";
+const RESERVE_LEN: u64 = 512 * 1024;
+
 /// Opens the store.
 pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner, Error> {
     let now = options.clock.read();
@@ -46,7 +50,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     }
 
     let mut restore = Restore::new(&options, &identity, &storage, survey);
-    let tree = restore.load_tree();
+    let tree = restore.load_tree()?;
     let tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
     restore.refuse_missing()?;
 
@@ -76,6 +80,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     let position = write_in_doubt(&log, &mut restore, now_ms, &time, &options)?;
     create::remove(&*storage, create::NEWBORN)
         .map_err(|error| Error::io("finishing the store's creation", error))?;
+    keep_reserve(&*storage);
     for path in retired {
         // Nothing lives in what is left, and the new link does not name it.
         let _ = storage.unlink(&path);
@@ -92,6 +97,8 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         index: restore.index,
         suspect_until_ms: restore.suspect_until_ms.into(),
         publishing: Mutex::new(()),
+        sweeping: Mutex::new(()),
+        closed: Mutex::new(false),
         queue: Mutex::new(Queue { frames: restore.queue, position }),
         tree: Mutex::new(Checkpointer::new(tree, position)),
         timer: Timer::default(),
@@ -112,6 +119,17 @@ fn clear_away(storage: &dyn Storage, restore: &Restore) -> Result<(), Error> {
             .map_err(|error| Error::io("removing a segment that was never begun", error))?;
     }
     Ok(())
+}
+
+/// Keeps room for the next open, which removes it first: a store on a full disk can then be opened
+/// again. Best effort: without it, such an open fails as `Full` until there is room.
+fn keep_reserve(storage: &dyn Storage) {
+    let kept = create::remove(storage, RESERVE)
+        .and_then(|()| storage.create(RESERVE))
+        .and_then(|file| file.preallocate(RESERVE_LEN));
+    if kept.is_err() {
+        let _ = create::remove(storage, RESERVE);
+    }
 }
 
 /// A log that goes on in a new segment, with room for all that recovery writes.
@@ -180,7 +198,7 @@ fn write_tail(
         });
         written.push((copy, appended.location));
     }
-    log.commit(time.mark(options.clock.read()))?;
+    log.commit(time.mark(options.clock.read())).map_err(log::Failed::tell)?;
     log.sync()?;
     for (copy, location) in written {
         restore.apply(&copy.header, &copy.scope, &copy.key, location);
@@ -219,7 +237,7 @@ fn write_in_doubt(
             appended.location,
         ));
     }
-    log.commit(time.mark(options.clock.read()))?;
+    log.commit(time.mark(options.clock.read())).map_err(log::Failed::tell)?;
     log.sync()?;
     for (header, claimed, location) in written {
         restore.apply(&header, &claimed.scope, &claimed.key, location);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::decide::{self, Effect};
 use super::publish::Publish;
-use super::survey::{Expected, Survey};
+use super::survey::{Begun, Expected, Survey};
 use crate::clock::TimeMark;
 use crate::error::Error;
 use crate::expiry;
@@ -22,7 +22,7 @@ use crate::log::{self, Segments};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::storage::Storage;
-use crate::tree::Tree;
+use crate::tree::{Tree, TreeError};
 
 /// A frame of the tail: readable, and perhaps not on disk.
 pub(super) struct Copy {
@@ -38,6 +38,9 @@ pub(super) struct Claimed {
     pub(super) scope: Vec<u8>,
     pub(super) key: Vec<u8>,
 }
+
+/// The length up to which a store's last segment is written into the next one when it is opened.
+const SHORT: u64 = 256 * 1024;
 
 /// A store being read back.
 pub(super) struct Restore {
@@ -92,8 +95,7 @@ impl Restore {
             last_sequence: 0,
             ttl_max_ms: ttl_ms,
             suspect_until_ms: 0,
-            // A segment whose header does not stand was written whole and has changed since.
-            damaged: survey.begun.values().any(|begun| begun.header_damaged),
+            damaged: false,
             previous: 0,
             end: (0, 0),
             survey,
@@ -105,13 +107,19 @@ impl Restore {
     }
 
     /// Loads the tree into the index; `None` when there is none, or none to believe.
-    pub(super) fn load_tree(&mut self) -> Option<(Tree, Head)> {
-        let opened = Tree::open(Arc::clone(&self.storage), self.identity.id);
-        let (mut tree, bytes) = opened.ok().flatten()?;
-        let head = Head::decode(&bytes).ok()?;
-        if head.segment == 0 || !self.load_flights(&head) || !self.load_entries(&mut tree) {
+    ///
+    /// # Errors
+    /// `Io`: the disk refused, which says nothing of the tree.
+    pub(super) fn load_tree(&mut self) -> Result<Option<(Tree, Head)>, Error> {
+        let (mut tree, bytes) = match Tree::open(Arc::clone(&self.storage), self.identity.id) {
+            Ok(Some(opened)) => opened,
+            Ok(None) | Err(TreeError::Damaged(_)) => return Ok(None),
+            Err(error @ TreeError::Io(_)) => return Err(error.into()),
+        };
+        let Ok(head) = Head::decode(&bytes) else { return Ok(None) };
+        if head.segment == 0 || !self.load_flights(&head) || !self.load_entries(&mut tree)? {
             self.forget_all();
-            return None;
+            return Ok(None);
         }
         for row in &head.segments {
             if let Some(segment) = self.segments.get(row.id) {
@@ -124,7 +132,7 @@ impl Restore {
         self.last_sequence = head.last_sequence;
         self.ttl_max_ms = self.ttl_max_ms.max(head.ttl_max_ms);
         self.suspect_until_ms = head.suspect_until_ms;
-        Some((tree, head))
+        Ok(Some((tree, head)))
     }
 
     fn forget_all(&mut self) {
@@ -157,7 +165,7 @@ impl Restore {
         true
     }
 
-    fn load_entries(&mut self, tree: &mut Tree) -> bool {
+    fn load_entries(&mut self, tree: &mut Tree) -> Result<bool, Error> {
         let loaded = tree.for_each_in_run_order(&mut |bucket, _, entries| {
             for entry in entries {
                 let (identity, location) =
@@ -169,7 +177,11 @@ impl Restore {
                 }
             }
         });
-        loaded.is_ok()
+        match loaded {
+            Ok(()) => Ok(true),
+            Err(TreeError::Damaged(_)) => Ok(false),
+            Err(error @ TreeError::Io(_)) => Err(error.into()),
+        }
     }
 
     /// Puts a record in place of whatever the same key had.
@@ -227,6 +239,11 @@ impl Restore {
         let Some(begun) = self.survey.begun.get(&id) else { return Ok(Vec::new()) };
         let (segment, of, prepared) = (Arc::clone(&begun.segment), begun.of, begun.prepared);
         let link = begun.link.clone();
+        // A header is written whole before its file has a name: one that does not stand has changed.
+        self.damaged |= begun.header_damaged;
+        let short = next.is_none() && self.is_short(begun, at)?;
+        // A short segment is read from its beginning, whatever the tree knows of it.
+        let at = at.filter(|_| !short);
         self.follow(id, at.is_none());
         let upto = next.and_then(|next| self.survey.end_of(id, next));
         if next.is_some() && upto.is_none() {
@@ -242,15 +259,17 @@ impl Restore {
         let secret = self.identity.secret;
         // What a later group vouches for, or a segment behind this one, was on disk. A seal vouches
         // for nothing: it may have been read from the page cache itself.
-        let surely = if next.is_some() {
-            u64::MAX
-        } else {
-            replay::scan(&*segment.file, of, from, upto, &secret, &mut |_, _, _| {})
-                .map_err(io)?
-                .durable_upto
+        let surely = match next {
+            Some(_) => u64::MAX,
+            None if short => 0,
+            None => {
+                replay::scan(&*segment.file, of, from, upto, &secret, &mut |_, _, _| {})
+                    .map_err(io)?
+                    .durable_upto
+            }
         };
         let mut end = End { offset: from.offset, previous: from.previous };
-        let (mut tail, mut bad) = (Vec::new(), None);
+        let (mut tail, mut bad, mut sealed) = (Vec::new(), None, false);
         let found =
             replay::scan(&*segment.file, of, from, upto, &secret, &mut |at, group, bytes| {
                 let copy = group.last_sequence > surely;
@@ -261,6 +280,7 @@ impl Restore {
                     end = End { offset: at + group.length, previous };
                 }
                 let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
+                    sealed = frame.header.kind == Kind::Seal;
                     if copy {
                         tail.extend(self.copy(frame, payload));
                     } else {
@@ -270,7 +290,13 @@ impl Restore {
                 bad = bad.take().or(read.err());
             })
             .map_err(io)?;
-        refuse_cut_off(id, &found, from.offset, upto.unwrap_or(found.prepared.max(prepared)))?;
+        let length = match upto {
+            Some(upto) => upto,
+            // Trimmed to an end that is not known any more, or trimmed as the store was closed.
+            None if next.is_some() || sealed => 0,
+            None => found.prepared.max(prepared),
+        };
+        refuse_cut_off(id, &found, from.offset, length)?;
         self.damaged |= bad.is_some() || !found.damage.is_empty();
         segment.end.store(found.end, Relaxed);
         self.note(&found);
@@ -282,6 +308,21 @@ impl Restore {
             self.end = (link.previous_segment, link.previous_end);
         }
         Ok(tail)
+    }
+
+    /// Whether the last segment is sound, and so short that it is written again as a whole: a store
+    /// that is opened often does not fill with segments.
+    fn is_short(&self, begun: &Begun, at: Option<&Head>) -> Result<bool, Error> {
+        let sound = !begun.header_damaged && begun.link.is_some();
+        if !sound || at.is_some_and(|head| head.offset > SHORT) {
+            return Ok(false);
+        }
+        let from = From { offset: segment::HEADER as u64, previous: None, last_sequence: 0 };
+        let secret = self.identity.secret;
+        let found =
+            replay::scan(&*begun.segment.file, begun.of, from, None, &secret, &mut |_, _, _| {})
+                .map_err(|error| Error::io("reading the last segment", error))?;
+        Ok(found.end <= SHORT && found.damage.is_empty())
     }
 
     /// Takes over what the link of segment `id` says.
@@ -304,9 +345,16 @@ impl Restore {
     }
 
     fn note(&mut self, found: &Scan) {
-        if let Some(mark) = &mut self.mark
-            && found.store_ms > mark.store_ms
-        {
+        // Without a link that stands, a group's store time is the best there is; of which boot it
+        // was nobody knows.
+        let unknown = TimeMark {
+            store_ms: found.store_ms,
+            since_boot_ms: 0,
+            wall_ms: found.store_ms,
+            boot_id: [0; 16],
+        };
+        let mark = self.mark.get_or_insert(unknown);
+        if found.store_ms > mark.store_ms {
             // The same clock, later: a group has only store time, and its link both.
             mark.since_boot_ms += found.store_ms - mark.store_ms;
             mark.wall_ms += found.store_ms - mark.store_ms;

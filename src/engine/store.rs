@@ -36,8 +36,7 @@ struct CloseOnDrop(Arc<Inner>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        // Nobody is left to tell; what failed is found by the next open.
-        let _ = self.0.close();
+        self.0.close_if_open();
     }
 }
 
@@ -53,10 +52,12 @@ impl Store {
     pub(crate) fn start(options: Options, storage: Arc<dyn Storage>) -> Result<Self, Error> {
         let threads = options.threads;
         let inner = Arc::new(super::recover::open(options, storage)?);
+        // From here on whatever fails drops the handle, which closes the store.
+        let store = Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner };
         if threads {
-            inner.threads.start(&inner)?;
+            store.inner.threads.start(&store.inner)?;
         }
-        Ok(Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner })
+        Ok(store)
     }
 
     /// Claims `key` for a request with this fingerprint: an atomic compare-and-insert that is on
@@ -254,7 +255,7 @@ impl Inner {
             let now_ms = self.now_ms();
             return match look.settled {
                 Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
-                _ => Ok(None),
+                _ => self.refuse_unknown(now_ms).map(|()| None),
             };
         }
     }
@@ -308,7 +309,11 @@ impl Inner {
                 continue;
             };
             let known = look.settled.as_ref().map(Settled::known);
-            let outcome = decide::resolve(known, self.now_ms());
+            let now_ms = self.now_ms();
+            let outcome = decide::resolve(known, now_ms);
+            if outcome == Resolved::Absent {
+                self.refuse_unknown(now_ms)?;
+            }
             let Some(settled) = look.settled.filter(|_| outcome == Resolved::Done) else {
                 return Ok(Resolving::Refused(outcome));
             };
@@ -318,7 +323,7 @@ impl Inner {
             {
                 continue;
             }
-            let (flight, appended) = self.append_resolution(request, &settled, resolution);
+            let (flight, appended) = self.append_resolution(request, &settled, resolution, now_ms);
             return match appended {
                 Ok(written) => {
                     shard.flights.insert(identity, flight(Arc::clone(&written)));
@@ -339,13 +344,16 @@ impl Inner {
         request: &Request,
         settled: &Settled,
         resolution: &Resolution,
+        now_ms: u64,
     ) -> (impl FnOnce(Arc<Event>) -> Flight, Result<Arc<Event>, NoRoom>) {
         let header = settled.header;
         let ttl_ms = expiry::millis(self.options.ttl);
         let (kind, payload, term_ms) = match resolution {
             Resolution::Release => (Kind::Release, &[][..], 0),
+            // No shorter than the doubt: its entry in the tree must not outlive what replaced it.
             Resolution::Complete(payload) => {
-                (Kind::Complete, &payload[..], self.now_ms().saturating_add(ttl_ms))
+                let term_ms = now_ms.saturating_add(ttl_ms).max(header.term_ms);
+                (Kind::Complete, &payload[..], term_ms)
             }
         };
         let draft = Draft {
@@ -363,7 +371,7 @@ impl Inner {
         // What is forgotten is forgotten for as long as it would have been remembered.
         let expires_at_ms = if term_ms == 0 { header.term_ms } else { term_ms };
         let room = match kind {
-            Kind::Release => Room::Housekeeping,
+            Kind::Release => Room::Freeing,
             _ => Room::Free { reserve: 0 },
         };
         let appended = self.log.append(&draft, room, |sequence, location| {

@@ -46,7 +46,11 @@ pub(super) struct Survey {
 pub(super) fn survey(storage: &dyn Storage, store_id: [u8; 16]) -> Result<Survey, Error> {
     let io = |error| Error::io("reading the segments", error);
     let mut survey = Survey::default();
-    for name in storage.list(log::DIRECTORY).map_err(io)? {
+    let names = storage.list(log::DIRECTORY).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::corrupt("the directory of segments is missing"),
+        _ => io(error),
+    })?;
+    for name in names {
         let path = format!("{}/{name}", log::DIRECTORY);
         let Some(id) = log::id_of(&name) else {
             if name.ends_with(log::TEMPORARY) {

@@ -4,18 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Inner;
 use super::decide::{self, Effect};
 use super::publish::Publish;
+use super::{Inner, create};
 use crate::error::{Error, ErrorKind};
 use crate::expiry::{self, is_expired};
-use crate::format::frame::{Frame, Kind, RENEWED};
-use crate::format::housekeeping::Retire;
+use crate::format::frame::{self, Frame, Kind, RENEWED};
 use crate::format::segment::HEADER;
 use crate::index::{Identity, Phase};
 use crate::key::Key;
 use crate::location::Location;
-use crate::log::{self, Draft, NoRoom, Room, Segment, replay};
+use crate::log::{self, Draft, NoRoom, Room, Segment, Wanted, replay};
 use crate::stats::SweepReport;
 use crate::tree::Entry;
 
@@ -29,6 +28,7 @@ const LONG: u64 = 8;
 
 impl Inner {
     pub(super) fn sweep(&self) -> Result<SweepReport, Error> {
+        let _one = self.sweeping.lock();
         self.log.poison().check()?;
         let mut report = SweepReport::default();
         // A tree that takes no checkpoint, as on a full disk, must not keep segments from going.
@@ -77,7 +77,7 @@ impl Inner {
     }
 
     /// Commits and syncs what was appended before the call.
-    fn flush(&self) -> Result<(), Error> {
+    pub(super) fn flush(&self) -> Result<(), Error> {
         while self.commit_once()? {}
         self.log.sync()
     }
@@ -127,22 +127,23 @@ impl Inner {
     /// first, it would leave the claim without its end.
     fn retire(&self, report: &mut SweepReport) -> Result<(), Error> {
         for segment in self.log.segments.all() {
-            if segment.id == self.log.active().id || !self.is_worth_retiring(&segment) {
+            if segment.id == self.log.active().id {
+                break;
+            }
+            report.expired += self.forget_unswept(&segment);
+            if !self.is_worth_retiring(&segment) {
                 break;
             }
             if !self.empty(&segment)? {
                 break;
             }
-            let retire = Retire { segment: segment.id }.encode();
-            if self.log.append_housekeeping(Kind::Retire, &retire).is_err() {
+            if self.log.append_retire(segment.id).is_err() {
                 break;
             }
             // On disk first: a segment that is missing and not retired is taken for lost.
             self.flush()?;
-            self.log.forget(segment.id);
             self.log.segments.remove(segment.id);
-            self.storage
-                .unlink(&log::path(segment.id))
+            create::remove(&*self.storage, &log::path(segment.id))
                 .map_err(|error| Error::io("removing a segment", error))?;
             report.segments_removed += 1;
             report.bytes_freed += segment.length.load(Relaxed);
@@ -155,6 +156,23 @@ impl Inner {
         Ok(())
     }
 
+    /// Forgets what has expired in a segment although the tree takes no sweep, as on a full disk:
+    /// room must come back all the same. Gives how many records that were.
+    fn forget_unswept(&self, segment: &Segment) -> u64 {
+        let all_expired = is_expired(segment.last_expiry_ms.load(Relaxed), self.now_ms());
+        if !all_expired || segment.live.load(Relaxed) == 0 || self.tree.lock().is_caught_up() {
+            return 0;
+        }
+        let mut forgotten = 0;
+        for mut shard in self.index.shards() {
+            let before = shard.len();
+            shard.retain(|location| location.segment() != segment.id);
+            forgotten += (before - shard.len()) as u64;
+        }
+        segment.live.fetch_sub(forgotten, Relaxed);
+        forgotten
+    }
+
     fn is_worth_retiring(&self, segment: &Segment) -> bool {
         let live = segment.live.load(Relaxed);
         let outlives = segment.last_expiry_ms.load(Relaxed).saturating_sub(self.now_ms())
@@ -165,7 +183,7 @@ impl Inner {
     /// Writes again whatever lives in `segment`; `false` when something stays.
     fn empty(&self, segment: &Segment) -> Result<bool, Error> {
         self.flush()?;
-        if !self.renew_claims(segment.id) {
+        if !self.renew_claims(segment.id)? {
             return Ok(false);
         }
         if segment.live.load(Relaxed) > 0 && !self.renew_records(segment)? {
@@ -178,8 +196,23 @@ impl Inner {
         Ok(!claims && segment.live.load(Relaxed) == 0)
     }
 
-    /// Writes the claims in flight that stand in segment `id` again.
-    fn renew_claims(&self, id: u32) -> bool {
+    /// Writes the claims in flight that stand in segment `id` again; `false` when there is no room.
+    fn renew_claims(&self, id: u32) -> Result<bool, Error> {
+        loop {
+            let short = match self.try_renew_claims(id) {
+                Ok(()) => return Ok(true),
+                Err(NoRoom::Ended(error)) => return Err(error),
+                Err(NoRoom::Short(wanted)) => wanted,
+            };
+            if !self.make_room_for(short)? {
+                return Ok(false);
+            }
+            // Those that were renewed stand elsewhere now, and are not renewed again.
+            self.flush()?;
+        }
+    }
+
+    fn try_renew_claims(&self, id: u32) -> Result<(), NoRoom> {
         for shard in self.index.shards() {
             for (identity, flight) in &shard.flights {
                 let held = flight.location.segment() == id && flight.phase == Phase::Held;
@@ -192,22 +225,28 @@ impl Inner {
                     scope: flight.owner.scope(),
                     key: flight.owner.key(),
                     payload: &[],
-                    payload_crc: 0,
+                    payload_crc: frame::payload_crc(&[]),
                     claim_sequence: Some(flight.claim_sequence),
                     claimed_at_ms: flight.claimed_at_ms,
                     term_ms: flight.ttl_ms,
                     fingerprint: flight.fingerprint,
                 };
                 let old = flight.location;
-                let appended = self.log.append(&draft, Room::Free { reserve: 0 }, |number, at| {
+                self.log.append(&draft, Room::Free { reserve: 0 }, |number, at| {
                     Publish::claim(*identity, number, at).moved_from(old)
-                });
-                if appended.is_err() {
-                    return false;
-                }
+                })?;
             }
         }
-        true
+        Ok(())
+    }
+
+    /// Makes room on this thread; `false` when the disk has none.
+    fn make_room_for(&self, wanted: Wanted) -> Result<bool, Error> {
+        let asked = self.log.ask_for_room(wanted)?;
+        match self.log.make_room() {
+            Err(error) if error.kind() != ErrorKind::Full => Err(error),
+            _ => Ok(asked.outcome().is_some_and(|made| made.is_ok())),
+        }
     }
 
     /// Writes the records that live in `segment` again.
@@ -270,11 +309,8 @@ impl Inner {
                 Ok(_) => return Ok(true),
                 Err(NoRoom::Ended(error)) => return Err(error),
                 Err(NoRoom::Short(wanted)) => {
-                    self.log.ask_for_room(wanted)?;
-                    match self.log.make_room() {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == ErrorKind::Full => return Ok(false),
-                        Err(error) => return Err(error),
+                    if !self.make_room_for(wanted)? {
+                        return Ok(false);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Inner;
 use crate::error::{Error, ErrorKind};
-use crate::format::frame::Kind;
+use crate::log::NoRoom;
 use crate::options::Durability;
 
 /// How often the housekeeper looks around.
@@ -29,20 +29,17 @@ pub(super) struct Threads {
 }
 
 impl Threads {
+    /// Starts the threads. When one cannot be, closing ends those that were.
     pub(super) fn start(&self, inner: &Arc<Inner>) -> Result<(), Error> {
         let committer = Arc::clone(inner);
-        self.spawn("onceward-commit", move || committer.commit_until_the_end())?;
-        let preparer = Arc::clone(inner);
-        self.spawn("onceward-room", move || {
-            let mut patience = None;
-            while preparer.log.wait_for_shortage(patience) {
-                // Whoever waited is told. The disk is asked again when somebody asks again, or
-                // after a round, in which space may have come back.
-                patience = preparer.log.make_room().is_err().then_some(ROUND);
-            }
+        self.spawn("onceward-commit", move || {
+            committer
+                .guarded(|inner| while inner.log.wait_for_work() && inner.commit_once().is_ok() {});
         })?;
+        let preparer = Arc::clone(inner);
+        self.spawn("onceward-room", move || preparer.guarded(Inner::prepare_room))?;
         let keeper = Arc::clone(inner);
-        self.spawn("onceward-keeper", move || keeper.keep_house())
+        self.spawn("onceward-keeper", move || keeper.guarded(Inner::keep_house))
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
@@ -82,20 +79,26 @@ impl Threads {
 }
 
 impl Inner {
-    fn commit_until_the_end(&self) {
-        while self.log.wait_for_work() {
-            let committed =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.commit_once()));
-            match committed {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) => return,
-                Err(_) => {
-                    let error =
-                        self.log.fail(&Error::new(ErrorKind::Poisoned, "the committer panicked"));
-                    self.tell_waiters(&error);
-                    return;
-                }
-            }
+    /// Runs a thread's loop. However it ends, whoever waits for the log is told if that has ended: a
+    /// panic under a lock only sets the poison.
+    fn guarded(&self, run: impl FnOnce(&Self)) {
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(self)));
+        let ended = match ran {
+            Ok(()) => self.log.poison().check(),
+            Err(_) => Err(Error::new(ErrorKind::Poisoned, "a thread of the store panicked")),
+        };
+        if let Err(error) = ended {
+            let error = self.log.fail(&error);
+            self.tell_waiters(&error);
+        }
+    }
+
+    fn prepare_room(&self) {
+        let mut patience = None;
+        while self.log.wait_for_shortage(patience) {
+            // Whoever waited is told. The disk is asked again when somebody asks again, or after a
+            // round, in which space may have come back.
+            patience = self.log.make_room().is_err().then_some(ROUND);
         }
     }
 
@@ -114,7 +117,9 @@ impl Inner {
             let _ = self.log.sync();
         }
         let lag = self.queue.lock().frames.len();
-        if lag >= CHECKPOINT_FRAMES || (lag > 0 && round.is_multiple_of(CHECKPOINT_ROUNDS)) {
+        let due = round.is_multiple_of(CHECKPOINT_ROUNDS)
+            && (lag > 0 || !self.tree.lock().is_caught_up());
+        if lag >= CHECKPOINT_FRAMES || due {
             let _ = self.checkpoint();
         }
         if round.is_multiple_of(SWEEP_ROUNDS) {
@@ -125,22 +130,42 @@ impl Inner {
         }
     }
 
+    /// Closes the store; a close that is under way already is waited for.
     pub(super) fn close(&self) -> Result<(), Error> {
-        {
-            let mut stopping = self.threads.stopping.lock();
-            if *stopping {
-                return Ok(());
-            }
-            *stopping = true;
+        let mut closed = self.closed.lock();
+        if *closed {
+            return Ok(());
         }
+        *closed = true;
+        self.close_once()
+    }
+
+    /// Closes the store as its last handle goes: not while that is done already, which may be what
+    /// lets the handle go.
+    pub(super) fn close_if_open(&self) {
+        if let Some(mut closed) = self.closed.try_lock()
+            && !*closed
+        {
+            *closed = true;
+            // Nobody is left to tell; what failed is found by the next open.
+            let _ = self.close_once();
+        }
+    }
+
+    fn close_once(&self) -> Result<(), Error> {
         self.threads.stop();
         let sealed = self.seal();
         let closed = Error::closed();
         self.log.fail(&closed);
+        // Whoever commits still is waited for: nothing may be granted once the lock is given back.
+        drop(self.publishing.lock());
         self.tell_waiters(&closed);
         self.timer.stop();
         self.threads.join();
         self.log.remove_unused();
+        if sealed.is_ok() {
+            self.log.active().trim();
+        }
         let tree = self.tree.lock().close();
         *self.lock.lock() = None;
         sealed.and(tree)
@@ -152,12 +177,14 @@ impl Inner {
         self.log.poison().check()?;
         // A checkpoint that fails is made up for by the next open, from the log.
         let _ = self.checkpoint();
-        if self.log.append_housekeeping(Kind::Seal, &[]).is_err() {
-            // No room for a seal: the next open takes the log for cut off, and loses nothing.
-            while self.commit_once()? {}
-            return self.log.sync();
-        }
-        while self.commit_once()? {}
-        self.log.sync()
+        self.flush()?;
+        // In a group of its own: only that one may be taken for torn. Without room for it the next
+        // open takes the log for cut off, and loses nothing.
+        let sealed = self.log.append_seal();
+        self.flush()?;
+        sealed.map_err(|no_room| match no_room {
+            NoRoom::Ended(error) => error,
+            NoRoom::Short(_) => Error::new(ErrorKind::Full, "there was no room for the seal"),
+        })
     }
 }

@@ -7,15 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::claim::Request;
-use super::publish::Publish;
+use super::settle::{Held, Unsettled};
 use super::{Inner, Store};
 use crate::backend::NOTE_OCTETS_MAX;
 use crate::clock;
 use crate::error::{Error, ErrorKind, TicketError};
-use crate::event::{Event, block_on, either};
+use crate::event::{Event, before, block_on, either};
 use crate::format::frame::{self, Kind};
-use crate::index::{Identity, Owner, Phase};
-use crate::log::{Draft, NoRoom, Room, Wanted};
 use crate::outcome::{Claim, Record};
 
 /// A granted claim: finish it with [`complete`](Ticket::complete),
@@ -25,49 +23,18 @@ use crate::outcome::{Claim, Record};
 #[must_use = "a ticket dropped unused leaves its key in doubt"]
 pub struct Ticket {
     inner: Arc<Inner>,
-    identity: Identity,
-    owner: Owner,
-    fingerprint: crate::fingerprint::Fingerprint,
-    claim_sequence: u64,
-    claimed_at_ms: u64,
-    ttl_ms: u64,
-    /// Room set aside in the log for the frame that ends this.
-    reserved: u64,
-    /// Whether the ticket still holds its key.
-    holds: bool,
-}
-
-/// Why a ticket's frame was not appended.
-enum Unsettled {
-    Room(Wanted),
-    Failed(Error),
+    held: Held,
 }
 
 impl Ticket {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        request: &Request,
-        claim_sequence: u64,
-        claimed_at_ms: u64,
-        reserved: u64,
-    ) -> Self {
-        Self {
-            inner,
-            identity: request.identity,
-            owner: request.owner.clone(),
-            fingerprint: request.fingerprint,
-            claim_sequence,
-            claimed_at_ms,
-            ttl_ms: request.ttl_ms,
-            reserved,
-            holds: true,
-        }
+    pub(super) fn new(inner: Arc<Inner>, held: Held) -> Self {
+        Self { inner, held }
     }
 
     /// The claim's number, greater than that of every earlier claim of the store: a fencing token
     /// for whatever the work touches.
     pub fn number(&self) -> u64 {
-        self.claim_sequence
+        self.held.claim_sequence
     }
 
     /// Keeps `payload` as the result. Resolves once it is on disk (with `Durability::Buffered`: with
@@ -158,70 +125,12 @@ impl Ticket {
         if let Some(error) = refusal {
             return Finish::Failed(Some(TicketError::refused(error, self)));
         }
-        match self.settle(kind, &content, crc) {
+        match self.inner.settle(&mut self.held, kind, &content, crc) {
             Ok(written) => Finish::Written(written.wait()),
             Err(Unsettled::Failed(error)) => Finish::Failed(Some(TicketError::spent(error))),
             Err(Unsettled::Room(_)) => {
-                Finish::Waiting(Box::pin(Done(Some(self)).when_there_is_room(kind, content, crc)))
-            }
-        }
-    }
-
-    /// Decides and appends the frame that ends the claim, under the key's shard lock.
-    fn settle(
-        &mut self,
-        kind: Kind,
-        content: &[u8],
-        payload_crc: u32,
-    ) -> Result<Arc<Event>, Unsettled> {
-        let mut shard = self.inner.index.shard(self.identity);
-        let flight = shard
-            .flights
-            .get_mut(&self.identity)
-            .filter(|flight| {
-                flight.claim_sequence == self.claim_sequence && flight.phase == Phase::Held
-            })
-            .ok_or_else(|| {
-                self.holds = false;
-                let closed = self.inner.log.poison().check().err();
-                Unsettled::Failed(closed.unwrap_or_else(|| {
-                    Error::new(ErrorKind::Fenced, "the ticket does not hold its key any more")
-                }))
-            })?;
-        let expires_at_ms = match kind {
-            Kind::Release => 0,
-            _ => self.inner.now_ms().saturating_add(self.ttl_ms),
-        };
-        let draft = Draft {
-            kind,
-            flags: 0,
-            scope: self.owner.scope(),
-            key: self.owner.key(),
-            payload: content,
-            payload_crc,
-            claim_sequence: Some(self.claim_sequence),
-            claimed_at_ms: self.claimed_at_ms,
-            term_ms: expires_at_ms,
-            fingerprint: self.fingerprint,
-        };
-        let room = match kind {
-            Kind::Complete => Room::FreeGivingBack { reserved: self.reserved },
-            _ => Room::Reserved { reserved: self.reserved },
-        };
-        let appended = self.inner.log.append(&draft, room, |sequence, location| {
-            Publish::of_flight(self.identity, sequence, location, kind, 0, expires_at_ms)
-        });
-        match appended {
-            Ok(appended) => {
-                flight.phase = Phase::Settling;
-                flight.written = Arc::clone(&appended.done);
-                self.holds = false;
-                Ok(appended.done)
-            }
-            Err(NoRoom::Short(wanted)) => Err(Unsettled::Room(wanted)),
-            Err(NoRoom::Ended(error)) => {
-                self.holds = false;
-                Err(Unsettled::Failed(error))
+                let done = Done { ticket: Some(self), kind };
+                Finish::Waiting(Box::pin(done.when_there_is_room(content, crc)))
             }
         }
     }
@@ -229,17 +138,13 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.holds {
-            // No way to tell anybody of a failure here, and none is needed: recovery finds the
-            // claim without an end, which is in doubt, too.
-            let _ = self.settle(Kind::InDoubt, &[], frame::payload_crc(&[]));
-        }
+        self.inner.let_go(&mut self.held, Kind::InDoubt);
     }
 }
 
 impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("number", &self.claim_sequence).finish_non_exhaustive()
+        f.debug_struct("Ticket").field("number", &self.held.claim_sequence).finish_non_exhaustive()
     }
 }
 
@@ -267,20 +172,22 @@ impl<W: Future<Output = Result<(), TicketError<Ticket>>>> Future for Finish<W> {
     }
 }
 
-/// A ticket whose work is done, while its payload waits for room. Dropped meanwhile, it leaves a
-/// tombstone, for which there is room: that the work is done is not lost.
-struct Done(Option<Ticket>);
+/// A ticket being used up, while its frame waits for room. Dropped meanwhile, it leaves what it was
+/// about to say, without the payload, for which alone there may be no room.
+struct Done {
+    ticket: Option<Ticket>,
+    kind: Kind,
+}
 
 impl Done {
     async fn when_there_is_room(
         mut self,
-        kind: Kind,
         content: Bytes,
         crc: u32,
     ) -> Result<(), TicketError<Ticket>> {
         loop {
-            let Some(ticket) = self.0.as_mut() else { return Ok(()) };
-            match ticket.settle(kind, &content, crc) {
+            let Some(ticket) = self.ticket.as_mut() else { return Ok(()) };
+            match ticket.inner.settle(&mut ticket.held, self.kind, &content, crc) {
                 Ok(written) => return written.wait().await.map_err(TicketError::spent),
                 Err(Unsettled::Failed(error)) => return Err(TicketError::spent(error)),
                 Err(Unsettled::Room(wanted)) => {
@@ -289,7 +196,7 @@ impl Done {
                         Err(error) => Err(error),
                     };
                     if let Err(error) = made {
-                        return Err(match self.0.take() {
+                        return Err(match self.ticket.take() {
                             Some(ticket) => TicketError::refused(error, ticket),
                             None => TicketError::spent(error),
                         });
@@ -302,10 +209,9 @@ impl Done {
 
 impl Drop for Done {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.as_mut()
-            && ticket.holds
-        {
-            let _ = ticket.settle(Kind::Tombstone, &[], frame::payload_crc(&[]));
+        let kind = if self.kind == Kind::Complete { Kind::Tombstone } else { self.kind };
+        if let Some(ticket) = self.ticket.as_mut() {
+            ticket.inner.let_go(&mut ticket.held, kind);
         }
     }
 }
@@ -328,17 +234,15 @@ impl Undelivered {
     /// key stays held until the store is opened again, and is in doubt then.
     pub(super) fn forget(mut self) {
         if let Some(ticket) = self.0.as_mut() {
-            ticket.holds = false;
+            ticket.held.holds = false;
         }
     }
 }
 
 impl Drop for Undelivered {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.as_mut()
-            && ticket.holds
-        {
-            let _ = ticket.settle(Kind::Release, &[], frame::payload_crc(&[]));
+        if let Some(ticket) = self.0.as_mut() {
+            ticket.inner.let_go(&mut ticket.held, Kind::Release);
         }
     }
 }
@@ -378,10 +282,12 @@ impl Wait {
         loop {
             let late = wait.inner.timer.at(deadline);
             either(wait.ended.wait(), late.wait()).await?;
-            let Wait { inner, request, .. } = wait;
-            match inner.claim(request).await? {
-                Claim::InFlight(again) if clock::monotonic() < deadline => wait = again,
-                claim => return Ok(claim),
+            let again = Arc::clone(&wait.inner).claim(wait.request.clone());
+            match before(again, late.wait()).await {
+                Some(Ok(Claim::InFlight(again))) if clock::monotonic() < deadline => wait = again,
+                Some(claim) => return claim,
+                // The disk is slower than the deadline: what was known still is.
+                None => return Ok(Claim::InFlight(wait)),
             }
         }
     }

@@ -70,6 +70,10 @@ impl Timer {
         state.due.push(Reverse(Due { at: deadline, event: Arc::downgrade(&event) }));
         if !state.running {
             state.running = self.start();
+            if !state.running {
+                // No thread can be had: late at once beats never.
+                event.fire(Ok(()));
+            }
         }
         self.0.changed.notify_one();
         event

@@ -41,6 +41,7 @@ pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Erro
         report: VerifyReport::default(),
         records: HashMap::new(),
         claims: HashMap::new(),
+        forgotten: HashMap::new(),
         expected: Expected::default(),
     };
     verification.read_log()?;
@@ -55,6 +56,8 @@ struct Verification<'a> {
     /// Where each key's record stands, as the log says.
     records: HashMap<Identity, (Location, u64)>,
     claims: HashMap<Identity, u64>,
+    /// Keys somebody resolved as free, and when.
+    forgotten: HashMap<Identity, u64>,
     expected: Expected,
 }
 
@@ -95,7 +98,11 @@ impl Verification<'_> {
                     gap.start, gap.end
                 ));
             }
-            let known = upto.unwrap_or(found.prepared.max(begun.prepared));
+            let known = match upto {
+                Some(upto) => upto,
+                None if nth + 1 < chain.len() || self.report.sealed => 0,
+                None => found.prepared.max(begun.prepared),
+            };
             if known > found.file_len {
                 self.report.problems.push(format!(
                     "{path}: cut off, it has {} bytes and had {known}",
@@ -129,6 +136,7 @@ impl Verification<'_> {
             Effect::Forget => {
                 self.claims.remove(&identity);
                 self.records.remove(&identity);
+                self.forgotten.insert(identity, header.sequence);
             }
             Effect::Settle => {
                 self.claims.remove(&identity);
@@ -143,8 +151,9 @@ impl Verification<'_> {
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);
+                // Runs come in order, and a frame written again keeps its number.
                 let newer =
-                    entries.get(&identity).is_none_or(|known| known.sequence < entry.sequence);
+                    entries.get(&identity).is_none_or(|known| known.sequence <= entry.sequence);
                 if newer {
                     entries.insert(identity, *entry);
                 }
@@ -175,6 +184,7 @@ impl Verification<'_> {
                 Some((_, sequence)) if *sequence >= entry.sequence => {
                     self.report.tree_entries += 1;
                 }
+                None if self.forgotten.get(&identity).is_some_and(|at| *at > entry.sequence) => {}
                 _ => self.report.problems.push(format!(
                     "tree.redb: an entry points at {location:?}, where its record does not stand"
                 )),

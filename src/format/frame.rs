@@ -232,4 +232,49 @@ pub(crate) mod tests {
             assert!(decode(&bytes[..len], 0x1234_5678).is_err(), "{len} octets");
         }
     }
+
+    /// One frame of each kind, as they follow one another in a group.
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        type Octets = &'static [u8];
+        let golden = include_bytes!("../../tests/golden/frames.bin");
+        let salt = 0x1112_1314_1516_1718;
+        let frames: [(Kind, u8, Octets, Octets, Octets); 8] = [
+            (Kind::Claim, 0, b"acct_1", b"key-1", b""),
+            (Kind::Complete, RESOLVED, b"", b"key-2", b"created"),
+            (Kind::Tombstone, RENEWED, b"acct_1", b"key-3", b"note"),
+            (Kind::Release, RESOLVED, b"acct_1", b"key-4", b""),
+            (Kind::InDoubt, RENEWED, b"acct_1", b"k", b""),
+            (Kind::Link, 0, b"", b"", b"link"),
+            (Kind::Retire, 0, b"", b"", b"rt"),
+            (Kind::Seal, 0, b"", b"", b""),
+        ];
+        let mut bytes = Vec::new();
+        for (nth, (kind, flags, scope, key, payload)) in frames.into_iter().enumerate() {
+            let header = Header {
+                kind,
+                flags,
+                scope_len: scope.len() as u8,
+                key_len: key.len() as u8,
+                payload_len: payload.len() as u32,
+                payload_crc: payload_crc(payload),
+                sequence: 0x2122_2324_2526_2700 + nth as u64,
+                claim_sequence: 0x3132_3334_3536_3700 + nth as u64,
+                claimed_at_ms: 0x4142_4344_4546_4700 + nth as u64,
+                term_ms: 0x5152_5354_5556_5700 + nth as u64,
+                fingerprint: Fingerprint::from_digest(crate::format::distinct(0x60 + nth as u8)),
+            };
+            let start = bytes.len();
+            let seed = crate::format::seed(salt, 4184 + start as u64);
+            header.encode(scope, key, seed, &mut bytes);
+            bytes.extend_from_slice(payload);
+            bytes.resize(start + header.frame_len() as usize, 0);
+
+            let frame = decode(&golden[start..], seed).unwrap();
+            assert_eq!((frame.header, frame.scope, frame.key), (header, scope, key));
+            let payload_at = start + header.head_len() as usize;
+            assert_eq!(&golden[payload_at..payload_at + payload.len()], payload);
+        }
+        assert_eq!(bytes, golden);
+    }
 }

@@ -179,4 +179,29 @@ pub(crate) mod tests {
             assert_ne!(hash(&bytes, &[7; 16]), hash(&other, &[7; 16]), "octet {octet}");
         }
     }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/group.bin");
+        let secret = crate::format::distinct(0x10);
+        let header = Header {
+            salt: 0x1112_1314_1516_1718,
+            segment: 0x2122_2324,
+            count: 0x2526_2728,
+            epoch: 0x3132_3334_3536_3738,
+            last_sequence: 0x4142_4344_4546_4748,
+            durable_upto: 0x5152_5354_5556_5758,
+            previous: 0x6162_6364_6566_6768,
+            length: HEADER as u64 + 16,
+            store_ms: 0x7172_7374_7576_7778,
+            prepared: 0x8182_8384_8586_8788,
+            ttl_max_ms: 0x9192_9394_9596_9798,
+        };
+        let mut bytes = vec![0; HEADER];
+        bytes.extend_from_slice(b"sixteen octets..");
+        assert_eq!(header.seal(&mut bytes, 4096, &secret), 0xa045_b919_270e_db3a);
+        assert_eq!(bytes, golden);
+        assert_eq!(decode(golden, 4096), Ok(header));
+        assert_eq!(hash(golden, &secret), 0xa045_b919_270e_db3a);
+    }
 }

@@ -151,4 +151,35 @@ pub(crate) mod tests {
             assert!(Head::decode(&bytes[..len]).is_err(), "{len} octets");
         }
     }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/engine-head.bin");
+        let row = |id, first| SegmentRow {
+            id,
+            began_ms: first,
+            records: first + 1,
+            last_expiry_ms: first + 2,
+        };
+        let head = Head {
+            epoch: 0x0102_0304_0506_0708,
+            segment: 0x1112_1314,
+            next_segment: 0x1516_1718,
+            offset: 0x2122_2324_2526_2728,
+            previous: 0x3132_3334_3536_3738,
+            last_sequence: 0x4142_4344_4546_4748,
+            ttl_max_ms: 0x5152_5354_5556_5758,
+            suspect_until_ms: 0x6162_6364_6566_6768,
+            time: TimeMark {
+                store_ms: 0x7172_7374_7576_7778,
+                since_boot_ms: 0x8182_8384_8586_8788,
+                wall_ms: 0x9192_9394_9596_9798,
+                boot_id: crate::format::distinct(0xa0),
+            },
+            segments: vec![row(0xb1b2_b3b4, 0xc1), row(0xb5b6_b7b8, 0xd1)],
+            flights: vec![0xe1, 0xe2, 0xe3],
+        };
+        assert_eq!(head.encode(), golden);
+        assert_eq!(Head::decode(golden), Ok(head));
+    }
 }

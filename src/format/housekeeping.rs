@@ -120,4 +120,29 @@ pub(crate) mod tests {
         assert_eq!(Retire::decode(&retire.encode()), Ok(retire));
         assert!(Retire::decode(&[0; 5]).is_err());
     }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/link.bin");
+        let link = Link {
+            epoch: 0x0102_0304_0506_0708,
+            time: TimeMark {
+                store_ms: 0x1112_1314_1516_1718,
+                since_boot_ms: 0x2122_2324_2526_2728,
+                wall_ms: 0x3132_3334_3536_3738,
+                boot_id: crate::format::distinct(0x40),
+            },
+            suspect_until_ms: 0x5152_5354_5556_5758,
+            previous_end: 0x6162_6364_6566_6768,
+            previous_segment: 0x7172_7374,
+            live: vec![0x8182_8384, 0x8586_8788, 0x898a_8b8c],
+        };
+        assert_eq!(link.encode(), golden);
+        assert_eq!(Link::decode(golden), Ok(link));
+
+        let golden = include_bytes!("../../tests/golden/retire.bin");
+        let retire = Retire { segment: 0x0102_0304 };
+        assert_eq!(retire.encode(), golden);
+        assert_eq!(Retire::decode(golden), Ok(retire));
+    }
 }

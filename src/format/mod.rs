@@ -40,6 +40,12 @@ fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
     }
 }
 
+/// `N` octets that no two fields of an example share.
+#[cfg(test)]
+fn distinct<const N: usize>(first: u8) -> [u8; N] {
+    std::array::from_fn(|nth| first.wrapping_add(nth as u8))
+}
+
 /// CRC-32 (ISO-HDLC, the one of zlib) of `bytes`, begun from `seed`.
 ///
 /// A seed made of the place ties bytes to where they were written: the same bytes elsewhere fail.

@@ -84,4 +84,18 @@ pub(crate) mod tests {
             assert!(Header::decode(&bad).is_err(), "bit {bit}");
         }
     }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/segment.bin");
+        let header = Header {
+            store_id: crate::format::distinct(0),
+            salt: 0x1112_1314_1516_1718,
+            id: 0x2122_2324,
+            prepared: 0x3132_3334_3536_3738,
+            epoch: 0x4142_4344_4546_4748,
+        };
+        assert_eq!(header.encode(), *golden);
+        assert_eq!(Header::decode(golden), Ok(header));
+    }
 }

@@ -103,4 +103,16 @@ pub(crate) mod tests {
         assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
         assert!(error.to_string().contains("version 2"), "{error}");
     }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/store.bin");
+        let identity = Identity {
+            id: crate::format::distinct(0),
+            secret: crate::format::distinct(0x10),
+            created_ms: 0x2122_2324_2526_2728,
+        };
+        assert_eq!(identity.encode(), *golden);
+        assert!(Identity::decode(golden).is_ok_and(|decoded| decoded == identity));
+    }
 }

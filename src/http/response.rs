@@ -1,17 +1,6 @@
 //! A response as the store keeps it.
 //!
-//! Little-endian, headers raw and in order, repeated ones repeated:
-//!
-//! | offset | octets | what |
-//! |---|---|---|
-//! | 0 | 1 | version, 1 |
-//! | 1 | 1 | 0, reserved |
-//! | 2 | 2 | status, 100 to 999 |
-//! | 4 | 2 | number of headers |
-//! | 6 | 2 | number of trailers |
-//! | 8 | 8 | octets of the body |
-//! | 16 | … | the headers, then the trailers: each is 2 octets of name length, 4 of value length, the name in lower case, the value |
-//! | … | … | the body, to the end |
+//! `docs/format.md` draws the layout: headers raw and in order, repeated ones repeated.
 //!
 //! The lengths account for every octet. Anything else is damage, which is an answer of its own and
 //! never a miss. Decoding copies nothing: the parts hold the payload they came from.
@@ -220,5 +209,29 @@ mod tests {
                 assert_eq!(StoredResponse::decode(decoded.encode()), Ok(decoded));
             }
         }
+    }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/response.bin");
+        let field = |name, value: &'static [u8]| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            field("content-type", b"application/json"),
+            field("x-a", b"1"),
+            field("x-a", b"caf\xe9, 2"),
+        ] {
+            headers.append(name, value);
+        }
+        let stored = StoredResponse {
+            status: StatusCode::CREATED,
+            headers,
+            body: Bytes::from_static(b"{}\r\n"),
+            trailers: HeaderMap::from_iter([field("x-sum", b"7")]),
+        };
+        assert_eq!(stored.encode(), golden[..]);
+        assert_eq!(StoredResponse::decode(Bytes::from_static(golden)), Ok(stored));
     }
 }

@@ -1,11 +1,6 @@
 //! The note a tombstone carries: what a retry can be told of a response that was not kept.
 //!
-//! | offset | octets | what |
-//! |---|---|---|
-//! | 0 | 1 | version, 1 |
-//! | 1 | 1 | 0, reserved |
-//! | 2 | 2 | status, little-endian |
-//! | 4 | … | the `Location` header's value, raw; nothing when there was none, or it did not fit |
+//! `docs/format.md` draws the layout.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::LOCATION;
@@ -100,5 +95,16 @@ mod tests {
         ] {
             assert_eq!(Tombstone::decode(&Bytes::from_static(note)), None, "{note:?}");
         }
+    }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/tombstone.bin");
+        let note = Tombstone {
+            status: StatusCode::ACCEPTED,
+            location: Some(HeaderValue::from_bytes(b"/jobs/\xe9").unwrap()),
+        };
+        assert_eq!(note.encode(), golden[..]);
+        assert_eq!(Tombstone::decode(&Bytes::from_static(golden)), Some(note));
     }
 }

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::format::align8;
 use crate::format::frame::{self, Kind};
+use crate::format::housekeeping::Retire;
 use crate::location::Location;
 
 impl<P> Log<P> {
@@ -76,21 +77,29 @@ impl<P> Log<P> {
         Appended { sequence, location, done }
     }
 
-    /// Appends a frame of housekeeping, for which there is always room; gives the group it is in.
-    pub(crate) fn append_housekeeping(
-        &self,
-        kind: Kind,
-        payload: &[u8],
-    ) -> Result<Arc<Event>, NoRoom> {
+    /// Appends the frame that seals the log.
+    pub(crate) fn append_seal(&self) -> Result<(), NoRoom> {
         let mut writer = self.writer.lock();
         self.poison.check().map_err(NoRoom::Ended)?;
+        self.keep_house(&mut writer, Kind::Seal, &[])
+    }
+
+    fn keep_house(&self, writer: &mut Writer<P>, kind: Kind, payload: &[u8]) -> Result<(), NoRoom> {
         let len = align8((frame::HEADER + payload.len()) as u64);
-        if let Err(needed) = writer.take_room(len, Room::Housekeeping) {
-            return Err(NoRoom::Short(needed));
-        }
+        writer.take_room(len, Room::Housekeeping).map_err(NoRoom::Short)?;
         writer.housekeeping(kind, payload);
         self.work.notify_one();
-        Ok(Arc::clone(&writer.open.done))
+        Ok(())
+    }
+
+    /// Appends the frame that retires segment `id`, which no link behind it names.
+    pub(crate) fn append_retire(&self, id: u32) -> Result<(), NoRoom> {
+        let mut writer = self.writer.lock();
+        self.poison.check().map_err(NoRoom::Ended)?;
+        let payload = Retire { segment: id }.encode();
+        self.keep_house(&mut writer, Kind::Retire, &payload)?;
+        writer.live.retain(|live| *live != id);
+        Ok(())
     }
 
     /// The first frame after opening: the link of the active segment, after what `previous_end`
@@ -110,9 +119,11 @@ impl<P> Log<P> {
         Arc::clone(&self.writer.lock().active.segment)
     }
 
-    /// The segment `id` was retired: later links do not name it.
-    pub(crate) fn forget(&self, id: u32) {
-        self.writer.lock().live.retain(|live| *live != id);
+    /// The segments there are, but those retired: what a link would name, and the active one.
+    pub(crate) fn living(&self) -> Vec<Arc<Segment>> {
+        let writer = self.writer.lock();
+        let older = writer.live.iter().filter_map(|id| self.segments.get(*id));
+        older.chain([Arc::clone(&writer.active.segment)]).collect()
     }
 
     /// Asks for room. The event happens when it was made, or could not be.

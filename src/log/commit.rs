@@ -64,8 +64,26 @@ pub(crate) struct Published<P> {
 
 impl<P> Published<P> {
     /// Wakes everybody who waited for the group. After its frames are published.
-    pub(crate) fn settle(&self, outcome: Result<(), Error>) {
-        self.done.fire(outcome);
+    pub(crate) fn settle(self) {
+        self.done.fire(Ok(()));
+    }
+}
+
+/// A commit that failed, and who waits for it. Told apart from failing, so that nobody is woken
+/// under a lock.
+#[must_use]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    groups: Vec<Arc<Event>>,
+}
+
+impl Failed {
+    /// Tells those who waited for its groups.
+    pub(crate) fn tell(self) -> Error {
+        for group in self.groups {
+            group.fire(Err(self.error.clone()));
+        }
+        self.error
     }
 }
 
@@ -85,11 +103,11 @@ impl<P> Log<P> {
     /// `Buffered`). What comes back is durable, and nobody knows it yet: publish it, in order.
     ///
     /// # Errors
-    /// A write or a sync failed: the log is poisoned, those who waited for these groups and later
-    /// ones are told. Nothing is tried again.
-    pub(crate) fn commit(&self, now: TimeMark) -> Result<Batch<P>, Error> {
+    /// A write or a sync failed: the log is poisoned, and nothing is tried again. Whoever waited is
+    /// told by [`Failed::tell`].
+    pub(crate) fn commit(&self, now: TimeMark) -> Result<Batch<P>, Failed> {
         let mut committer = self.committer.lock();
-        self.poison.check()?;
+        self.poison.check().map_err(|error| Failed { error, groups: Vec::new() })?;
         let groups = {
             let mut writer = self.writer.lock();
             writer.set_time(now);
@@ -99,11 +117,10 @@ impl<P> Log<P> {
         let mut groups = groups.into_iter();
         while let Some(mut group) = groups.next() {
             if let Err(error) = self.write(&mut committer, &mut group, now.store_ms) {
-                let error = self.fail(&Error::io("writing to the log", error));
-                for unwritten in std::iter::once(group).chain(groups) {
-                    unwritten.done.fire(Err(error.clone()));
-                }
-                return Err(give_up(&batch, &error));
+                let error = self.poison.set(&Error::io("writing to the log", error));
+                let written = batch.into_iter().map(|group: Published<P>| group.done);
+                let unwritten = std::iter::once(group).chain(groups).map(|group| group.done);
+                return Err(Failed { error, groups: written.chain(unwritten).collect() });
             }
             let position = Position {
                 segment: group.segment.id,
@@ -122,8 +139,11 @@ impl<P> Log<P> {
         if self.config.durability == Durability::Sync
             && let Err(error) = committer.sync()
         {
-            let error = self.fail(&Error::io("syncing the log", error));
-            return Err(give_up(&batch, &error));
+            let error = self.poison.set(&Error::io("syncing the log", error));
+            return Err(Failed {
+                error,
+                groups: batch.into_iter().map(|group| group.done).collect(),
+            });
         }
         Ok(batch)
     }
@@ -167,9 +187,12 @@ impl<P> Log<P> {
     /// # Errors
     /// The sync failed: the log is poisoned.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        let mut committer = self.committer.lock();
-        self.poison.check()?;
-        committer.sync().map_err(|error| self.fail(&Error::io("syncing the log", error)))
+        let synced = {
+            let mut committer = self.committer.lock();
+            self.poison.check()?;
+            committer.sync()
+        };
+        synced.map_err(|error| self.fail(&Error::io("syncing the log", error)))
     }
 
     /// The end of the last group written.
@@ -181,12 +204,4 @@ impl<P> Log<P> {
         let committer = self.committer.lock();
         Committed { groups: committer.groups, frames: committer.frames, bytes: committer.bytes }
     }
-}
-
-/// Tells those who waited for groups that were written and will not be published.
-fn give_up<P>(batch: &Batch<P>, error: &Error) -> Error {
-    for group in batch {
-        group.settle(Err(error.clone()));
-    }
-    error.clone()
 }

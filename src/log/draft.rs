@@ -41,7 +41,10 @@ pub(crate) enum Room {
     FreeGivingBack { reserved: u64 },
     /// The reservation made for it, given back with it.
     Reserved { reserved: u64 },
-    /// The room kept for housekeeping.
+    /// What is free beyond all reservations and half of what is kept for housekeeping: a frame
+    /// that frees a key in doubt.
+    Freeing,
+    /// What is free beyond all reservations: the room kept for housekeeping.
     Housekeeping,
 }
 

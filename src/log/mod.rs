@@ -21,6 +21,7 @@ use crate::options::Durability;
 use crate::poison::Poison;
 use crate::storage::Storage;
 
+pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
 pub(crate) use room::random;
 pub(crate) use segment::{Segment, Segments};
@@ -176,7 +177,7 @@ impl<P> Log<P> {
 
     /// An id no segment has had.
     pub(crate) fn next_segment(&self) -> u32 {
-        self.writer.lock().next_id_and_opening().0
+        self.writer.lock().next_id()
     }
 
     /// The longest retention any claim has asked for, milliseconds.

@@ -58,6 +58,10 @@ impl<'a> Reader<'a> {
         let mut offset = range.start;
         while offset < range.end {
             let len = WINDOW.min(self.len.saturating_sub(offset)).min(range.end - offset);
+            // What the window still holds first, so that each byte is read about once, however many
+            // places look like the beginning of a group.
+            let held = (self.start + self.window.len() as u64).saturating_sub(offset);
+            let len = if held >= 8 { len.min(held) } else { len };
             let Some(bytes) = self.get(offset, len)? else { return Ok(None) };
             let mut chunks = bytes.chunks(8).enumerate();
             let candidate = chunks.find(|(_, octets)| group::may_begin(octets));

@@ -18,6 +18,8 @@ const CHUNK_MIN: u64 = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) missing: u64,
+    /// Whether somebody waits, or what is reserved has no room: not only the room ahead is short.
+    pub(crate) urgent: bool,
     /// The largest frame somebody waits with, zero when nobody does.
     pub(crate) frame: u64,
     /// Octets of a segment before its first record.
@@ -42,13 +44,14 @@ impl<P> Log<P> {
             let _one = self.preparing.lock();
             self.prepare()
         };
-        let waiters = {
+        let (met, waiters) = {
             let mut writer = self.writer.lock();
             writer.grow_ahead(self.config.segment_size / 2);
-            writer.waiters()
+            (writer.is_wanted_met(), writer.waiters())
         };
         if let Some(waiters) = waiters {
-            waiters.fire(outcome.clone());
+            // What failed may have been the room ahead, which nobody waits for.
+            waiters.fire(if met { Ok(()) } else { outcome.clone() });
         }
         outcome
     }
@@ -58,13 +61,7 @@ impl<P> Log<P> {
             self.poison.check()?;
             let plan = self.writer.lock().plan();
             let Some(plan) = plan else { return Ok(()) };
-            self.step(&plan).map_err(|error| match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Error::new(ErrorKind::Full, "there is no room for another claim")
-                        .with_source(error)
-                }
-                _ => Error::io("preparing room in the log", error),
-            })?;
+            self.step(&plan).map_err(full_or_io)?;
         }
     }
 
@@ -74,7 +71,10 @@ impl<P> Log<P> {
         let left = plan.size.saturating_sub(plan.length);
         if left > 0 && !wants_large {
             let chunk = plan.missing.clamp(CHUNK_MIN, self.chunk()).min(left);
-            return self.smaller_and_smaller(chunk, CHUNK_MIN.min(left), |chunk| {
+            // Room that nobody needs yet is not scraped together from what a full disk has left:
+            // checkpoints and the next open need some, too.
+            let least = if plan.urgent { CHUNK_MIN.min(left) } else { chunk };
+            return self.smaller_and_smaller(chunk, least, |chunk| {
                 plan.last.file.preallocate(plan.length + chunk)?;
                 plan.last.length.store(plan.length + chunk, Relaxed);
                 Ok(())
@@ -90,7 +90,8 @@ impl<P> Log<P> {
             (size, size)
         } else {
             let least = (plan.opening + plan.frame).next_multiple_of(4096).max(CHUNK_MIN);
-            ((plan.missing + plan.opening).clamp(least, self.chunk().max(least)), least)
+            let first = (plan.missing + plan.opening).clamp(least, self.chunk().max(least));
+            (first, if plan.urgent { least } else { first })
         };
         let first = first.min(size);
         self.smaller_and_smaller(first, least.min(size), |length| {
@@ -104,18 +105,29 @@ impl<P> Log<P> {
     }
 
     /// Goes on in a new segment, made now if none is ready.
+    ///
+    /// # Errors
+    /// `Full` or `Io` when there is no room for one that also holds what is reserved.
     pub(crate) fn roll(&self) -> Result<(), Error> {
         let _one = self.preparing.lock();
         self.poison.check()?;
-        if !self.writer.lock().has_next() {
-            let (id, opening) = self.writer.lock().next_id_and_opening();
-            let length = (opening + CHUNK_MIN).next_multiple_of(4096);
+        let (may_roll, id, needed) = {
+            let writer = self.writer.lock();
+            (writer.may_roll(), writer.next_id(), writer.room_to_roll())
+        };
+        if !may_roll {
+            let length = needed.next_multiple_of(4096);
+            let size = self.config.segment_size.max(length);
             self.within_max_disk(length)
-                .and_then(|()| self.create(id, self.config.epoch, length, self.config.segment_size))
+                .and_then(|()| self.create(id, self.config.epoch, length, size))
                 .map(|prepared| self.writer.lock().add(prepared))
-                .map_err(|error| Error::io("making a segment", error))?;
+                .map_err(full_or_io)?;
         }
-        self.writer.lock().roll();
+        let mut writer = self.writer.lock();
+        if !writer.may_roll() {
+            return Err(Error::new(ErrorKind::Full, "there is no room for a segment"));
+        }
+        writer.roll();
         self.work.notify_one();
         Ok(())
     }
@@ -172,6 +184,15 @@ impl<P> Log<P> {
             // What stays is removed at the next open, for no group stands in it.
             let _ = self.storage.unlink(&path(prepared.segment.id));
         }
+    }
+}
+
+fn full_or_io(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorKind::Full, "there is no room for another claim").with_source(error)
+        }
+        _ => Error::io("preparing room in the log", error),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::draft::{Draft, Room, Wanted};
 use super::segment::{Prepared, Segment};
 use super::{Config, Start};
+use crate::backend::NOTE_OCTETS_MAX;
 use crate::clock::TimeMark;
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
@@ -17,6 +18,9 @@ use crate::location::OFFSET_END;
 
 /// Room set aside for housekeeping: retire and seal frames, and what a roll leaves unused.
 const SLACK: u64 = 16 * 1024;
+/// The most a frame that ends a claim without a payload takes, its group's header included.
+pub(crate) const FINISHING_MAX: u64 =
+    align8((frame::HEAD_MAX + NOTE_OCTETS_MAX) as u64) + group::HEADER as u64;
 /// The room kept ready ahead of need, at first and at most. It doubles whenever it ran short.
 const AHEAD_FIRST: u64 = 256 * 1024;
 const AHEAD_MAX: u64 = 32 * 1024 * 1024;
@@ -172,9 +176,16 @@ impl<P> Writer<P> {
         (segment::HEADER + group::HEADER) as u64 + align8(link)
     }
 
-    /// Octets that can be appended without making room.
+    /// What can be counted on in a prepared segment: at its end, a frame that does not fit any more
+    /// leaves up to its own length unused.
+    fn usable(&self, prepared: &Prepared) -> u64 {
+        self.capacity(prepared).saturating_sub(FINISHING_MAX)
+    }
+
+    /// Octets that can be counted on without making room.
     fn free(&self) -> u64 {
-        self.left_in_active() + self.next.iter().map(|next| self.capacity(next)).sum::<u64>()
+        let active = self.left_in_active().saturating_sub(FINISHING_MAX);
+        active + self.next.iter().map(|next| self.usable(next)).sum::<u64>()
     }
 
     pub(super) fn is_asked_for_room(&self) -> bool {
@@ -190,7 +201,9 @@ impl<P> Writer<P> {
         let kept = match room {
             Room::Free { reserve } => self.reserved + reserve + SLACK,
             Room::FreeGivingBack { reserved } => self.reserved.saturating_sub(reserved) + SLACK,
-            Room::Reserved { .. } | Room::Housekeeping => 0,
+            Room::Freeing => self.reserved + SLACK / 2,
+            Room::Housekeeping => self.reserved,
+            Room::Reserved { .. } => 0,
         };
         let frame = len + group::HEADER as u64;
         let short = Wanted { total: kept + frame, frame };
@@ -200,9 +213,9 @@ impl<P> Writer<P> {
             if self.next.front().is_none_or(|next| len > self.capacity(next)) {
                 return Err(short);
             }
-            self.free() - self.left_in_active() - len
+            self.next.iter().map(|next| self.usable(next)).sum::<u64>().saturating_sub(len)
         } else {
-            self.free() - cost
+            self.free().saturating_sub(cost)
         };
         if after < kept {
             return Err(short);
@@ -212,7 +225,7 @@ impl<P> Writer<P> {
             Room::FreeGivingBack { reserved } | Room::Reserved { reserved } => {
                 self.reserved = self.reserved.saturating_sub(reserved);
             }
-            Room::Housekeeping => {}
+            Room::Freeing | Room::Housekeeping => {}
         }
         if rolls {
             self.roll();
@@ -220,14 +233,9 @@ impl<P> Writer<P> {
         Ok(())
     }
 
-    /// Whether a segment is ready to follow.
-    pub(super) fn has_next(&self) -> bool {
-        !self.next.is_empty()
-    }
-
-    /// What the next segment is made with.
-    pub(super) fn next_id_and_opening(&self) -> (u32, u64) {
-        (self.next_segment, self.opening_len())
+    /// The id of the next segment to be made.
+    pub(super) fn next_id(&self) -> u32 {
+        self.next_segment
     }
 
     /// Goes on in the next segment, whose first frame says after what. The caller made sure that
@@ -315,15 +323,14 @@ impl<P> Writer<P> {
     pub(super) fn plan(&mut self) -> Option<super::room::Plan> {
         let wanted = self.wanted.total.max(self.reserved + SLACK + self.ahead);
         // A frame that goes into the next segment leaves the rest of this one unused.
-        let lost =
-            if self.wanted.frame > self.left_in_active() { self.left_in_active() } else { 0 };
-        let free = self.free() - lost;
+        let free = self.free_for_wanted();
         if free >= wanted && self.wanted_fits() {
             return None;
         }
         let last = self.next.back().unwrap_or(&self.active);
         Some(super::room::Plan {
             missing: wanted.saturating_sub(free),
+            urgent: !self.wanted.nothing() || free < self.reserved + SLACK,
             frame: self.wanted.frame,
             opening: self.opening_len(),
             length: last.segment.length.load(Relaxed),
@@ -332,6 +339,31 @@ impl<P> Writer<P> {
             next_id: self.next_segment,
             epoch: self.epoch,
         })
+    }
+
+    fn free_for_wanted(&self) -> u64 {
+        let free = self.free();
+        if self.wanted.frame > self.left_in_active() {
+            free - self.left_in_active().saturating_sub(FINISHING_MAX)
+        } else {
+            free
+        }
+    }
+
+    /// Whether those who asked for room have it.
+    pub(super) fn is_wanted_met(&self) -> bool {
+        self.free_for_wanted() >= self.wanted.total && self.wanted_fits()
+    }
+
+    /// Whether a roll leaves room for what is reserved.
+    pub(super) fn may_roll(&self) -> bool {
+        let next = self.next.iter().map(|next| self.usable(next)).sum::<u64>();
+        next >= self.reserved + SLACK
+    }
+
+    /// Room a segment must have so that a roll into it is allowed.
+    pub(super) fn room_to_roll(&self) -> u64 {
+        self.opening_len() + self.reserved + 2 * SLACK + FINISHING_MAX
     }
 
     /// Whether the largest frame waited for fits into one segment.

@@ -1,7 +1,7 @@
 //! The block codec: up to [`ENTRIES_MAX`] entries of one run in one bucket, sorted by hash, behind
 //! a header that says which block this is and a CRC-32 over all of it. Pure.
 //!
-//! `docs/tree-format.md` draws the layout.
+//! `docs/format.md` draws the layout.
 
 use super::Entry;
 use super::bytes::{array, u32_at, u64_at, u128_at};
@@ -152,6 +152,8 @@ fn checksum(block: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::frame::Kind;
+    use crate::location::{Location, OFFSET_END};
 
     const ID: BlockId = BlockId { store_id: [7; 16], bucket: 1000, run: 3, part: 1, parts: 4 };
 
@@ -253,5 +255,34 @@ mod tests {
         assert!(forge(AT_FIRST, &[4]).is_err());
         assert!(forge(AT_LAST, &[4]).is_err());
         assert!(forge(AT_ENTRIES + ENTRY_BYTES, &[0xff; 16]).is_err(), "out of order");
+    }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/block.bin");
+        let id = BlockId {
+            store_id: std::array::from_fn(|nth| nth as u8),
+            bucket: 0x4142_4344_4546_4748,
+            run: 0x5152_5354_5556_5758,
+            part: 0x6162_6364,
+            parts: 0x6566_6768,
+        };
+        let entries = [
+            Entry {
+                hash: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,
+                location: Location::new(7, 152, Kind::Complete).to_bits(),
+                sequence: 0x1112_1314_1516_1718,
+            },
+            Entry {
+                hash: 0x2122_2324_2526_2728_292a_2b2c_2d2e_2f30,
+                location: Location::new(u32::MAX, OFFSET_END - 8, Kind::InDoubt).to_bits(),
+                sequence: 0x3132_3334_3536_3738,
+            },
+        ];
+        let (mut bytes, mut back) = (Vec::new(), Vec::new());
+        let crc = encode(&id, &entries, &mut bytes);
+        assert_eq!(bytes, golden);
+        assert_eq!(decode(&id, golden, &mut back), Ok(crc));
+        assert_eq!(back, entries);
     }
 }

@@ -4,7 +4,7 @@
 //! their sizes and checksums. Blocks are believed only when they are exactly those of the
 //! directory, which is what makes an absent block damage and not a miss.
 //!
-//! `docs/tree-format.md` draws the layout.
+//! `docs/format.md` draws the layout.
 
 use std::collections::BTreeMap;
 
@@ -277,5 +277,34 @@ mod tests {
         assert_eq!(head.remove_run(8), [(50, run(8, 1)), (60, run(8, 3))]);
         assert_eq!(head.buckets, [(50, vec![run(1, 2)])].into());
         assert_eq!(head.remove_run(8), []);
+    }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/tree-head.bin");
+        let store_id = std::array::from_fn(|nth| nth as u8);
+        let head = Head {
+            generation: 0x1112_1314_1516_1718,
+            next_run: 0x2122_2324_2526_2728,
+            engine: b"engine".to_vec(),
+            buckets: [
+                (
+                    0x3132_3334_3536_3738,
+                    vec![
+                        Run {
+                            number: 1,
+                            entries: 0x4142_4344_4546_4748,
+                            parts: 0x5152_5354,
+                            crc: 0x5556_5758,
+                        },
+                        Run { number: 0x2122_2324_2526_2727, entries: 3, parts: 4, crc: 5 },
+                    ],
+                ),
+                (0x6162_6364_6566_6768, vec![Run { number: 2, entries: 7, parts: 8, crc: 9 }]),
+            ]
+            .into(),
+        };
+        assert_eq!(encode(store_id, &head), golden);
+        assert_eq!(decode(store_id, golden), Ok(head));
     }
 }

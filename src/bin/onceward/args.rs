@@ -16,6 +16,26 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Reverse proxy that answers a repeated request with the response of the first
     Serve(Box<ServeArgs>),
+    /// Sample API under all profiles, with a guided tour of what their documents promise
+    Demo(DemoArgs),
+}
+
+/// The flags of `demo`.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DemoArgs {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8765, with --once a free
+    /// port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Directory of the stores, made when there is none [default: a temporary one, removed again]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// End after the tour, with 0 when every step was as promised and 1 when not
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Be the process that the tour kills
+    #[arg(long, hide = true, requires = "data")]
+    pub(crate) child: bool,
 }
 
 /// The flags of `serve`. Values are read in `config`, so that a flag, a variable and a line of the

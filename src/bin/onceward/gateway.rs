@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::header::{HeaderMap, HeaderName};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use onceward::Fingerprint;
 use onceward::http::{Body, Decision, KeyDigest, Profile};
 use tower_service::Service;
@@ -63,7 +64,9 @@ where
         };
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let response = self.admit(request, asks_who).await;
+        let mut response = self.admit(request, asks_who).await;
+        // A replay has the standard phrase: so has the first response, or the two would differ.
+        response.extensions_mut().remove::<ReasonPhrase>();
         let decision = response.extensions().get().copied().map_or("before-the-store", word);
         let scope = response.extensions().get::<KeyDigest>().map(|digest| hex(&digest.scope));
         tracing::info!(

@@ -8,6 +8,7 @@ mod answer;
 mod args;
 mod auth;
 mod config;
+mod demo;
 mod duration;
 mod gateway;
 mod headers;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     // clap ends the process itself, with code 2 for usage and 0 for help.
     let ended = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
+        Command::Demo(args) => demo::demo(&args),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
