@@ -23,6 +23,13 @@ pub(crate) enum Fact {
 }
 
 impl Fact {
+    fn in_doubt_until(&self) -> Option<u64> {
+        match self {
+            Self::InDoubt { until_ms } => Some(*until_ms),
+            _ => None,
+        }
+    }
+
     fn may_be_gone(&self, now_ms: u64) -> bool {
         match self {
             Self::Free => true,
@@ -153,7 +160,13 @@ impl Oracle {
             return Err(self.wrong(key, &format!("{record:?}")));
         };
         // What was begun later may still come.
-        self.keys[key] = Knowledge { facts: known.facts[at..].to_vec(), claimed: claims };
+        let mut facts = known.facts[at..].to_vec();
+        if content.is_none() {
+            // A record in doubt does not say which of several beginnings it has.
+            let until_ms = facts.iter().filter_map(Fact::in_doubt_until).min().unwrap_or_default();
+            facts[0] = Fact::InDoubt { until_ms };
+        }
+        self.keys[key] = Knowledge { facts, claimed: claims };
         Ok(())
     }
 
