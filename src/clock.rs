@@ -18,11 +18,21 @@ pub struct Reading {
 pub trait Clock: Send + Sync + 'static {
     /// Looks at the clock.
     fn read(&self) -> Reading;
+
+    /// [`Reading::since_boot`] alone: what every look at a record asks for. Must be what
+    /// [`read`](Clock::read) says.
+    fn since_boot(&self) -> Duration {
+        self.read().since_boot
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     fn read(&self) -> Reading {
         (**self).read()
+    }
+
+    fn since_boot(&self) -> Duration {
+        (**self).since_boot()
     }
 }
 
@@ -56,6 +66,10 @@ impl Clock for SystemClock {
             boot_id: self.boot_id,
             wall_ms: wall_ms(SystemTime::now()),
         }
+    }
+
+    fn since_boot(&self) -> Duration {
+        since_boot(self.started)
     }
 }
 
@@ -186,12 +200,29 @@ impl StoreTime {
         Self { start_ms, start, trust_wall_clock, latest_ms: start_ms.into() }
     }
 
+    /// The store time now: never less than any answer before it.
+    pub(crate) fn now(&self, clock: &dyn Clock) -> u64 {
+        if self.trust_wall_clock {
+            return self.at(clock.read());
+        }
+        self.after(clock.since_boot(), 0)
+    }
+
     /// The store time at `now`: never less than any answer before it.
     pub(crate) fn at(&self, now: Reading) -> u64 {
-        let elapsed = now.since_boot.saturating_sub(self.start.since_boot).as_millis() as u64;
         let by_wall =
             if self.trust_wall_clock { now.wall_ms.saturating_sub(self.start.wall_ms) } else { 0 };
-        let ms = self.start_ms.saturating_add(elapsed.max(by_wall));
+        self.after(now.since_boot, by_wall)
+    }
+
+    fn after(&self, since_boot: Duration, by_wall_ms: u64) -> u64 {
+        let elapsed = since_boot.saturating_sub(self.start.since_boot).as_millis() as u64;
+        let ms = self.start_ms.saturating_add(elapsed.max(by_wall_ms));
+        // A line that every thread writes is dear; it is written once a millisecond.
+        let latest = self.latest_ms.load(std::sync::atomic::Ordering::Relaxed);
+        if latest >= ms {
+            return latest;
+        }
         self.latest_ms.fetch_max(ms, std::sync::atomic::Ordering::Relaxed).max(ms)
     }
 

@@ -1,5 +1,6 @@
 //! Outcomes: what a claim, a look or a resolution found. Values, never errors.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use crate::backend::Backend;
 use crate::engine::Store;
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
+use crate::storage::Map;
 
 /// What a claim came to.
 #[derive(Debug)]
@@ -105,13 +107,33 @@ enum Content {
     Payload(Bytes),
     Note(Bytes),
     /// Bytes under a map, their checksum not yet compared.
-    Unverified(std::sync::Arc<dyn Verify>),
+    Unverified(Unverified),
 }
 
-/// A payload that is verified each time it is asked for.
-pub(crate) trait Verify: Send + Sync {
-    /// The payload, when its checksum holds; `Corrupt` when not.
-    fn payload(&self) -> Result<Bytes, Error>;
+/// A payload under a map, verified each time it is asked for.
+#[derive(Clone)]
+pub(crate) struct Unverified {
+    pub(crate) map: Arc<dyn Map>,
+    pub(crate) start: u64,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
+}
+
+impl Unverified {
+    /// The payload, when its checksum holds; `Corrupt` when not. Zero-copy: it holds the map.
+    pub(crate) fn payload(&self) -> Result<Bytes, Error> {
+        let range = self.start..self.start + u64::from(self.len);
+        let payload = Arc::clone(&self.map)
+            .bytes(range)
+            .map_err(|error| Error::io("reading a payload", error))?;
+        if crc32fast::hash(&payload) != self.crc {
+            return Err(Error::corrupt(format!(
+                "the checksum of a payload at {} of its segment does not hold",
+                self.start
+            )));
+        }
+        Ok(payload)
+    }
 }
 
 impl Record {
@@ -141,7 +163,7 @@ impl Record {
     }
 
     /// This record, complete with a payload that is checked when read.
-    pub(crate) fn with_unverified(mut self, content: std::sync::Arc<dyn Verify>) -> Self {
+    pub(crate) fn with_unverified(mut self, content: Unverified) -> Self {
         self.content = Content::Unverified(content);
         self
     }

@@ -1,6 +1,6 @@
 //! Checkpoints: what was published goes into the tree, so that an open replays nothing before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
@@ -9,7 +9,7 @@ use super::publish::Publish;
 use crate::error::Error;
 use crate::format::frame::Kind;
 use crate::format::head::{Head, SegmentRow};
-use crate::index::Identity;
+use crate::index::{ByIdentity, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::Position;
@@ -21,11 +21,11 @@ pub(super) struct Checkpointer {
     /// Whether the tree must be made anew, of all that the index has.
     anew: bool,
     /// What a checkpoint that failed left to do: by key, its latest change.
-    pending: HashMap<Identity, (u64, Entry)>,
+    pending: ByIdentity<(u64, Entry)>,
     /// Claims in flight at `position`, by number.
     flights: BTreeMap<u64, (Identity, Location)>,
     /// Numbers of the claims in flight, by key.
-    numbers: HashMap<Identity, u64>,
+    numbers: ByIdentity<u64>,
     /// Everything before it is in the tree, or pending.
     position: Position,
     /// Everything before it is in the tree.
@@ -38,9 +38,9 @@ impl Checkpointer {
         Self {
             anew: false,
             tree,
-            pending: HashMap::new(),
+            pending: ByIdentity::default(),
             flights: BTreeMap::new(),
-            numbers: HashMap::new(),
+            numbers: ByIdentity::default(),
             position,
             done: None,
         }
@@ -173,11 +173,8 @@ impl Inner {
     ///
     /// # Errors
     /// `Corrupt` when a record cannot be read: a tree without it would have its key forgotten.
-    fn everything(
-        &self,
-        pending: &HashMap<Identity, (u64, Entry)>,
-    ) -> Result<Vec<(u64, Entry)>, Error> {
-        let mut all = HashMap::new();
+    fn everything(&self, pending: &ByIdentity<(u64, Entry)>) -> Result<Vec<(u64, Entry)>, Error> {
+        let mut all = ByIdentity::default();
         let locations: Vec<Location> =
             self.index.shards().flat_map(|shard| shard.locations().collect::<Vec<_>>()).collect();
         for location in locations {

@@ -74,7 +74,7 @@ pub(crate) struct Inner {
 impl Inner {
     /// Store time, milliseconds.
     fn now_ms(&self) -> u64 {
-        self.time.at(self.options.clock.read())
+        self.time.now(&*self.options.clock)
     }
 
     fn mark(&self) -> TimeMark {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Inner;
 use super::decide::Known;
 use crate::error::Error;
@@ -11,7 +9,7 @@ use crate::format::frame::{Header, Kind};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::Segment;
-use crate::outcome::{Record, State, Verify};
+use crate::outcome::{Record, State, Unverified};
 
 /// A key's record as its frame has it: the head's checksum compared, the payload's not yet.
 #[derive(Clone, Debug)]
@@ -31,6 +29,10 @@ impl Settled {
         }
     }
 
+    fn payload(&self) -> Unverified {
+        self.segment.payload(self.location.offset(), &self.header)
+    }
+
     /// The record, its payload to be verified when it is asked for.
     pub(super) fn record(&self) -> Result<Record, Error> {
         let header = &self.header;
@@ -38,18 +40,10 @@ impl Settled {
         let bare =
             Record::bare(state, header.fingerprint, header.claimed_at_ms, Some(header.term_ms));
         Ok(match header.kind {
-            Kind::Complete => bare.with_unverified(Arc::new(self.clone())),
-            Kind::Tombstone => {
-                bare.with_note(self.segment.payload(self.location.offset(), header)?)
-            }
+            Kind::Complete => bare.with_unverified(self.payload()),
+            Kind::Tombstone => bare.with_note(self.payload().payload()?),
             _ => bare,
         })
-    }
-}
-
-impl Verify for Settled {
-    fn payload(&self) -> Result<Bytes, Error> {
-        self.segment.payload(self.location.offset(), &self.header)
     }
 }
 

@@ -6,7 +6,8 @@
 mod in_flight;
 mod shard;
 
-use std::hash::Hasher;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -51,6 +52,9 @@ impl Identity {
         (self.0 >> 64) as usize & (SHARDS - 1)
     }
 }
+
+/// A map by identity.
+pub(crate) type ByIdentity<V> = HashMap<Identity, V, BuildHasherDefault<PassThrough>>;
 
 /// Hashes an [`Identity`] to itself: it is a keyed hash already.
 #[derive(Default)]

@@ -1,11 +1,8 @@
 //! One shard: 16-byte slots of what is settled, and the flights of what is not.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-
 use hashbrown::HashTable;
 
-use super::{Flight, Identity, PassThrough};
+use super::{ByIdentity, Flight, Identity};
 use crate::location::Location;
 
 /// A settled key: half of its hash, and where its frame stands.
@@ -24,7 +21,7 @@ const _: () = assert!(size_of::<Slot>() == 16);
 #[derive(Default)]
 pub(crate) struct Shard {
     slots: HashTable<Slot>,
-    pub(crate) flights: HashMap<Identity, Flight, BuildHasherDefault<PassThrough>>,
+    pub(crate) flights: ByIdentity<Flight>,
 }
 
 impl Shard {

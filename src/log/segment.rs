@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{DIRECTORY, TEMPORARY, file_name, path};
@@ -13,6 +12,7 @@ use crate::error::Error;
 use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
 use crate::format::{seed, segment as format};
 use crate::location::Location;
+use crate::outcome::Unverified;
 use crate::storage::{File, Map, Storage};
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
@@ -101,19 +101,14 @@ impl Segment {
         Ok(look(&frame))
     }
 
-    /// The payload of the frame at `offset`, its checksum compared. Zero-copy: it holds the map.
-    pub(crate) fn payload(&self, offset: u64, header: &frame::Header) -> Result<Bytes, Error> {
-        let start = offset + header.head_len();
-        let payload = Arc::clone(&self.map)
-            .bytes(start..start + u64::from(header.payload_len))
-            .map_err(|error| Error::io("reading a payload", error))?;
-        if frame::payload_crc(&payload) != header.payload_crc {
-            return Err(Error::corrupt(format!(
-                "a payload's checksum does not hold, in {} at {offset}",
-                file_name(self.id)
-            )));
+    /// The payload of the frame at `offset`, to be verified when it is read.
+    pub(crate) fn payload(&self, offset: u64, header: &frame::Header) -> Unverified {
+        Unverified {
+            map: Arc::clone(&self.map),
+            start: offset + header.head_len(),
+            len: header.payload_len,
+            crc: header.payload_crc,
         }
-        Ok(payload)
     }
 }
 
