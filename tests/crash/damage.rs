@@ -201,6 +201,7 @@ fn a_bit_that_turned_is_refused_and_never_answered() {
         for _ in 0..flips / 4 {
             let (path, len, written) = &files[rng.usize(..files.len())];
             let at = match rng.u32(..6) {
+                _ if written.is_empty() => rng.usize(..*len),
                 0 => rng.usize(..*len),
                 1 => (written[rng.usize(..written.len())] + rng.usize(..64)).min(len - 1),
                 _ => written[rng.usize(..written.len())],
