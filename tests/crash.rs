@@ -13,6 +13,8 @@
 mod damage;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/tolerance.rs"]
+mod tolerance;
 #[path = "crash/workload.rs"]
 mod workload;
 #[path = "crash/world.rs"]
@@ -22,7 +24,8 @@ use fastrand::Rng;
 use onceward::storage::{Fault, SimDisk};
 
 use oracle::Oracle;
-use workload::{Tolerance, Workload};
+use tolerance::Tolerance;
+use workload::Workload;
 use world::{KEYS, TTL_MS, Time, Way};
 
 /// Failures of one run that are looked for before it ends.

@@ -14,6 +14,7 @@ use onceward::{
 };
 
 use crate::oracle::{Content, Fact, Oracle, brief};
+use crate::tolerance::Tolerance;
 use crate::world::{KEYS, TTL_MS, Time, key, open};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -23,17 +24,6 @@ enum Call {
     Claim { ttl_ms: u64, future: Boxed<Result<Claim, Error>> },
     Finish { fact: Fact, ttl_ms: u64, future: Boxed<Result<(), TicketError<Ticket>>> },
     Resolve { fact: Fact, begun: bool, future: Boxed<Result<Resolved, Error>> },
-}
-
-/// Which faults an operation may come back with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tolerance {
-    /// None, while the power is on.
-    None,
-    /// One operation of the disk fails.
-    Io,
-    /// The disk may be full.
-    Full,
 }
 
 /// A store in use.
@@ -372,15 +362,7 @@ impl Workload {
     }
 
     fn is_tolerable(&self, error: &Error) -> bool {
-        self.disk.is_off()
-            || error.kind() == ErrorKind::Closed
-            || match self.tolerance {
-                Tolerance::None => false,
-                Tolerance::Io => {
-                    matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned | ErrorKind::Full)
-                }
-                Tolerance::Full => error.kind() == ErrorKind::Full,
-            }
+        self.disk.is_off() || self.tolerance.allows(error.kind())
     }
 
     /// Steps the store until nothing moves any more, polling whoever waits.
