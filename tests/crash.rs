@@ -9,6 +9,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "seeds are printed")]
 
+#[path = "crash/call.rs"]
+mod call;
 #[path = "crash/damage.rs"]
 mod damage;
 #[path = "crash/oracle.rs"]
