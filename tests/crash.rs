@@ -9,10 +9,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "seeds are printed")]
 
+#[path = "crash/call.rs"]
+mod call;
 #[path = "crash/damage.rs"]
 mod damage;
 #[path = "crash/oracle.rs"]
 mod oracle;
+#[path = "crash/tolerance.rs"]
+mod tolerance;
 #[path = "crash/workload.rs"]
 mod workload;
 #[path = "crash/world.rs"]
@@ -22,7 +26,8 @@ use fastrand::Rng;
 use onceward::storage::{Fault, SimDisk};
 
 use oracle::Oracle;
-use workload::{Tolerance, Workload};
+use tolerance::Tolerance;
+use workload::Workload;
 use world::{KEYS, TTL_MS, Time, Way};
 
 /// Failures of one run that are looked for before it ends.

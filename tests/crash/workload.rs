@@ -1,7 +1,5 @@
 //! A store in use: random operations, several in flight at a time, each told to the oracle.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,28 +11,10 @@ use onceward::{
     TicketError,
 };
 
+use crate::call::{Boxed, Call};
 use crate::oracle::{Content, Fact, Oracle, brief};
+use crate::tolerance::Tolerance;
 use crate::world::{KEYS, TTL_MS, Time, key, open};
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A call that has not come back.
-enum Call {
-    Claim { ttl_ms: u64, future: Boxed<Result<Claim, Error>> },
-    Finish { fact: Fact, ttl_ms: u64, future: Boxed<Result<(), TicketError<Ticket>>> },
-    Resolve { fact: Fact, begun: bool, future: Boxed<Result<Resolved, Error>> },
-}
-
-/// Which faults an operation may come back with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tolerance {
-    /// None, while the power is on.
-    None,
-    /// One operation of the disk fails.
-    Io,
-    /// The disk may be full.
-    Full,
-}
 
 /// A store in use.
 pub(crate) struct Workload {
@@ -63,7 +43,6 @@ impl Workload {
         tolerance: Tolerance,
     ) -> Self {
         let print = Fingerprint::of("POST /v1/sites");
-        let (calls, tickets) = (Vec::new(), Vec::new());
         Self {
             disk,
             time,
@@ -72,8 +51,8 @@ impl Workload {
             rng,
             print,
             tolerance,
-            calls,
-            tickets,
+            calls: Vec::new(),
+            tickets: Vec::new(),
             payloads: 0,
             opened: false,
             refused: 0,
@@ -372,15 +351,7 @@ impl Workload {
     }
 
     fn is_tolerable(&self, error: &Error) -> bool {
-        self.disk.is_off()
-            || error.kind() == ErrorKind::Closed
-            || match self.tolerance {
-                Tolerance::None => false,
-                Tolerance::Io => {
-                    matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned | ErrorKind::Full)
-                }
-                Tolerance::Full => error.kind() == ErrorKind::Full,
-            }
+        self.disk.is_off() || self.tolerance.allows(error.kind())
     }
 
     /// Steps the store until nothing moves any more, polling whoever waits.
