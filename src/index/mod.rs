@@ -5,6 +5,7 @@
 
 mod in_flight;
 mod shard;
+mod table;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

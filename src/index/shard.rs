@@ -1,18 +1,8 @@
 //! One shard: 16-byte slots of what is settled, and the flights of what is not.
 
-use hashbrown::HashTable;
-
+use super::table::{Slot, Table};
 use super::{ByIdentity, Flight, Identity};
 use crate::location::Location;
-
-/// A settled key: half of its hash, and where its frame stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
-    hash: u64,
-    pub(crate) location: Location,
-}
-
-const _: () = assert!(size_of::<Slot>() == 16);
 
 /// Part of the index.
 ///
@@ -20,7 +10,7 @@ const _: () = assert!(size_of::<Slot>() == 16);
 /// decided by the flight, whatever its slot says.
 #[derive(Default)]
 pub(crate) struct Shard {
-    slots: HashTable<Slot>,
+    slots: Table,
     pub(crate) flights: ByIdentity<Flight>,
 }
 
@@ -29,10 +19,8 @@ impl Shard {
     /// hardly ever are any.
     pub(crate) fn candidates(&self, identity: Identity) -> Candidates {
         let mut found = Candidates::default();
-        for slot in self.slots.iter_hash(identity.low()) {
-            if slot.hash == identity.low() {
-                found.push(slot.location);
-            }
+        for slot in self.slots.with_hash(identity.low()) {
+            found.push(slot.location);
         }
         found
     }
@@ -47,34 +35,23 @@ impl Shard {
     ) -> Option<Location> {
         let hash = identity.low();
         if let Some(old) = old
-            && let Some(slot) = self.find(hash, old)
+            && let Some(slot) = self.slots.find_mut(hash, old)
         {
             slot.location = new;
             return Some(old);
         }
-        self.slots.insert_unique(hash, Slot { hash, location: new }, |slot| slot.hash);
+        self.slots.insert(Slot { hash, location: new });
         None
     }
 
     /// Moves a slot, if it still stands at `old`.
     pub(crate) fn relocate(&mut self, identity: Identity, old: Location, new: Location) -> bool {
-        self.find(identity.low(), old).map(|slot| slot.location = new).is_some()
-    }
-
-    fn find(&mut self, hash: u64, location: Location) -> Option<&mut Slot> {
-        self.slots.find_mut(hash, |slot| slot.hash == hash && slot.location == location)
+        self.slots.find_mut(identity.low(), old).map(|slot| slot.location = new).is_some()
     }
 
     /// Removes the key's slot, if it still stands at `location`.
     pub(crate) fn remove(&mut self, identity: Identity, location: Location) -> bool {
-        let hash = identity.low();
-        match self.slots.find_entry(hash, |slot| slot.hash == hash && slot.location == location) {
-            Ok(entry) => {
-                entry.remove();
-                true
-            }
-            Err(_) => false,
-        }
+        self.slots.remove(identity.low(), location)
     }
 
     /// Forgets everything. For recovery, which starts over when the tree cannot be believed.
@@ -97,9 +74,9 @@ impl Shard {
         self.slots.iter().map(|slot| slot.location)
     }
 
-    /// Bytes of heap the slots take: one control byte each, and the free ones among them.
+    /// Bytes of heap the slots take, the free ones among them.
     pub(crate) fn bytes(&self) -> usize {
-        self.slots.allocation_size()
+        self.slots.bytes()
     }
 
     /// What [`bytes`](Self::bytes) will be with one more slot: a full table doubles.

@@ -13,6 +13,8 @@ use crate::format::segment::Header;
 /// The most and the least that is zeroed at a time.
 const CHUNK_MAX: u64 = 4 << 20;
 const CHUNK_MIN: u64 = 16 << 10;
+/// What a chunk ends at a multiple of, when it is at least that long.
+const LARGE_PAGE: u64 = 2 << 20;
 
 /// What is missing, and what could be extended.
 #[derive(Debug)]
@@ -74,6 +76,13 @@ impl<P> Log<P> {
             // Room that nobody needs yet is not scraped together from what a full disk has left:
             // checkpoints and the next open need some, too.
             let least = if plan.urgent { CHUNK_MIN.min(left) } else { chunk };
+            // Whole large pages, where there is enough to do.
+            let end = plan.length + chunk;
+            let chunk = if chunk < LARGE_PAGE {
+                chunk
+            } else {
+                end.next_multiple_of(LARGE_PAGE).min(plan.size) - plan.length
+            };
             return self.smaller_and_smaller(chunk, least, |chunk| {
                 plan.last.file.preallocate(plan.length + chunk)?;
                 plan.last.length.store(plan.length + chunk, Relaxed);

@@ -4,8 +4,9 @@ use std::io;
 
 use super::File;
 
-/// The most bytes one write of zeros has.
-const CHUNK: usize = 1 << 20;
+/// The most bytes one write of zeros has, and what writes are aligned to: a file system that keeps
+/// large pages for whole aligned writes of this length has them mapped as such.
+const CHUNK: usize = 2 << 20;
 
 /// Writes zeros from the end of `file` up to `len` and syncs.
 ///
@@ -30,7 +31,8 @@ fn write_zeros(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0_u8; CHUNK.min(usize::try_from(missing).unwrap_or(CHUNK))];
     let mut at = from;
     while at < to {
-        let fitting = usize::try_from(to - at).unwrap_or(CHUNK);
+        let boundary = (at + 1).next_multiple_of(CHUNK as u64);
+        let fitting = usize::try_from(boundary.min(to) - at).unwrap_or(CHUNK);
         let piece = zeros.get(..fitting).unwrap_or(&zeros);
         file.write_at(piece, at)?;
         at += piece.len() as u64;
