@@ -53,6 +53,7 @@ impl Inner {
     ///
     /// # Errors
     /// `Corrupt`: what stands there cannot be told.
+    #[inline]
     pub(super) fn examine(
         &self,
         location: Location,

@@ -20,14 +20,17 @@ pub(crate) const fn align8(len: u64) -> u64 {
 }
 
 /// `N` octets of `bytes` at `offset`; zeros past the end, where a length check has already failed.
+#[inline]
 fn field<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     bytes.get(offset..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(field(bytes, offset))
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(field(bytes, offset))
 }

@@ -82,6 +82,7 @@ impl Segment {
     ///
     /// # Errors
     /// `Corrupt`, naming the place.
+    #[inline]
     pub(crate) fn head<R>(
         &self,
         offset: u64,
