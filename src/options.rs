@@ -90,8 +90,8 @@ impl Options {
 
     /// The most disk the store may take, in bytes: over it new claims are refused as `Full`, and
     /// live records are never evicted. Default `None`: what the disk has.
-    pub fn max_disk(mut self, bytes: impl Into<Option<u64>>) -> Self {
-        self.max_disk = bytes.into();
+    pub fn max_disk(mut self, bytes: Option<u64>) -> Self {
+        self.max_disk = bytes;
         self
     }
 

@@ -1,5 +1,8 @@
 //! Outcomes: what a claim, a look or a resolution found. Values, never errors.
 
+use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +12,6 @@ use crate::backend::Backend;
 use crate::engine::Store;
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
-use crate::storage::Map;
 
 /// What a claim came to.
 #[derive(Debug)]
@@ -110,30 +112,54 @@ enum Content {
     Unverified(Unverified),
 }
 
-/// A payload under a map, verified each time it is asked for.
+/// Bytes that are read where they stand, and stand as long as their holder.
+pub(crate) trait Source: Send + Sync {
+    /// The bytes of `range`.
+    fn view(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>>;
+    /// The bytes of `range`, holding what they stand in.
+    fn bytes(&self, range: Range<u64>) -> io::Result<Bytes>;
+}
+
+/// A payload that is verified each time it is asked for.
 #[derive(Clone)]
 pub(crate) struct Unverified {
-    pub(crate) map: Arc<dyn Map>,
+    pub(crate) source: Arc<dyn Source>,
     pub(crate) start: u64,
     pub(crate) len: u32,
     pub(crate) crc: u32,
 }
 
 impl Unverified {
-    /// The payload, when its checksum holds; `Corrupt` when not. Zero-copy: it holds the map.
-    pub(crate) fn payload(&self) -> Result<Bytes, Error> {
-        let range = self.start..self.start + u64::from(self.len);
-        let payload = Arc::clone(&self.map)
-            .bytes(range)
-            .map_err(|error| Error::io("reading a payload", error))?;
-        if crc32fast::hash(&payload) != self.crc {
-            return Err(Error::corrupt(format!(
-                "the checksum of a payload at {} of its segment does not hold",
-                self.start
-            )));
+    fn range(&self) -> Range<u64> {
+        self.start..self.start + u64::from(self.len)
+    }
+
+    fn check(&self, payload: &[u8]) -> Result<(), Error> {
+        if crc32fast::hash(payload) == self.crc {
+            return Ok(());
         }
+        Err(Error::corrupt(format!(
+            "the checksum of a payload at {} of its segment does not hold",
+            self.start
+        )))
+    }
+
+    /// The payload, when its checksum holds; `Corrupt` when not. Zero-copy: it holds its source.
+    pub(crate) fn payload(&self) -> Result<Bytes, Error> {
+        let payload = self.source.bytes(self.range()).map_err(unread)?;
+        self.check(&payload)?;
         Ok(payload)
     }
+
+    fn read<R>(&self, look: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
+        let payload = self.source.view(self.range()).map_err(unread)?;
+        self.check(&payload)?;
+        Ok(look(&payload))
+    }
+}
+
+fn unread(error: io::Error) -> Error {
+    Error::io("reading a payload", error)
 }
 
 impl Record {
@@ -203,6 +229,20 @@ impl Record {
             Content::None | Content::Note(_) => Ok(None),
             Content::Payload(payload) => Ok(Some(payload.clone())),
             Content::Unverified(content) => content.payload().map(Some),
+        }
+    }
+
+    /// Gives the payload to `look` where it stands, its checksum compared, and gives back what that
+    /// makes of it: what [`payload`](Record::payload) does, without an allocation. `None` for a
+    /// tombstone, and while there is no payload yet.
+    ///
+    /// # Errors
+    /// As [`payload`](Record::payload).
+    pub fn read<R>(&self, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
+        match &self.content {
+            Content::None | Content::Note(_) => Ok(None),
+            Content::Payload(payload) => Ok(Some(look(payload))),
+            Content::Unverified(content) => content.read(look).map(Some),
         }
     }
 

@@ -80,7 +80,7 @@ async fn every_error_is_as_the_table_says_in_every_dialect() {
             for marker in ["idempotency-replayed", "x-idempotency-replayed"] {
                 assert!(!headers.contains_key(marker), "{case}");
             }
-            let docs_url = format!("https://onceward.dev/http#{}", problem.0);
+            let docs_url = format!("https://onceward.example/docs/http.md#{}", problem.0);
             let members = match profile.name {
                 "managed-dev" => {
                     assert_eq!(headers["content-type"], "application/json", "{case}");
@@ -155,7 +155,7 @@ async fn one_error_of_each_dialect_is_golden() {
     let golden = |profile| async move { error(&profile, &Condition::KeyReused).await.2 };
     let detail = "This key was used with a different request, and this request was not executed. \
                   Use a new key for a new request.";
-    let docs_url = "https://onceward.dev/http#key-reused";
+    let docs_url = "https://onceward.example/docs/http.md#key-reused";
     assert_eq!(
         golden(Profile::magnolia()).await,
         format!(

@@ -389,7 +389,7 @@ fn caps_on_claims_in_flight_refuse_and_free_again() {
 #[test]
 fn over_max_disk_claims_are_refused_and_granted_ones_can_finish() {
     let (_parent, path) = directory();
-    let store = Options::new().segment_size(64 << 10).max_disk(1 << 20).open(&path).unwrap();
+    let store = Options::new().segment_size(64 << 10).max_disk(Some(1 << 20)).open(&path).unwrap();
     let mut tickets = Vec::new();
     let full =
         (0..100_000).find_map(|n| match store.blocking_claim(key(&n.to_string()), print()) {

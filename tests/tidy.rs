@@ -50,7 +50,6 @@ const NOTHING: &[&str] = &[];
 /// Arrows that point up: the file, the module, and why.
 const ARROWS_UP: &[(&str, &str, &str)] = &[
     ("src/outcome.rs", "engine", "the embedded store is what `Claim` is about unless one says so"),
-    ("src/outcome.rs", "storage", "a record hands out the bytes of a map, which hold it"),
     ("src/options.rs", "engine", "`Options::open` is where a `Store` comes from"),
     ("src/options.rs", "storage", "which disk a store stands on is an option"),
 ];

@@ -68,8 +68,8 @@ impl Ours {
         let mut sum = 0_u64;
         for text in texts {
             if let Some(record) = sure(self.store.get(keys::key(text))) {
-                let payload = sure(record.payload()).unwrap_or_default();
-                sum = sum.wrapping_add(read_all(&payload));
+                let read = sure(record.read(read_all)).unwrap_or_default();
+                sum = sum.wrapping_add(read);
                 found += 1;
             }
         }

@@ -19,7 +19,7 @@ use crate::index::{Candidates, Flight, Identity, Owner, Phase, Shard};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::{Appended, Draft, NoRoom, Room, Wanted};
-use crate::outcome::{Claim, ClaimOptions};
+use crate::outcome::{Claim, ClaimOptions, Record};
 
 /// How often a slot may be found pointing at a segment that has just gone, before it is a fault: a
 /// sweep removes slots before segments, so a second look finds the slot gone, too.
@@ -106,23 +106,20 @@ impl Inner {
 
             // A record's page may have to be read from disk: never under the shard's lock.
             let Some(look) = self.look(request.identity, key, candidates)? else { continue };
-            let known = look.settled.as_ref().map(Settled::known);
-            if let Some(settled) = &look.settled {
-                let answer = match decide::claim(known, request.fingerprint, now_ms) {
-                    Verdict::Replay => Some(Claim::Replay(settled.record()?)),
-                    Verdict::Mismatch => Some(Claim::Mismatch(settled.record()?)),
-                    Verdict::InDoubt => Some(Claim::InDoubt(settled.record()?)),
-                    Verdict::Grant | Verdict::InFlight => None,
-                };
-                if let Some(answer) = answer {
-                    return Ok(Attempt::Answer(answer));
+            let mut expired = None;
+            if let Some(settled) = look.settled {
+                let known = Some(settled.known());
+                match decide::claim(known, request.fingerprint, now_ms) {
+                    Verdict::Replay => return answer(Claim::Replay, settled),
+                    Verdict::Mismatch => return answer(Claim::Mismatch, settled),
+                    Verdict::InDoubt => return answer(Claim::InDoubt, settled),
+                    Verdict::Grant | Verdict::InFlight => expired = Some(settled.location),
                 }
             }
             let mut shard = self.index.shard(request.identity);
             let unchanged = !shard.flights.contains_key(&request.identity)
                 && shard.candidates(request.identity) == look.candidates;
             if unchanged {
-                let expired = look.settled.map(|settled| settled.location);
                 return self.grant(&mut shard, request, expired, now_ms);
             }
         }
@@ -262,6 +259,11 @@ impl Inner {
             format!("the index takes the {} bytes it may", self.options.index_memory),
         ))
     }
+}
+
+/// A claim that is answered by the key's record.
+fn answer(claim: fn(Record) -> Claim<Store>, settled: Settled) -> Result<Attempt, Error> {
+    settled.record().map(|record| Attempt::Answer(claim(record)))
 }
 
 /// Room for the largest frame that ends a claim without a payload, in a group of its own.

@@ -9,7 +9,7 @@ use crate::format::frame::{Header, Kind};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::Segment;
-use crate::outcome::{Record, State, Unverified};
+use crate::outcome::{Record, State};
 
 /// A key's record as its frame has it: the head's checksum compared, the payload's not yet.
 #[derive(Clone, Debug)]
@@ -29,19 +29,19 @@ impl Settled {
         }
     }
 
-    fn payload(&self) -> Unverified {
-        self.segment.payload(self.location.offset(), &self.header)
-    }
-
     /// The record, its payload to be verified when it is asked for.
-    pub(super) fn record(&self) -> Result<Record, Error> {
+    pub(super) fn record(self) -> Result<Record, Error> {
         let header = &self.header;
         let state = if header.kind == Kind::InDoubt { State::InDoubt } else { State::Complete };
         let bare =
             Record::bare(state, header.fingerprint, header.claimed_at_ms, Some(header.term_ms));
         Ok(match header.kind {
-            Kind::Complete => bare.with_unverified(self.payload()),
-            Kind::Tombstone => bare.with_note(self.payload().payload()?),
+            Kind::Complete => {
+                bare.with_unverified(self.segment.payload(self.location.offset(), header))
+            }
+            Kind::Tombstone => {
+                bare.with_note(self.segment.payload(self.location.offset(), header).payload()?)
+            }
             _ => bare,
         })
     }

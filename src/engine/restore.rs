@@ -79,7 +79,7 @@ impl Restore {
         let poison = Arc::new(Poison::default());
         let segments = Arc::new(Segments::default());
         for begun in survey.begun.values() {
-            segments.insert(Arc::clone(&begun.segment));
+            segments.insert(&begun.segment);
         }
         Self {
             identity: *identity,

@@ -111,7 +111,9 @@ impl Profile {
             marker: Some(HeaderName::from_static("idempotency-replayed")),
             ttl: DAY,
             dialect: Dialect::Problem,
-            docs_url: "https://onceward.dev/http#{code}".into(),
+            // A reserved name (RFC 2606), which no stranger can come to own: `docs/http.md` has no home
+            // on the web yet. A deployment points to its own.
+            docs_url: "https://onceward.example/docs/http.md#{code}".into(),
             request_octets_max: BODY_OCTETS_MAX,
             response_octets_max: BODY_OCTETS_MAX,
             on_4xx: OnError::Store,

@@ -185,7 +185,7 @@ mod tests {
                     table.insert(slot(hash, step));
                     list.push(slot(hash, step));
                 }
-                50..97 if !list.is_empty() => {
+                50..98 if !list.is_empty() => {
                     let gone = list.swap_remove(random.usize(..list.len()));
                     assert!(table.remove(gone.hash, gone.location), "step {step}");
                 }

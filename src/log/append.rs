@@ -111,7 +111,7 @@ impl<P> Log<P> {
         let active = Arc::clone(&writer.active.segment);
         writer.live.retain(|id| *id != active.id);
         writer.link(previous_segment, previous_end);
-        self.segments.insert(active);
+        self.segments.insert(&active);
     }
 
     /// The segment frames are appended to.

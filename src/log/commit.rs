@@ -131,7 +131,7 @@ impl<P> Log<P> {
             committer.position = position;
             batch.push(Published { frames: group.publish, position, done: group.done });
             if self.segments.get(group.segment.id).is_none() {
-                self.segments.insert(Arc::clone(&group.segment));
+                self.segments.insert(&group.segment);
             }
             group.segment.end.fetch_max(position.offset, Relaxed);
             self.writer.lock().give_back_buffer(group.bytes);

@@ -1,10 +1,13 @@
 //! One segment, and the table of those there are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{DIRECTORY, TEMPORARY, file_name, path};
@@ -12,7 +15,7 @@ use crate::error::Error;
 use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
 use crate::format::{seed, segment as format};
 use crate::location::Location;
-use crate::outcome::Unverified;
+use crate::outcome::{Source, Unverified};
 use crate::storage::{File, Map, Storage};
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
@@ -103,13 +106,23 @@ impl Segment {
     }
 
     /// The payload of the frame at `offset`, to be verified when it is read.
-    pub(crate) fn payload(&self, offset: u64, header: &frame::Header) -> Unverified {
+    pub(crate) fn payload(self: Arc<Self>, offset: u64, header: &frame::Header) -> Unverified {
         Unverified {
-            map: Arc::clone(&self.map),
             start: offset + header.head_len(),
             len: header.payload_len,
             crc: header.payload_crc,
+            source: self,
         }
+    }
+}
+
+impl Source for Segment {
+    fn view(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        self.map.view(range)
+    }
+
+    fn bytes(&self, range: Range<u64>) -> io::Result<Bytes> {
+        Arc::clone(&self.map).bytes(range)
     }
 }
 
@@ -152,50 +165,82 @@ pub(crate) fn create(
 }
 
 /// The segments there are, by id: an id grows with time and is never used again.
+///
+/// Kept in several copies, each under a lock of its own: a reader takes its thread's, so that those
+/// who look at once do not pass one cache line to and fro. A change goes through all of them.
 #[derive(Debug, Default)]
-pub(crate) struct Segments(RwLock<BTreeMap<u32, Arc<Segment>>>);
+pub(crate) struct Segments([Stripe; STRIPES]);
+
+const STRIPES: usize = 16;
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe(RwLock<BTreeMap<u32, Arc<Segment>>>);
+
+/// The stripe of this thread: threads take turns as they come.
+fn stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
+    }
+    MINE.with(|mine| *mine)
+}
 
 impl Segments {
+    fn read<R>(&self, look: impl FnOnce(&BTreeMap<u32, Arc<Segment>>) -> R) -> R {
+        // In range by construction.
+        let stripe = self.0.get(stripe()).unwrap_or_else(|| unreachable!());
+        look(&stripe.0.read())
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<Arc<Segment>> {
-        self.0.read().get(&id).cloned()
+        self.read(|segments| segments.get(&id).cloned())
     }
 
-    pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        self.0.write().insert(segment.id, segment);
+    pub(crate) fn insert(&self, segment: &Arc<Segment>) {
+        for stripe in &self.0 {
+            stripe.0.write().insert(segment.id, Arc::clone(segment));
+        }
     }
 
-    pub(crate) fn remove(&self, id: u32) -> Option<Arc<Segment>> {
-        self.0.write().remove(&id)
+    pub(crate) fn remove(&self, id: u32) {
+        for stripe in &self.0 {
+            stripe.0.write().remove(&id);
+        }
     }
 
     /// Every segment, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.0.read().values().cloned().collect()
+        self.read(|segments| segments.values().cloned().collect())
     }
 
     pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
-        self.0.read().first_key_value().map(|(_, segment)| Arc::clone(segment))
+        self.read(|segments| segments.first_key_value().map(|(_, oldest)| Arc::clone(oldest)))
     }
 
     /// The bytes their files take.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.read().values().map(|segment| segment.length.load(Relaxed)).sum()
+        self.read(|segments| segments.values().map(|it| it.length.load(Relaxed)).sum())
     }
 
     /// A record that expires at `expires_at_ms` now stands at `location`.
     pub(crate) fn count(&self, location: Location, expires_at_ms: u64) {
-        if let Some(segment) = self.0.read().get(&location.segment()) {
-            segment.live.fetch_add(1, Relaxed);
-            segment.records.fetch_add(1, Relaxed);
-            segment.last_expiry_ms.fetch_max(expires_at_ms, Relaxed);
-        }
+        self.read(|segments| {
+            if let Some(segment) = segments.get(&location.segment()) {
+                segment.live.fetch_add(1, Relaxed);
+                segment.records.fetch_add(1, Relaxed);
+                segment.last_expiry_ms.fetch_max(expires_at_ms, Relaxed);
+            }
+        });
     }
 
     /// The record at `location` is gone from the index.
     pub(crate) fn discount(&self, location: Location) {
-        if let Some(segment) = self.0.read().get(&location.segment()) {
-            segment.live.fetch_sub(1, Relaxed);
-        }
+        self.read(|segments| {
+            if let Some(segment) = segments.get(&location.segment()) {
+                segment.live.fetch_sub(1, Relaxed);
+            }
+        });
     }
 }
 
