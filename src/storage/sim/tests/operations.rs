@@ -160,18 +160,18 @@ fn a_preallocation_that_fails_gives_its_space_back_and_may_be_tried_again() {
     let disk = disk();
     let file = synced(&disk, "f", b"head");
     disk.set_capacity(Some(2 << 20));
-    assert_eq!(file.preallocate(3 << 20).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(file.preallocate(5 << 20).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(disk.read_file("f").unwrap(), b"head");
     disk.set_capacity(None);
     for fault in 0..4 {
         disk.fail_operation(disk.operations() + fault, Fault::Io);
-        assert!(file.preallocate(3 << 20).is_err(), "operation {fault} fails");
+        assert!(file.preallocate(5 << 20).is_err(), "operation {fault} fails");
         assert_eq!(file.len().unwrap(), 4);
     }
-    file.preallocate(3 << 20).unwrap();
+    file.preallocate(5 << 20).unwrap();
     for seed in seeds(20) {
         let left = disk.power_loss(seed).read_file("f").unwrap();
-        assert_eq!(left.len(), 3 << 20, "SEED={seed}");
+        assert_eq!(left.len(), 5 << 20, "SEED={seed}");
         assert!(left.starts_with(b"head\0") && left[4..].iter().all(|&byte| byte == 0));
     }
 }
