@@ -1,8 +1,6 @@
 //! Outcomes: what a claim, a look or a resolution found. Values, never errors.
 
 use std::borrow::Cow;
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -112,54 +110,27 @@ enum Content {
     Unverified(Unverified),
 }
 
-/// Bytes that are read where they stand, and stand as long as their holder.
+/// Payloads that are verified each time they are read, where they stand.
 pub(crate) trait Source: Send + Sync {
-    /// The bytes of `range`.
-    fn view(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>>;
-    /// The bytes of `range`, holding what they stand in.
-    fn bytes(&self, range: Range<u64>) -> io::Result<Bytes>;
+    /// The payload `place` names, when its checksum holds; `Corrupt` when not.
+    fn view(&self, place: Place) -> Result<Cow<'_, [u8]>, Error>;
+    /// The same, holding what it stands in.
+    fn bytes(&self, place: Place) -> Result<Bytes, Error>;
+}
+
+/// Where in its source a payload stands, and what its checksum must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) start: u64,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
 }
 
 /// A payload that is verified each time it is asked for.
 #[derive(Clone)]
 pub(crate) struct Unverified {
     pub(crate) source: Arc<dyn Source>,
-    pub(crate) start: u64,
-    pub(crate) len: u32,
-    pub(crate) crc: u32,
-}
-
-impl Unverified {
-    fn range(&self) -> Range<u64> {
-        self.start..self.start + u64::from(self.len)
-    }
-
-    fn check(&self, payload: &[u8]) -> Result<(), Error> {
-        if crc32fast::hash(payload) == self.crc {
-            return Ok(());
-        }
-        Err(Error::corrupt(format!(
-            "the checksum of a payload at {} of its segment does not hold",
-            self.start
-        )))
-    }
-
-    /// The payload, when its checksum holds; `Corrupt` when not. Zero-copy: it holds its source.
-    pub(crate) fn payload(&self) -> Result<Bytes, Error> {
-        let payload = self.source.bytes(self.range()).map_err(unread)?;
-        self.check(&payload)?;
-        Ok(payload)
-    }
-
-    fn read<R>(&self, look: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
-        let payload = self.source.view(self.range()).map_err(unread)?;
-        self.check(&payload)?;
-        Ok(look(&payload))
-    }
-}
-
-fn unread(error: io::Error) -> Error {
-    Error::io("reading a payload", error)
+    pub(crate) place: Place,
 }
 
 impl Record {
@@ -228,7 +199,7 @@ impl Record {
         match &self.content {
             Content::None | Content::Note(_) => Ok(None),
             Content::Payload(payload) => Ok(Some(payload.clone())),
-            Content::Unverified(content) => content.payload().map(Some),
+            Content::Unverified(payload) => payload.source.bytes(payload.place).map(Some),
         }
     }
 
@@ -242,7 +213,9 @@ impl Record {
         match &self.content {
             Content::None | Content::Note(_) => Ok(None),
             Content::Payload(payload) => Ok(Some(look(payload))),
-            Content::Unverified(content) => content.read(look).map(Some),
+            Content::Unverified(payload) => {
+                payload.source.view(payload.place).map(|payload| Some(look(&payload)))
+            }
         }
     }
 

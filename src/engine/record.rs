@@ -40,7 +40,8 @@ impl Settled {
                 bare.with_unverified(self.segment.payload(self.location.offset(), header))
             }
             Kind::Tombstone => {
-                bare.with_note(self.segment.payload(self.location.offset(), header).payload()?)
+                let note = self.segment.payload(self.location.offset(), header);
+                bare.with_note(note.source.bytes(note.place)?)
             }
             _ => bare,
         })

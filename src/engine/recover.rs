@@ -191,7 +191,7 @@ fn write_tail(
 ) -> Result<(), Error> {
     let mut written = Vec::with_capacity(tail.len());
     for copy in tail {
-        let draft = draft(&copy.header, &copy.scope, &copy.key, &copy.payload);
+        let draft = Draft::again(&copy.header, &copy.scope, &copy.key, &copy.payload);
         let identity = restore.identify(&copy.scope, &copy.key);
         let appended = log.append_copy(&draft, copy.header.sequence, |number, location| {
             Publish::claim(identity, number, location).done()
@@ -226,7 +226,7 @@ fn write_in_doubt(
             term_ms: now_ms.saturating_add(claimed.header.term_ms),
             ..claimed.header
         };
-        let draft = draft(&header, &claimed.scope, &claimed.key, &[]);
+        let draft = Draft::again(&header, &claimed.scope, &claimed.key, &[]);
         let identity = restore.identify(&claimed.scope, &claimed.key);
         let appended = log.append_new(&draft, |number, location| {
             Publish::claim(identity, number, location).done()
@@ -243,21 +243,6 @@ fn write_in_doubt(
         restore.apply(&header, &claimed.scope, &claimed.key, location);
     }
     Ok(log.position())
-}
-
-fn draft<'a>(header: &Header, scope: &'a [u8], key: &'a [u8], payload: &'a [u8]) -> Draft<'a> {
-    Draft {
-        kind: header.kind,
-        flags: header.flags,
-        scope,
-        key,
-        payload,
-        payload_crc: header.payload_crc,
-        claim_sequence: Some(header.claim_sequence),
-        claimed_at_ms: header.claimed_at_ms,
-        term_ms: header.term_ms,
-        fingerprint: header.fingerprint,
-    }
 }
 
 impl Restore {

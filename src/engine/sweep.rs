@@ -9,7 +9,7 @@ use super::publish::Publish;
 use super::{Inner, create};
 use crate::error::{Error, ErrorKind};
 use crate::expiry::{self, is_expired};
-use crate::format::frame::{self, Frame, Kind, RENEWED};
+use crate::format::frame::{self, Frame, Header, Kind, RENEWED};
 use crate::format::segment::HEADER;
 use crate::index::{Identity, Phase};
 use crate::key::Key;
@@ -281,18 +281,8 @@ impl Inner {
         let key = Key::of_checked(frame.scope, frame.key);
         let identity = Identity::of(key, &self.identity.secret);
         let old = Location::new(segment, offset, header.kind);
-        let draft = Draft {
-            kind: header.kind,
-            flags: header.flags | RENEWED,
-            scope: frame.scope,
-            key: frame.key,
-            payload,
-            payload_crc: header.payload_crc,
-            claim_sequence: Some(header.claim_sequence),
-            claimed_at_ms: header.claimed_at_ms,
-            term_ms: header.term_ms,
-            fingerprint: header.fingerprint,
-        };
+        let renewed = Header { flags: header.flags | RENEWED, ..header };
+        let draft = Draft::again(&renewed, frame.scope, frame.key, payload);
         loop {
             let shard = self.index.shard(identity);
             let live = shard.candidates(identity).iter().any(|location| location == old);

@@ -25,7 +25,28 @@ pub(crate) struct Draft<'a> {
     pub(crate) fingerprint: Fingerprint,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// A frame written once more as `header` has it, but for its number.
+    pub(crate) fn again(
+        header: &frame::Header,
+        scope: &'a [u8],
+        key: &'a [u8],
+        payload: &'a [u8],
+    ) -> Self {
+        Self {
+            kind: header.kind,
+            flags: header.flags,
+            scope,
+            key,
+            payload,
+            payload_crc: header.payload_crc,
+            claim_sequence: Some(header.claim_sequence),
+            claimed_at_ms: header.claimed_at_ms,
+            term_ms: header.term_ms,
+            fingerprint: header.fingerprint,
+        }
+    }
+
     pub(super) fn len(&self) -> u64 {
         let head = frame::HEADER + self.scope.len() + self.key.len();
         align8((head + self.payload.len()) as u64)

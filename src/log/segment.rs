@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
 use crate::format::{seed, segment as format};
 use crate::location::Location;
-use crate::outcome::{Source, Unverified};
+use crate::outcome::{Place, Source, Unverified};
 use crate::storage::{File, Map, Storage};
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
@@ -107,23 +107,46 @@ impl Segment {
 
     /// The payload of the frame at `offset`, to be verified when it is read.
     pub(crate) fn payload(self: Arc<Self>, offset: u64, header: &frame::Header) -> Unverified {
-        Unverified {
+        let place = Place {
             start: offset + header.head_len(),
             len: header.payload_len,
             crc: header.payload_crc,
-            source: self,
+        };
+        Unverified { source: self, place }
+    }
+
+    fn check(&self, payload: &[u8], place: Place) -> Result<(), Error> {
+        if frame::payload_crc(payload) == place.crc {
+            return Ok(());
         }
+        Err(Error::corrupt(format!(
+            "a payload's checksum does not hold, in {} at {}",
+            file_name(self.id),
+            place.start
+        )))
     }
 }
 
 impl Source for Segment {
-    fn view(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
-        self.map.view(range)
+    fn view(&self, place: Place) -> Result<Cow<'_, [u8]>, Error> {
+        let payload = self.map.view(range(place)).map_err(unread)?;
+        self.check(&payload, place)?;
+        Ok(payload)
     }
 
-    fn bytes(&self, range: Range<u64>) -> io::Result<Bytes> {
-        Arc::clone(&self.map).bytes(range)
+    fn bytes(&self, place: Place) -> Result<Bytes, Error> {
+        let payload = Arc::clone(&self.map).bytes(range(place)).map_err(unread)?;
+        self.check(&payload, place)?;
+        Ok(payload)
     }
+}
+
+fn range(place: Place) -> Range<u64> {
+    place.start..place.start + u64::from(place.len)
+}
+
+fn unread(error: io::Error) -> Error {
+    Error::io("reading a payload", error)
 }
 
 /// A segment whose file is made and zeroed ahead, and in which no group stands yet.
