@@ -80,8 +80,14 @@ impl StorageBackend for Shared {
         self.0.run(|file| file.read_at(out, offset))
     }
 
+    /// Growth is synced before redb writes into it. Were it lost and a torn piece of such a write
+    /// kept, the file would end where no layout of redb's ends, and redb would refuse all of it.
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.run(|file| file.set_len(len))
+        self.0.run(|file| {
+            let grows = len > file.len()?;
+            file.set_len(len)?;
+            if grows { file.sync() } else { Ok(()) }
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

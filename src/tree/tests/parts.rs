@@ -1,7 +1,10 @@
 //! Parts below the tree that need a disk, or that nothing above can show by itself.
 
+use redb::StorageBackend as _;
+
 use super::*;
 use crate::storage::{File, Storage};
+use crate::tree::backend::{Backend, Shared};
 use crate::tree::handle::{Fault, Handle};
 use crate::tree::head::{Head, Run};
 use crate::tree::overlay::Overlay;
@@ -50,6 +53,19 @@ fn a_view_reads_like_a_file_and_leaves_the_one_below_alone() {
         view.read_at(&mut whole, 0).unwrap();
         assert!(whole == model);
         assert!(disk.bytes(FILE) == below, "the file below was changed");
+    }
+}
+
+/// A file that ends within what redb wrote last has no layout of redb's.
+#[test]
+fn growth_is_on_the_disk_before_anything_is_written_into_it() {
+    let mut rng = rng();
+    let disk = Disk::with(FILE, vec![1; 4096]);
+    let file = Shared(Backend::new(disk.open(FILE).unwrap()));
+    file.set_len(8192).unwrap();
+    file.write(4096, &[2; 4096]).unwrap();
+    for _ in 0..50 {
+        assert_eq!(disk.after_power_loss(FILE, &mut rng).len(), 8192);
     }
 }
 
