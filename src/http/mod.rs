@@ -63,7 +63,10 @@ pub use future::ResponseFuture;
 pub use key_header::KeyFault;
 pub use layer::{Chosen, IdempotencyLayer, Unchosen};
 pub use outcome::{Decision, Idempotency, Ignored, KeyDigest, Outcome};
-pub use policy::{Dialect, InFlight, KeySyntax, Mismatch, OnError, Query, Route, Routes, Scope};
+pub use policy::{
+    Canonical, Dialect, InFlight, KeySyntax, Mismatch, OnCrash, OnDisconnect, OnError, OnTimeout,
+    OversizeRequest, OversizeResponse, Query, Route, Routes, Scope,
+};
 pub use problem::Condition;
 pub use profile::Profile;
 pub use replay::Refreshed;

@@ -116,6 +116,68 @@ pub enum OnError {
     InDoubt,
 }
 
+/// What becomes of a request body longer than the profile's `request_octets_max` (C13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OversizeRequest {
+    /// The request is refused with 413, and not executed.
+    Reject,
+    /// The key is claimed first, and the body goes to the handler as it comes, hashed on its way.
+    /// Until all of it has come, a duplicate is in flight; a duplicate is hashed whole before it is
+    /// answered.
+    Stream,
+}
+
+/// What becomes of a response body longer than the profile's `response_octets_max` (C24). The
+/// first client gets all of it either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OversizeResponse {
+    /// A tombstone is kept: a retry is told that the response was not.
+    Tombstone,
+    /// Status and headers are kept, and replayed with an empty body and `Onceward-Body-Omitted:
+    /// true`.
+    OmitBody,
+}
+
+/// How a request body is made comparable (C11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Canonical {
+    /// Octet by octet, as sent.
+    Raw,
+    /// A JSON body (`application/json`, `+json`) as RFC 8785 writes it, so that white space and the
+    /// order of members do not count; any other body raw, and so a JSON body that cannot be parsed,
+    /// or names a member twice, or is longer than the memory a request may take.
+    Json,
+}
+
+/// What becomes of a handler that has not answered in the profile's `timeout` (C33). The client
+/// gets a 504 either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnTimeout {
+    /// It goes on; its response is stored when it comes, and until then the key is in flight.
+    Continue,
+    /// It is dropped, and the key is in doubt.
+    Cancel,
+}
+
+/// What becomes of a handler whose client has gone (C31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnDisconnect {
+    /// It goes on, and its response is stored for the retry (M17).
+    Detach,
+    /// It is dropped, and the key is in doubt.
+    Cancel,
+}
+
+/// What a key in doubt comes to: its work was interrupted by a crash, or left without a word (C34).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnCrash {
+    /// It is refused until it expires or somebody who knows resolves it.
+    InDoubt,
+    /// It is executed again. Only for handlers whose effects are one transaction, which a crash
+    /// undoes.
+    Reexecute,
+}
+
 /// How generated errors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {

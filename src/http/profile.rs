@@ -1,11 +1,15 @@
 //! Profiles: each API document's rules as a plain value.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{Method, StatusCode};
 
-use super::policy::{Dialect, InFlight, KeySyntax, Mismatch, OnError, Query, Route, Routes, Scope};
+use super::policy::{
+    Canonical, Dialect, InFlight, KeySyntax, Mismatch, OnCrash, OnDisconnect, OnError, OnTimeout,
+    OversizeRequest, OversizeResponse, Query, Route, Routes, Scope,
+};
 use crate::key::KEY_OCTETS_MAX;
 
 /// 24 hours: what all three seeds promise (M5, G14, O3).
@@ -27,7 +31,7 @@ const BODY_OCTETS_MAX: usize = 16 << 20;
 #[allow(clippy::struct_excessive_bools, reason = "each is a knob with a name of its own")]
 pub struct Profile {
     /// The profile's name, for logs and for [`Profile::named`].
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The request header that bears the key (M2, G2, O1).
     pub header: HeaderName,
     /// Other headers that may bear it. Two lines are a fault, whichever headers they are of (X11).
@@ -52,6 +56,8 @@ pub struct Profile {
     pub query: Query,
     /// Request headers in the fingerprint, besides `Content-Type` and `Content-Encoding` (C12).
     pub fingerprint_headers: Vec<HeaderName>,
+    /// How request bodies are compared (C11).
+    pub canonical: Canonical,
     /// The response header that marks a replay, with the value `true`; `None` for none (X10, X13).
     /// A handler's own header of that name is removed.
     pub marker: Option<HeaderName>,
@@ -62,11 +68,34 @@ pub struct Profile {
     /// Where generated errors point to; `{code}` in it stands for the error's code. See
     /// `docs/http.md` for what is there by default.
     pub docs_url: String,
-    /// The longest request body protected, in octets; a longer one is refused (C13).
+    /// How much of a request body is held in memory, in octets; the rest waits in a temporary file
+    /// without a name (C13).
+    pub request_octets_in_memory: usize,
+    /// The longest request body read whole before its key is claimed, in octets (C13).
     pub request_octets_max: usize,
+    /// What becomes of a longer one.
+    pub oversize_request: OversizeRequest,
     /// The longest response body kept, in octets; a longer one reaches the first client whole and
     /// is not kept (C24). The store's `max_payload` binds too.
     pub response_octets_max: usize,
+    /// What becomes of a longer one.
+    pub oversize_response: OversizeResponse,
+    /// Routes whose responses are streamed live, whatever their type, and not kept: a tombstone
+    /// stands for them before the first octet is sent (C25).
+    pub live_routes: Vec<Route>,
+    /// Whether trailers are stored and replayed (C26).
+    pub store_trailers: bool,
+    /// How long the handler has to answer; `None` for as long as it takes (C33).
+    pub timeout: Option<Duration>,
+    /// What becomes of a handler that has not answered by then.
+    pub on_timeout: OnTimeout,
+    /// What becomes of a handler whose client has gone (C31).
+    pub on_disconnect: OnDisconnect,
+    /// What a key in doubt comes to (C34).
+    pub on_crash: OnCrash,
+    /// Whether a success is sent although it could not be recorded (C35). The key is in doubt all
+    /// the same.
+    pub fail_open: bool,
     /// What becomes of the key on a handler's 4xx (C17).
     pub on_4xx: OnError,
     /// What becomes of the key on a handler's 5xx (C16).
@@ -88,6 +117,8 @@ pub struct Profile {
     /// Whether a response says, in `Onceward-Key-Ignored`, that the key had no effect for want of
     /// a principal or of a listed route.
     pub report_ignored: bool,
+    /// Whether a response bears the key that its request bore, as it was written.
+    pub echo_key: bool,
 }
 
 impl Profile {
@@ -95,7 +126,7 @@ impl Profile {
     /// or bare, and optional.
     pub fn standard() -> Self {
         Self {
-            name: "standard",
+            name: "standard".into(),
             header: HeaderName::from_static("idempotency-key"),
             header_aliases: Vec::new(),
             key_syntax: KeySyntax::Lenient,
@@ -108,14 +139,25 @@ impl Profile {
             mismatch: Mismatch::Reject(StatusCode::UNPROCESSABLE_ENTITY),
             query: Query::Include,
             fingerprint_headers: Vec::new(),
+            canonical: Canonical::Raw,
             marker: Some(HeaderName::from_static("idempotency-replayed")),
             ttl: DAY,
             dialect: Dialect::Problem,
             // A reserved name (RFC 2606), which no stranger can come to own: `docs/http.md` has no home
             // on the web yet. A deployment points to its own.
             docs_url: "https://onceward.example/docs/http.md#{code}".into(),
+            request_octets_in_memory: 1 << 20,
             request_octets_max: BODY_OCTETS_MAX,
+            oversize_request: OversizeRequest::Reject,
             response_octets_max: BODY_OCTETS_MAX,
+            oversize_response: OversizeResponse::Tombstone,
+            live_routes: Vec::new(),
+            store_trailers: false,
+            timeout: None,
+            on_timeout: OnTimeout::Continue,
+            on_disconnect: OnDisconnect::Detach,
+            on_crash: OnCrash::InDoubt,
+            fail_open: false,
             on_4xx: OnError::Store,
             on_5xx: OnError::Store,
             on_panic: OnError::Store,
@@ -130,19 +172,25 @@ impl Profile {
             volatile_headers: VOLATILE.iter().map(|&name| name.to_owned()).collect(),
             replay_set_cookie: false,
             report_ignored: true,
+            echo_key: false,
         }
     }
 
     /// draft-ietf-httpapi-idempotency-key-header to the letter: keys are structured Strings, and
     /// required (section B of the requirements).
     pub fn ietf() -> Self {
-        Self { name: "ietf", key_syntax: KeySyntax::Strict, key_required: true, ..Self::standard() }
+        Self {
+            name: "ietf".into(),
+            key_syntax: KeySyntax::Strict,
+            key_required: true,
+            ..Self::standard()
+        }
     }
 
     /// managed.dev (M1 to M18): any POST, a changed body is a 409, replays are not marked.
     pub fn managed_dev() -> Self {
         Self {
-            name: "managed-dev",
+            name: "managed-dev".into(),
             methods: vec![Method::POST],
             mismatch: Mismatch::Reject(StatusCode::CONFLICT),
             marker: None,
@@ -154,7 +202,7 @@ impl Profile {
     /// Magnolia (G1 to G22): POST and PATCH, the draft for the rest, bare keys as its document
     /// shows them.
     pub fn magnolia() -> Self {
-        Self { name: "magnolia", ..Self::standard() }
+        Self { name: "magnolia".into(), ..Self::standard() }
     }
 
     /// oec.sh (O1 to O17): a closed list of POSTs, a key belongs to its path, bodies are not
@@ -167,7 +215,7 @@ impl Profile {
             .map(|path| Route::new(Method::POST, format!("{OEC_BASE}{path}")))
             .collect();
         Self {
-            name: "oec",
+            name: "oec".into(),
             header: HeaderName::from_static("x-idempotency-key"),
             methods: vec![Method::POST],
             routes: Routes::Listed(routes),
@@ -243,7 +291,7 @@ mod tests {
         for profile in Profile::all() {
             assert_eq!(profile.ttl.as_secs(), 86_400, "M5, G14, O3");
             assert_eq!(profile.key_octets_max, 255, "G22");
-            assert_eq!(Profile::named(profile.name).as_ref(), Some(&profile));
+            assert_eq!(Profile::named(&profile.name).as_ref(), Some(&profile));
         }
         assert_eq!(Profile::named("stripe"), None);
     }

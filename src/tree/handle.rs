@@ -93,7 +93,12 @@ impl Handle {
     /// Opens the database in `file` to change it, once redb has verified the checksums of all its
     /// pages and found out anew which are free.
     pub(super) fn open(file: Arc<dyn File>) -> Result<Self, TreeError> {
-        Self::start(nonempty(file)?, true)
+        let file = nonempty(file)?;
+        // A sync that failed may have cost the disk a change of length that is still seen here.
+        // redb would not make it again, and would write past the end of what is there.
+        file.len().and_then(|len| file.set_len(len)).map_err(TreeError::Io)?;
+        file.sync().map_err(TreeError::Io)?;
+        Self::start(file, true)
     }
 
     /// Makes a database in `file`, which is empty.
