@@ -81,7 +81,7 @@ async fn every_error_is_as_the_table_says_in_every_dialect() {
                 assert!(!headers.contains_key(marker), "{case}");
             }
             let docs_url = format!("https://onceward.example/docs/http.md#{}", problem.0);
-            let members = match profile.name {
+            let members = match &*profile.name {
                 "managed-dev" => {
                     assert_eq!(headers["content-type"], "application/json", "{case}");
                     assert_eq!(status, managed.0, "{case}");
