@@ -102,7 +102,7 @@ impl Api {
     /// How this profile says `code`: `code` in its own spelling.
     fn code(&self, code: &str) -> String {
         let underscored = code.replace('-', "_");
-        match self.profile.name {
+        match &*self.profile.name {
             "managed-dev" => format!("\"code\":\"idempotency.{underscored}\""),
             "oec" => format!("\"error\":\"idempotency_{underscored}\""),
             _ => format!("\"code\":\"{code}\""),
@@ -205,7 +205,7 @@ async fn another_request_with_the_key_is_refused_also_after_the_store_was_opened
         let first = api.send("k").await;
         for _ in 0..2 {
             let changed = Reply::of(api.app.clone(), api.request("k", "{ }")).await;
-            match api.profile.name {
+            match &*api.profile.name {
                 "oec" => changed.replays(&first),
                 "managed-dev" => changed.refuses(409, "\"code\":\"idempotency.key_reused\""),
                 _ => changed.refuses(422, "\"code\":\"key-reused\""),
