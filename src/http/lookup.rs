@@ -9,14 +9,14 @@ use super::admit::Keyed;
 use super::body::Body;
 use super::layer::Config;
 use super::outcome::Decision;
-use super::policy::InFlight;
+use super::policy::{InFlight, OnCrash};
 use super::problem::Condition;
 use super::replay::{refuse, store_failed};
 use crate::backend::{Backend, BackendWait};
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::outcome::{Claim, ClaimOptions, Record};
+use crate::outcome::{Claim, ClaimOptions, Record, State};
 
 /// The longest a duplicate waits, whatever the profile says: no clock overflows by it.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,14 +36,22 @@ impl<B: Backend> Lookup<B> {
         headers: &HeaderMap,
     ) -> Result<Option<Record>, Box<Response<Body>>> {
         let profile = &self.config.profile;
-        if profile.compares_requests() || profile.in_flight != InFlight::Reject {
+        if profile.compares_requests() {
             return Ok(None);
         }
         let found = match self.key() {
             Ok(key) => self.store.get(key).await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| Box::new(store_failed(&self.config, &error, headers)))
+        let answers = |record: &Record| match record.state() {
+            State::Complete => true,
+            State::InFlight => profile.in_flight == InFlight::Reject,
+            State::InDoubt => profile.on_crash == OnCrash::InDoubt,
+        };
+        match found {
+            Ok(record) => Ok(record.filter(answers)),
+            Err(error) => Err(Box::new(store_failed(&self.config, &error, headers))),
+        }
     }
 
     /// Refuses a request before its body is read where its claim would be: as many are in flight as
