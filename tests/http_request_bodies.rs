@@ -583,6 +583,9 @@ async fn floods_are_refused_before_they_are_read_and_replays_go_on() {
     assert_eq!(api.post("known").await.decision, Some(Decision::Replayed));
     let changed = keyed("POST", "/things", "known").body(Body::full("other")).unwrap();
     assert_eq!(api.send(changed).await.decision, Some(Decision::Mismatch));
+    let doomed = keyed("POST", "/things", "new").header("expect", "100-continue");
+    let reply = api.send(doomed.body(untouchable(1 << 40)).unwrap()).await;
+    assert_eq!(reply.status, 413, "what can never be accepted is not told to retry");
     assert_eq!(api.runs(), 1);
 }
 

@@ -2,7 +2,6 @@
 //! and the rest in a temporary file, up to a limit (C13).
 
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -40,7 +39,7 @@ where
 {
     let octets_max = config.profile.request_octets_max as u64;
     let mut rest = Box::pin(body);
-    let mut holding = Holding::new(config, hasher);
+    let mut holding = Holding::new(hasher);
     if rest.size_hint().lower() > octets_max {
         return Received::TooLong(Overlong { holding, rest });
     }
@@ -50,7 +49,7 @@ where
             Some(Err(error)) => return Received::Failed(error),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
-                    if let Err(error) = holding.push(data).await {
+                    if let Err(error) = holding.push(config, data).await {
                         return Received::NotSpooled(error);
                     }
                 }
@@ -110,23 +109,14 @@ impl<B> Overlong<B> {
 /// A body as it comes in.
 struct Holding {
     memory: Pieces,
-    memory_octets_max: usize,
-    directory: PathBuf,
     spool: Option<Spool>,
     hasher: BodyHasher,
     trailers: Option<HeaderMap>,
 }
 
 impl Holding {
-    fn new(config: &Config, hasher: BodyHasher) -> Self {
-        Self {
-            memory: Pieces::default(),
-            memory_octets_max: config.profile.request_octets_in_memory,
-            directory: config.spool_dir(),
-            spool: None,
-            hasher,
-            trailers: None,
-        }
+    fn new(hasher: BodyHasher) -> Self {
+        Self { memory: Pieces::default(), spool: None, hasher, trailers: None }
     }
 
     fn len(&self) -> u64 {
@@ -134,16 +124,16 @@ impl Holding {
     }
 
     /// Keeps `data`: in memory as long as that has room, and everything after it in the file.
-    async fn push(&mut self, data: Bytes) -> io::Result<()> {
+    async fn push(&mut self, config: &Config, data: Bytes) -> io::Result<()> {
         self.hasher.update(&data);
         if let Some(spool) = &mut self.spool {
             return spool.push(data).await;
         }
-        if self.memory.len() + data.len() <= self.memory_octets_max {
+        if self.memory.len() + data.len() <= config.profile.request_octets_in_memory {
             self.memory.push(data);
             return Ok(());
         }
-        let spool = Spool::create(std::mem::take(&mut self.directory)).await?;
+        let spool = Spool::create(config.spool_dir()).await?;
         self.spool.insert(spool).push(data).await
     }
 

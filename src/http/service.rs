@@ -140,7 +140,10 @@ where
             Ok(None) => {}
             Err(response) => return Ok(*response),
         }
-        if let Err(response) = self.lookup.refuse_flood(&parts.headers).await {
+        // A body that announces too much will not be read, now or later: no retry is asked for.
+        let doomed = config.profile.oversize_request == OversizeRequest::Reject
+            && body.size_hint().lower() > config.profile.request_octets_max as u64;
+        if !doomed && let Err(response) = self.lookup.refuse_flood(&parts.headers).await {
             return Ok(*response);
         }
         let head = Head::of(&parts, &self.lookup.keyed.target, &config.profile);
