@@ -25,6 +25,9 @@ use support::{Api, Reply, account, created, keyed, oec, post};
 use tokio::sync::{Notify, Semaphore};
 use tower::{Layer, ServiceExt};
 
+/// Longer than anything takes on a busy machine. Only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A profile that holds 1,000 octets in memory and reads 5,000 before a claim.
 fn small() -> Profile {
     let mut profile = Profile::standard();
@@ -519,7 +522,8 @@ async fn c25_a_live_answer_does_not_wait_for_the_end_of_its_request() {
     });
     let (sender, body) = channel();
     sender.send(data(octets(6_000))).unwrap();
-    let response = api.respond(things(body)).await;
+    let response = tokio::time::timeout(PATIENCE, api.respond(things(body))).await;
+    let response = response.expect("an answer while the request goes on");
     assert_eq!(response.status(), 200);
     assert_eq!(api.store.states(), [State::Complete]);
     sender.send(data("more")).unwrap();

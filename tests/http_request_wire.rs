@@ -49,10 +49,9 @@ async fn serve(api: &Api) -> SocketAddr {
 
 /// A POST to `path` whose head has these further lines.
 fn head(path: &str, lines: &[&str]) -> String {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: a.example\r\nx-account: a\r\nconnection: close\r\n{lines}\r\n"
-    )
+    let always = ["host: a.example", "x-account: a", "connection: close"];
+    let lines = [&always, lines].concat().join("\r\n");
+    format!("POST {path} HTTP/1.1\r\n{lines}\r\n\r\n")
 }
 
 /// What comes back, to the end of the connection.

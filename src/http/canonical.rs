@@ -286,16 +286,16 @@ fn write_number(
         out.push(b'-');
     }
     // The value is 0.digits times ten to the power of `point`.
-    let point = exponent.checked_add(whole.len() as i64 - leading_zeros as i64)?;
+    let point = exponent.checked_add(signed(whole.len())? - signed(leading_zeros)?)?;
     let zeros = |count: i64| std::iter::repeat_n(b'0', usize::try_from(count).unwrap_or(0));
-    let count = digits.len() as i64;
+    let count = signed(digits.len())?;
     match point {
         1..=21 if count <= point => {
             out.extend(digits.as_bytes());
             out.extend(zeros(point - count));
         }
         1..=21 => {
-            let (whole, fraction) = digits.split_at_checked(point as usize)?;
+            let (whole, fraction) = digits.split_at_checked(usize::try_from(point).ok()?)?;
             out.extend(whole.as_bytes());
             out.push(b'.');
             out.extend(fraction.as_bytes());
@@ -316,6 +316,10 @@ fn write_number(
         }
     }
     Some(())
+}
+
+fn signed(count: usize) -> Option<i64> {
+    i64::try_from(count).ok()
 }
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ fn draw(random: &mut fastrand::Rng, depth: usize) -> Value {
         2 => {
             let digits = random.i64(..) >> random.u32(0..64);
             // Neither ends in a zero nor is one: then two pairs are one number only if equal.
-            let digits = if digits % 10 == 0 { digits / 2 | 1 } else { digits };
+            let digits = if digits % 10 == 0 { (digits / 2) | 1 } else { digits };
             Value::Number(digits, random.i32(-30..30))
         }
         3 => Value::Text(draw_text(random)),
@@ -215,18 +215,18 @@ fn spell(value: &Value, random: &mut fastrand::Rng, out: &mut String) {
         Value::Null => out.push_str("null"),
         Value::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
         Value::Number(digits, exponent) => {
-            let zeros = random.usize(0..3);
-            let exponent = exponent - zeros as i32;
-            let digits = format!("{digits}{}", "0".repeat(zeros));
+            let zeros = random.i32(0..3);
+            let exponent = exponent - zeros;
+            let digits = format!("{digits}{}", "0".repeat(zeros.unsigned_abs() as usize));
             match random.u8(0..3) {
-                0 => out.push_str(&format!("{digits}e{exponent}")),
-                1 => out.push_str(&format!("{digits}.00E{exponent:+}")),
+                0 => out.extend([format!("{digits}e{exponent}")]),
+                1 => out.extend([format!("{digits}.00E{exponent:+}")]),
                 _ => {
                     let (whole, fraction) = digits.split_at(digits.len() - 1);
                     if whole.is_empty() || whole == "-" {
-                        out.push_str(&format!("{digits}e{exponent:+04}"));
+                        out.extend([format!("{digits}e{exponent:+04}")]);
                     } else {
-                        out.push_str(&format!("{whole}.{fraction}e{}", exponent + 1));
+                        out.extend([format!("{whole}.{fraction}e{}", exponent + 1)]);
                     }
                 }
             }
@@ -266,11 +266,11 @@ fn spell_text(text: &str, random: &mut fastrand::Rng, out: &mut String) {
         if random.bool() || character < ' ' || "\"\\".contains(character) {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let upper = random.bool();
-                out.push_str(&if upper {
+                out.extend([if upper {
                     format!("\\u{unit:04X}")
                 } else {
                     format!("\\u{unit:04x}")
-                });
+                }]);
             }
         } else {
             out.push(character);

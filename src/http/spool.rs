@@ -194,6 +194,8 @@ fn read(file: &File, at: u64, end: u64) -> io::Result<Bytes> {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     /// C13: neither way leaves a name behind, and nobody else may read it.
@@ -205,6 +207,10 @@ mod tests {
             file.write_all_at(b"secret", 0).unwrap();
             let metadata = file.metadata().unwrap();
             assert_eq!((metadata.nlink(), metadata.mode() & 0o777, metadata.len()), (0, 0o600, 6));
+            let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let named = directory.path().join("named");
+            let linked = linkat(CWD, open, CWD, &named, AtFlags::SYMLINK_FOLLOW);
+            assert_eq!(linked, Err(Errno::NOENT), "nor can it be given one");
             assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         }
         let missing = directory.path().join("missing");
