@@ -30,6 +30,18 @@ pub(crate) async fn collect<B>(body: B, octets_max: usize) -> Collected<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
+    collect_until(body, octets_max, |_| false).await
+}
+
+/// As [`collect`]; a body is too long, too, once `is_over` says so of a piece of it.
+pub(crate) async fn collect_until<B>(
+    body: B,
+    octets_max: usize,
+    mut is_over: impl FnMut(&Bytes) -> bool,
+) -> Collected<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
     let mut body = Prefixed { so_far: Bytes::new(), rest: Box::pin(body) };
     if body.rest.size_hint().lower() > octets_max as u64 {
         return Collected::TooLong(body);
@@ -37,15 +49,19 @@ where
     let mut so_far = Pieces::default();
     let mut trailers = None;
     loop {
+        let mut over = false;
         match next(&mut body.rest).await {
             None => return Collected::Whole(so_far.join(), trailers),
             Some(Err(error)) => return Collected::Failed(error.into()),
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => so_far.push(data),
+                Ok(data) => {
+                    over = is_over(&data);
+                    so_far.push(data);
+                }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
-        if so_far.len() > octets_max {
+        if over || so_far.len() > octets_max {
             body.so_far = so_far.join();
             return Collected::TooLong(body);
         }

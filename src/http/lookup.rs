@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{HeaderMap, Response};
 
 use super::admit::Keyed;
 use super::body::Body;
+use super::doubt::{self, Doubt};
 use super::layer::Config;
 use super::policy::InFlight;
 use super::replay::store_failed;
@@ -14,7 +16,7 @@ use crate::backend::{Backend, BackendWait};
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::outcome::{Claim, ClaimOptions, Record};
+use crate::outcome::{Claim, ClaimOptions, Record, Resolution, State};
 
 /// The longest a duplicate waits, whatever the profile says: no clock overflows by it.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -28,7 +30,7 @@ pub(crate) struct Lookup<B> {
 
 impl<B: Backend> Lookup<B> {
     /// The record that answers whatever the body is, so that nobody waits for one (C14): there is
-    /// none where bodies are compared, or where a duplicate may come to run.
+    /// none where bodies are compared, or where the request may come to run.
     pub(crate) async fn known(
         &self,
         headers: &HeaderMap,
@@ -41,7 +43,10 @@ impl<B: Backend> Lookup<B> {
             Ok(key) => self.store.get(key).await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| Box::new(store_failed(&self.config, &error, headers)))
+        let found = found.map_err(|error| store_failed(&self.config, &error, headers))?;
+        let may_run =
+            |record: &Record| record.state() == State::InDoubt && doubt::is_decided(&self.config);
+        Ok(found.filter(|record| !may_run(record)))
     }
 
     /// Claims the key, and waits where the profile says so.
@@ -54,6 +59,62 @@ impl<B: Backend> Lookup<B> {
             }
             (claim, _) => Ok(claim),
         }
+    }
+
+    /// The claim that holds once a key in doubt was decided about, where anybody does (C34), which is
+    /// at most once a request.
+    pub(crate) async fn past_doubt(
+        &self,
+        claim: Claim<B>,
+        print: Fingerprint,
+        request: &Parts,
+    ) -> Result<Claim<B>, Error> {
+        let record = match claim {
+            Claim::InDoubt(record) => record,
+            // Nobody compares now; the record is from when somebody did.
+            Claim::Mismatch(record)
+                if record.state() == State::InDoubt && !self.config.profile.compares_requests() =>
+            {
+                record
+            }
+            claim => return Ok(claim),
+        };
+        if !doubt::is_decided(&self.config) {
+            return Ok(Claim::InDoubt(record));
+        }
+        let about = Doubt {
+            key: self.keyed.key.clone(),
+            digest: self.keyed.digest(),
+            record: record.clone(),
+            request: request.clone(),
+        };
+        let Some(resolution) = doubt::decide(&self.config, about).await else {
+            return Ok(Claim::InDoubt(record));
+        };
+        match self.resolve(&record, resolution).await {
+            Ok(()) => self.claim(print).await,
+            Err(error) => {
+                tracing::error!(%error, "a key in doubt could not be resolved, and stays so");
+                Ok(Claim::InDoubt(record))
+            }
+        }
+    }
+
+    /// Resolves the doubt that `record` is about, and no later one: while somebody decided, another
+    /// may have done so before, and the work done since may be in doubt by now.
+    async fn resolve(&self, record: &Record, resolution: Resolution) -> Result<(), Error> {
+        let _one_at_a_time = self.config.rulings.lock().await;
+        let now = self.store.get(self.key()?).await?;
+        let is_the_same = |now: &Record| {
+            now.state() == State::InDoubt
+                && now.claimed_at() == record.claimed_at()
+                && now.expires_at() == record.expires_at()
+        };
+        if now.is_some_and(|now| is_the_same(&now)) {
+            let resolved = self.store.resolve(self.key()?, resolution).await?;
+            tracing::warn!(?resolved, "a key in doubt was decided about");
+        }
+        Ok(())
     }
 
     fn key(&self) -> Result<Key<'_>, Error> {

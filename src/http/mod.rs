@@ -38,10 +38,14 @@
 mod admit;
 mod body;
 mod collect;
+mod detach;
+mod doubt;
+mod echo;
 mod execute;
 mod fields;
 mod fingerprint;
 mod future;
+mod grpc;
 mod key_header;
 mod layer;
 mod lookup;
@@ -56,9 +60,12 @@ mod replay;
 mod request_id;
 mod response;
 mod service;
+mod settle;
 mod tombstone;
+mod trailers;
 
 pub use body::{Body, BoxError};
+pub use doubt::{Doubt, Ruling};
 pub use future::ResponseFuture;
 pub use key_header::KeyFault;
 pub use layer::{Chosen, IdempotencyLayer, Unchosen};
