@@ -5,21 +5,25 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use onceward::State;
 use onceward::http::{
-    Body, Decision, Doubt, Idempotency, InFlight, OnCrash, OnDisconnect, OnTimeout, Outcome,
-    Profile, Ruling, StoredResponse,
+    Body, Decision, Doubt, Idempotency, IdempotencyLayer, InFlight, OnCrash, OnDisconnect,
+    OnTimeout, Outcome, Profile, Ruling, StoredResponse,
 };
 use support::memory::{Fail, Memory};
 use support::{Api, account, created, keyed, keyless, oec, post, status};
 use tokio::sync::{Barrier, Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
+use tower::{Layer, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -186,8 +190,7 @@ async fn in_doubt(profile: Profile) -> Memory {
 }
 
 fn over(store: &Memory, profile: Profile) -> Api {
-    let choose =
-        |layer: onceward::http::IdempotencyLayer<_>| layer.profile(profile).principal(account);
+    let choose = |layer: IdempotencyLayer<_>| layer.profile(profile).principal(account);
     Api::over(store.clone(), choose, |n, _| async move { created(n) })
 }
 
@@ -312,6 +315,10 @@ async fn c34_a_resolver_that_does_not_know_or_fails_leaves_the_key_in_doubt() {
         (|_| Ok(Ruling::InDoubt)) as fn(Doubt) -> Result<Ruling, onceward::http::BoxError>,
         |_| Err("no answer".into()),
         |_| panic!("in the resolver"),
+        |_| {
+            let (status, headers) = (StatusCode::EARLY_HINTS, HeaderMap::new());
+            Ok(Ruling::Complete(StoredResponse::new(status, headers, Bytes::new())))
+        },
     ] {
         let store = in_doubt(Profile::standard()).await;
         let (api, asked) = resolved(&store, profile.clone(), ruling);
@@ -504,6 +511,88 @@ async fn c37_a_duplicate_that_waits_and_goes_leaves_nothing_behind() {
     gate.add_permits(1);
     assert_eq!(first.await.unwrap().decision, Some(Decision::Fresh));
     assert_eq!((api.runs(), api.store.states()), (1, vec![State::Complete]));
+}
+
+/// The one that waited has gone when the key is released: it must not be the one that is granted,
+/// for nobody would do its work.
+#[tokio::test]
+async fn c37_a_key_is_not_granted_to_a_duplicate_that_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = onceward::Store::open(directory.path().join("data")).unwrap();
+    let (started, gate) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let handler = tower::service_fn({
+        let (started, gate) = (Arc::clone(&started), Arc::clone(&gate));
+        move |_: Request<Body>| {
+            let (started, gate) = (Arc::clone(&started), Arc::clone(&gate));
+            async move {
+                started.notify_one();
+                gate.acquire().await.unwrap().forget();
+                Ok::<_, Infallible>(status(429))
+            }
+        }
+    });
+    let layer = IdempotencyLayer::new(store.clone()).profile(waiting()).single_tenant();
+    let service = layer.layer(handler);
+    let ask = || tokio::spawn(service.clone().oneshot(post("k")));
+    let first = ask();
+    started.notified().await;
+    let gone = [ask(), ask()];
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+    for waited in gone {
+        waited.abort();
+        assert!(waited.await.unwrap_err().is_cancelled());
+    }
+    gate.add_permits(1);
+    assert_eq!(first.await.unwrap().unwrap().extensions().get(), Some(&Decision::Released));
+    assert_eq!(store.stats().in_flight, 0, "and nothing in doubt:");
+    gate.add_permits(1);
+    let next = ask().await.unwrap().unwrap();
+    assert_eq!(next.extensions().get(), Some(&Decision::Released));
+}
+
+/// What an extractor rejects with, before the handler runs.
+struct NotValid;
+
+impl IntoResponse for NotValid {
+    fn into_response(self) -> axum::response::Response {
+        (StatusCode::UNPROCESSABLE_ENTITY, axum::Extension(Outcome::NotExecuted), "no")
+            .into_response()
+    }
+}
+
+struct Valid;
+
+impl<S: Sync> axum::extract::FromRequestParts<S> for Valid {
+    type Rejection = NotValid;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotValid> {
+        if parts.headers.contains_key("x-valid") { Ok(Self) } else { Err(NotValid) }
+    }
+}
+
+#[tokio::test]
+async fn c17_an_extractor_that_rejects_says_that_nothing_was_done() {
+    let store = Memory::default();
+    let app = axum::Router::new()
+        .route("/things", axum::routing::post(|_: Valid| async { "made" }))
+        .route_layer(IdempotencyLayer::new(store.clone()).single_tenant());
+    let send = |valid| {
+        let mut request = post("k");
+        if valid {
+            request.headers_mut().insert("x-valid", "yes".parse().unwrap());
+        }
+        app.clone().oneshot(request)
+    };
+    let rejected = send(false).await.unwrap();
+    assert_eq!(rejected.status(), 422);
+    assert_eq!(rejected.extensions().get(), Some(&Decision::Released));
+    assert!(rejected.extensions().get::<Outcome>().is_none(), "it was meant for the layer");
+    assert_eq!(store.states(), []);
+    for decision in [Decision::Fresh, Decision::Replayed] {
+        assert_eq!(send(true).await.unwrap().extensions().get(), Some(&decision));
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ use support::stream::{channel, data, pieces, trailer};
 use support::{Api, created, keyed, oec, post, status};
 use tower::{Layer, ServiceExt};
 
+/// Longer than anything takes on a busy machine. Only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 #[tokio::test]
 async fn a_response_waits_until_it_is_durable() {
     let api = Api::new(Profile::standard());
@@ -370,7 +373,9 @@ async fn c25_a_live_route_is_streamed_and_not_kept_whatever_its_type() {
         async move { Response::new(body) }
     });
     let ask = |path| keyed("POST", path, path).body(Body::empty()).unwrap();
-    let mut first = api.respond(ask("/logs/1")).await;
+    // A test that fails would wait for the end of the stream.
+    let first = tokio::time::timeout(PATIENCE, api.respond(ask("/logs/1")));
+    let mut first = first.await.unwrap();
     assert_eq!(first.extensions().get(), Some(&Decision::FreshNotRetained));
     assert_eq!(api.store.states(), [State::Complete], "while the stream is still open");
     lines.send(data("line")).unwrap();
@@ -454,6 +459,64 @@ async fn c24_of_a_response_over_the_limit_status_and_headers_can_be_kept() {
         }
         assert_eq!(api.runs(), 1);
     }
+}
+
+/// The store's own limit on a payload counts as the profile's does.
+#[tokio::test]
+async fn c24_of_a_response_over_the_stores_limit_status_and_headers_can_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = onceward::Options::new().max_payload(1024);
+    let store = options.open(directory.path().join("data")).unwrap();
+    let mut profile = Profile::standard();
+    profile.oversize_response = OversizeResponse::OmitBody;
+    let long = tower::service_fn(|request: Request<Body>| async move {
+        let response = Response::builder().status(201).header("location", request.uri().path());
+        let header = request.headers().get("x-long").cloned();
+        let response =
+            header.into_iter().fold(response, |response, long| response.header("x", long));
+        Ok::<_, std::convert::Infallible>(response.body(Body::full("x".repeat(1024))).unwrap())
+    });
+    let service = IdempotencyLayer::new(store).profile(profile).single_tenant().layer(long);
+    let decide = |request| {
+        let service = service.clone();
+        async move {
+            let response = service.oneshot(request).await.unwrap();
+            (*response.extensions().get::<Decision>().unwrap(), response)
+        }
+    };
+    assert_eq!(decide(post("k")).await.0, Decision::FreshBodyOmitted);
+    let (decision, retry) = decide(post("k")).await;
+    assert_eq!((decision, retry.status().as_u16()), (Decision::Replayed, 201));
+    assert_eq!(retry.headers()["onceward-body-omitted"], "true");
+    assert_eq!(retry.headers()["location"], "/things");
+    let long = || {
+        let request = keyed("POST", "/things", "l").header("x-long", "x".repeat(1024));
+        request.body(Body::empty()).unwrap()
+    };
+    assert_eq!(decide(long()).await.0, Decision::FreshNotRetained, "not even the headers fit");
+    assert_eq!(decide(long()).await.0, Decision::NotRetained);
+}
+
+#[tokio::test]
+async fn c28_what_is_volatile_is_a_knob() {
+    let mut profile = Profile::standard();
+    profile.volatile_headers = vec!["x-node".into(), "x-trace-*".into()];
+    let api = Api::with(profile, |_, _| async {
+        let mut response = created(1);
+        for name in ["x-node", "x-trace-id", "x-trace", "x-request-id", "date", "date"] {
+            response.headers_mut().append(name, "1".parse().unwrap());
+        }
+        response
+    });
+    api.post("k").await;
+    let retry = api.post("k").await;
+    for (name, kept) in
+        [("x-node", false), ("x-trace-id", false), ("x-trace", true), ("x-request-id", true)]
+    {
+        assert_eq!(retry.headers.contains_key(name), kept, "{name}");
+    }
+    assert_eq!(retry.headers.get_all("date").iter().count(), 1, "whatever is volatile");
+    assert_ne!(retry.header("date"), Some("1"));
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ impl std::fmt::Debug for Doubt {
 pub enum Ruling {
     /// The work was not done: the key is free again, and this request is executed.
     Release,
-    /// The work was done, with this response: it is stored and replayed.
+    /// The work was done, with this response: it is stored and replayed. One that is not
+    /// final (1xx) is none.
     Complete(StoredResponse),
     /// Nobody knows: the request is refused, and the key stays in doubt.
     InDoubt,
@@ -72,6 +73,10 @@ pub(crate) async fn decide(config: &Config, doubt: Doubt) -> Option<Resolution> 
     };
     match catching_panics(|| resolver(doubt)).await {
         Ok(Ok(Ruling::Release)) => Some(Resolution::Release),
+        Ok(Ok(Ruling::Complete(response))) if response.status.is_informational() => {
+            tracing::error!("a resolver gave a response that is not final: the key stays in doubt");
+            None
+        }
         Ok(Ok(Ruling::Complete(response))) => {
             Some(Resolution::Complete(as_kept(config, response).encode()))
         }

@@ -27,8 +27,8 @@ pub struct StoredResponse {
     pub body: Bytes,
     /// Trailers; empty for none.
     pub trailers: HeaderMap,
-    /// Whether there was a body, longer than is kept, and it was left out: `body` is empty then
-    /// (C24).
+    /// Whether there was a body, longer than is kept, and it was left out (C24): whatever `body` is
+    /// then, it is not stored.
     pub body_omitted: bool,
 }
 
@@ -52,10 +52,11 @@ impl StoredResponse {
 
     /// The octets to store.
     pub fn encode(&self) -> Bytes {
+        let body = if self.body_omitted { &[][..] } else { &self.body };
         let fields = || self.headers.iter().chain(&self.trailers);
         let fields_len: usize =
             fields().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
-        let mut out = BytesMut::with_capacity(HEAD_OCTETS + fields_len + self.body.len());
+        let mut out = BytesMut::with_capacity(HEAD_OCTETS + fields_len + body.len());
         let (version, flags) =
             if self.body_omitted { (VERSION_FLAGS, FLAG_BODY_OMITTED) } else { (VERSION_PLAIN, 0) };
         out.put_u8(version);
@@ -64,14 +65,14 @@ impl StoredResponse {
         // A header map holds at most 2^15 entries, a name at most 2^16 - 1 octets.
         out.put_u16_le(self.headers.len() as u16);
         out.put_u16_le(self.trailers.len() as u16);
-        out.put_u64_le(self.body.len() as u64);
+        out.put_u64_le(body.len() as u64);
         for (name, value) in fields() {
             out.put_u16_le(name.as_str().len() as u16);
             out.put_u32_le(value.len() as u32);
             out.put_slice(name.as_str().as_bytes());
             out.put_slice(value.as_bytes());
         }
-        out.put_slice(&self.body);
+        out.put_slice(body);
         out.freeze()
     }
 
@@ -196,6 +197,7 @@ mod tests {
     fn c24_a_body_that_was_left_out_is_not_an_empty_one() {
         let octets = omitted().encode();
         assert_eq!(octets[..2], [2, 1]);
+        assert_eq!(StoredResponse { body_omitted: true, ..sample() }.encode(), octets);
         assert_eq!(StoredResponse::decode(octets.clone()), Ok(omitted()));
         let mut with_a_body = octets.to_vec();
         with_a_body[8] = 1;
