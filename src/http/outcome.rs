@@ -95,7 +95,8 @@ impl std::fmt::Debug for Idempotency {
 }
 
 /// Which key a request was about, for logs: hashed, since a key may be guessable and a log is read
-/// by many (D12). A *response* extension of every request that got as far as a lookup.
+/// by many (D12). A *response* extension of every protected request with a
+/// well-formed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct KeyDigest {
