@@ -20,9 +20,13 @@ pub(crate) enum Collected<B> {
     Failed(BoxError),
 }
 
-/// Reads `body` as long as it has at most `octets_max` octets. One that announces more is not read
-/// at all.
-pub(crate) async fn collect<B>(body: B, octets_max: usize) -> Collected<B>
+/// Reads `body` as long as it has at most `octets_max` octets, and until `is_over` says of a piece
+/// that this is too much. One that announces too many is not read at all.
+pub(crate) async fn collect_until<B>(
+    body: B,
+    octets_max: usize,
+    mut is_over: impl FnMut(&Bytes) -> bool,
+) -> Collected<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
@@ -33,15 +37,19 @@ where
     let mut so_far = Pieces::default();
     let mut trailers = None;
     loop {
+        let mut over = false;
         match next(&mut body.rest).await {
             None => return Collected::Whole(so_far.join(), trailers),
             Some(Err(error)) => return Collected::Failed(error),
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => so_far.push(data),
+                Ok(data) => {
+                    over = is_over(&data);
+                    so_far.push(data);
+                }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
-        if so_far.len() > octets_max {
+        if over || so_far.len() > octets_max {
             body.so_far = so_far.join();
             return Collected::TooLong(body);
         }
@@ -128,6 +136,13 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for Prefixed<B> {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+
+    async fn collect<B>(body: B, octets_max: usize) -> Collected<B>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+    {
+        collect_until(body, octets_max, |_| false).await
+    }
 
     /// A body of these pieces, with trailers, whose length nobody knows beforehand.
     struct Chunks(std::collections::VecDeque<Result<Frame<Bytes>, BoxError>>);

@@ -143,9 +143,12 @@ fn decoded(value: &[u8]) -> Vec<u8> {
 fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Fresh => "fresh",
+        Decision::FreshBodyOmitted => "fresh-body-omitted",
+        Decision::FreshNotRecorded => "fresh-not-recorded",
         Decision::FreshNotRetained => "fresh-not-retained",
         Decision::Released => "released",
         Decision::LeftInDoubt => "left-in-doubt",
+        Decision::TimedOut => "timed-out",
         Decision::Replayed => "replayed",
         Decision::Mismatch => "mismatch",
         Decision::InFlight => "in-flight",
