@@ -48,8 +48,8 @@ impl Counters {
         self.segments_removed.fetch_add(report.segments_removed, Relaxed);
     }
 
-    /// `stats` with these counts.
-    pub(super) fn fill(&self, stats: Stats) -> Stats {
+    /// The counts, among figures that are zero.
+    pub(super) fn read(&self) -> Stats {
         Stats {
             claims: self.claims.load(Relaxed),
             completions: self.completions.load(Relaxed),
@@ -60,7 +60,7 @@ impl Counters {
             expired: self.expired.load(Relaxed),
             bytes_freed: self.bytes_freed.load(Relaxed),
             segments_removed: self.segments_removed.load(Relaxed),
-            ..stats
+            ..Stats::default()
         }
     }
 }

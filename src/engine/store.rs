@@ -172,7 +172,7 @@ impl Store {
         let inner = &self.inner;
         let committed = inner.log.committed();
         let suspect = inner.suspect_until_ms.load(Relaxed);
-        inner.counters.fill(Stats {
+        Stats {
             records: inner.index.records(),
             in_doubt: inner.index.in_doubt(),
             in_flight: u64::from(inner.caps.in_flight()),
@@ -189,8 +189,8 @@ impl Store {
             poisoned: inner.log.poison().is_set(),
             suspect_until_ms: (suspect != 0 && !expiry::is_expired(suspect, inner.now_ms()))
                 .then_some(suspect),
-            ..Stats::default()
-        })
+            ..inner.counters.read()
+        }
     }
 
     /// Whether a claim of a key that was never used would be granted now, as far as that can be

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Sample API under all profiles, with a guided tour of what their documents promise
     Demo(DemoArgs),
     #[command(flatten)]
-    Tool(Tool),
+    Tool(Box<Tool>),
 }
 
 /// The flags of `demo`.

@@ -84,8 +84,8 @@ struct File {
     upstream: Option<Spanned<String>>,
     listen: Option<Spanned<String>>,
     admin: Option<Spanned<String>>,
-    #[serde(alias = "admin_token_file")]
-    admin_token_file: Option<Spanned<String>>,
+    #[serde(rename = "admin-token-file", alias = "admin_token_file")]
+    admin_token: Option<Spanned<String>>,
     data: Option<Spanned<String>>,
     profile: Option<Spanned<String>>,
     principal: Option<Spanned<String>>,
@@ -162,7 +162,7 @@ impl Settings {
                 .map(|found| found.read(address))
                 .transpose()?,
             admin_token: from
-                .find("admin-token-file", flags.admin_token_file, file.admin_token_file)?
+                .find("admin-token-file", flags.admin_token_file, file.admin_token)?
                 .map(|found| found.read(token))
                 .transpose()?,
             data: path(from.find("data", flags.data, file.data)?)

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
         Command::Demo(args) => demo::demo(&args),
-        Command::Tool(tool) => tools::run(tool),
+        Command::Tool(tool) => tools::run(&tool),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,

@@ -124,7 +124,7 @@ fn store(text: &mut Text, stats: &Stats) {
         ("freed_bytes", stats.bytes_freed, "Bytes given back to the disk."),
         ("segments_removed", stats.segments_removed, "Segments given back to the disk."),
     ] {
-        let help = format!("{} Since the store was opened.", help);
+        let help = format!("{help} Since the store was opened.");
         text.single(&format!("onceward_store_{name}_total"), "counter", &help, value);
     }
 }

@@ -24,13 +24,13 @@ pub(crate) use args::Tool;
 const PAGE: usize = 500;
 
 /// Runs one command.
-pub(crate) fn run(tool: Tool) -> Result<(), Failure> {
+pub(crate) fn run(tool: &Tool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
     runtime.block_on(async {
-        let client = Client::to(match &tool {
+        let client = Client::to(match tool {
             Tool::List(args) => &args.store,
             Tool::Get(args) => &args.key.store,
             Tool::Release(args) => &args.key.store,
@@ -38,7 +38,7 @@ pub(crate) fn run(tool: Tool) -> Result<(), Failure> {
             Tool::Stats(args) | Tool::Sweep(args) => args,
         })
         .await?;
-        let ran = ask(&client, &tool).await;
+        let ran = ask(&client, tool).await;
         let closed = client.close().await;
         ran.and(closed)
     })

@@ -26,7 +26,7 @@ impl Printer {
             return Ok(());
         }
         let key = if with_keys { "  KEY" } else { "" };
-        self.line(&format!(
+        line(&format!(
             "{:<9}  {:<16}  {:<16}  {:<24}  {:<24}  {:>10}{key}",
             "STATE", "KEY SHA-256", "SCOPE", "CLAIMED", "EXPIRES", "OCTETS"
         ))
@@ -36,13 +36,13 @@ impl Printer {
     /// A key of a list. `false` when nobody reads any more.
     pub(super) fn row(&mut self, key: &Value) -> Result<bool, Failure> {
         if self.json {
-            return self.line(&key.to_string());
+            return line(&key.to_string());
         }
         let text = |name| shown(key.get(name));
         let short = |name| text(name).chars().take(DIGITS).collect::<String>();
         let whole =
             key.get("key").map_or_else(String::new, |key| format!("  {}", shown(Some(key))));
-        self.line(&format!(
+        line(&format!(
             "{:<9}  {:<16}  {:<16}  {:<24}  {:<24}  {:>10}{whole}",
             text("state"),
             short("key_sha256"),
@@ -56,24 +56,24 @@ impl Printer {
     /// An answer, member by member.
     pub(super) fn fields(&self, answer: &Value) -> Result<(), Failure> {
         let Some(fields) = answer.as_object().filter(|_| !self.json) else {
-            return self.line(&answer.to_string()).map(|_| ());
+            return line(&answer.to_string()).map(|_| ());
         };
         let width = fields.keys().map(String::len).max().unwrap_or_default();
         for (name, value) in fields {
-            if !self.line(&format!("{name:<width$}  {}", shown(Some(value))))? {
+            if !line(&format!("{name:<width$}  {}", shown(Some(value))))? {
                 break;
             }
         }
         Ok(())
     }
+}
 
-    /// `false` when whoever reads has closed its end, as `head` does: that is no fault.
-    fn line(&self, line: &str) -> Result<bool, Failure> {
-        match writeln!(io::stdout().lock(), "{line}") {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(Failure::Failed(format!("standard output: {error}"))),
-        }
+/// `false` when whoever reads has closed its end, as `head` does: that is no fault.
+fn line(line: &str) -> Result<bool, Failure> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Failed(format!("standard output: {error}"))),
     }
 }
 
