@@ -140,10 +140,10 @@ pub(crate) struct ResolveArgs {
     #[command(flatten)]
     pub(super) how: HowArgs,
     /// Header field of the response, NAME: VALUE; may be given again
-    #[arg(long, value_name = "FIELD", requires = "status")]
+    #[arg(long, value_name = "FIELD", conflicts_with = "release")]
     pub(super) header: Vec<String>,
     /// File with the body of the response, - for standard input [default: no body]
-    #[arg(long, value_name = "FILE", requires = "status")]
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
     pub(super) body: Option<PathBuf>,
 }
 

@@ -69,7 +69,6 @@ fn show(args: &StoreArgs, answer: &Value) -> Result<(), Failure> {
 /// Lists page by page, so that a large store takes no more memory than a small one.
 async fn list(client: &Client, args: &ListArgs) -> Result<(), Failure> {
     let mut printer = Printer::new(args.store.json);
-    printer.heading(args.show_keys)?;
     let (mut left, mut after) = (args.limit.unwrap_or(usize::MAX), None);
     let mut unreadable = 0;
     while left > 0 {
@@ -79,6 +78,7 @@ async fn list(client: &Client, args: &ListArgs) -> Result<(), Failure> {
         query.extend(args.show_keys.then(|| ("show", "keys".to_owned())));
         query.extend(after.take().map(|after| ("after", after)));
         let page = client.call(Method::GET, &target("/v1/keys", &query), None).await?;
+        printer.heading(args.show_keys)?;
         let keys = page.get("keys").and_then(Value::as_array).map(Vec::as_slice);
         for key in keys.unwrap_or_default() {
             if !printer.row(key)? {

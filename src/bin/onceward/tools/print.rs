@@ -12,19 +12,22 @@ const DIGITS: usize = 16;
 /// Prints to standard output.
 pub(super) struct Printer {
     json: bool,
+    /// Whether a list's first line is printed.
+    headed: bool,
 }
 
 impl Printer {
     /// As JSON, or as a table.
     pub(super) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, headed: false }
     }
 
-    /// The first line of a list.
-    pub(super) fn heading(&self, with_keys: bool) -> Result<(), Failure> {
-        if self.json {
+    /// The first line of a list, once.
+    pub(super) fn heading(&mut self, with_keys: bool) -> Result<(), Failure> {
+        if self.json || self.headed {
             return Ok(());
         }
+        self.headed = true;
         let key = if with_keys { "  KEY" } else { "" };
         line(&format!(
             "{:<9}  {:<16}  {:<16}  {:<24}  {:<24}  {:>10}{key}",
@@ -34,7 +37,7 @@ impl Printer {
     }
 
     /// A key of a list. `false` when nobody reads any more.
-    pub(super) fn row(&mut self, key: &Value) -> Result<bool, Failure> {
+    pub(super) fn row(&self, key: &Value) -> Result<bool, Failure> {
         if self.json {
             return line(&key.to_string());
         }
