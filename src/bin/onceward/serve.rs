@@ -137,7 +137,7 @@ fn announce(settings: &Settings) {
     let methods: Vec<&str> = settings.profile.methods.iter().map(http::Method::as_str).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        profile = %settings.profile.name,
+        profile = &*settings.profile.name,
         methods = methods.join(","),
         key_header = settings.profile.header.as_str(),
         principal = %settings.principal,
