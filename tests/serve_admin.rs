@@ -445,7 +445,10 @@ fn a_page_in_a_browser_is_refused_and_changes_nothing() {
     let upstream = breaking();
     let gateway = Gateway::start(&upstream.url(), &["--principal", "single-tenant"]);
     let admin = gateway.admin.unwrap();
-    exchange(gateway.address, keyed("/break", "stuck", "{}"));
+    let order = keyed("/break", "stuck", "{}");
+    exchange(gateway.address, &order);
+    // Who is told of a broken connection does not wait for the disk; who comes next does.
+    assert_eq!(exchange(gateway.address, &order).status(), 409);
     for lines in
         ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: same-origin\r\n", "Origin: null\r\n"]
     {
