@@ -14,12 +14,16 @@ mod gateway;
 mod headers;
 mod listen;
 mod log;
+mod metrics;
+mod octets;
 mod principal;
 mod proxy;
 mod refresh;
 mod serve;
 mod signals;
 mod store;
+mod timestamp;
+mod tools;
 mod tracked;
 mod upgrade;
 mod upstream;
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Tool(tool) => tools::run(&tool),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
