@@ -8,6 +8,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::streamed_print;
+
 /// The version without flags, which is written wherever it says enough: an older program reads it.
 const VERSION_PLAIN: u8 = 1;
 /// The version whose second octet holds flags.
@@ -80,8 +82,8 @@ impl StoredResponse {
     ///
     /// # Errors
     /// [`DecodeError`] for anything else; no input panics.
-    pub fn decode(mut octets: Bytes) -> Result<Self, DecodeError> {
-        Self::read(&mut octets).ok_or(DecodeError)
+    pub fn decode(octets: Bytes) -> Result<Self, DecodeError> {
+        Self::read(&mut streamed_print::behind(octets)).ok_or(DecodeError)
     }
 
     fn read(octets: &mut Bytes) -> Option<Self> {
