@@ -42,7 +42,7 @@ mod execute;
 mod fields;
 mod fingerprint;
 mod future;
-mod key_header;
+pub(crate) mod key_header;
 mod layer;
 mod lookup;
 mod notice;
@@ -69,6 +69,7 @@ pub use policy::{
 };
 pub use problem::Condition;
 pub use profile::Profile;
+pub use published::Policy;
 pub use replay::Refreshed;
 pub use response::{DecodeError, StoredResponse};
 pub use service::IdempotencyService;
