@@ -22,14 +22,26 @@ type Good = fn() -> http::Request<Body>;
 
 /// An API of each profile, and a good request, and how to make more of it.
 fn each_profile() -> Vec<(Api, http::Request<Body>, Good)> {
-    let good: [(Profile, Good); 5] = [
+    let good = each_good().into_iter();
+    good.map(|(profile, request)| (Api::new(profile), request(), request)).collect()
+}
+
+/// Each profile, and a request that is good in it.
+fn each_good() -> [(Profile, Good); 7] {
+    [
         (Profile::standard(), || post("k")),
         (Profile::ietf(), || post("\"k\"")),
         (Profile::managed_dev(), || post("k")),
         (Profile::magnolia(), || post("k")),
         (Profile::oec(), || oec("/projects", "k", "{}")),
-    ];
-    good.into_iter().map(|(profile, request)| (Api::new(profile), request(), request)).collect()
+        (Profile::stripe(), || post("k")),
+        (Profile::adyen(), || post("k")),
+    ]
+}
+
+#[test]
+fn the_tests_know_every_profile() {
+    assert_eq!(each_good().map(|(profile, _)| profile), Profile::all());
 }
 
 #[tokio::test]
@@ -52,9 +64,11 @@ async fn m1_m8_g10_g16_o2_o4_d6_a_retry_gets_the_first_response_and_nothing_runs
 
 #[tokio::test]
 async fn m5_m7_g14_g17_o3_o5_x9_c40_a_result_lives_a_day_from_its_completion() {
-    for (api, request, again) in each_profile() {
-        api.send(request).await;
-        api.store.advance(DAY);
+    for (profile, again) in each_good() {
+        let ttl = if profile.name == "adyen" { 31 * DAY } else { DAY };
+        let api = Api::new(profile);
+        api.send(again()).await;
+        api.store.advance(ttl);
         assert_eq!(api.send(again()).await.seen(), (201, "{\"n\":1}"), "C42: and is not renewed");
         api.store.advance(Duration::from_millis(1));
         let fresh = api.send(again()).await;
@@ -70,10 +84,12 @@ async fn x13_o14_only_a_replay_bears_the_profiles_marker() {
         None,
         Some("idempotency-replayed"),
         Some("x-idempotency-replayed"),
+        Some("idempotent-replayed"),
+        None,
     ];
     for ((api, request, again), marker) in each_profile().into_iter().zip(markers) {
         let (first, retry) = (api.send(request).await, api.send(again()).await);
-        for name in ["idempotency-replayed", "x-idempotency-replayed"] {
+        for name in ["idempotency-replayed", "x-idempotency-replayed", "idempotent-replayed"] {
             assert_eq!(first.header(name), None);
             let expected = (marker == Some(name)).then_some("true");
             assert_eq!(retry.header(name), expected);
@@ -160,12 +176,14 @@ async fn x1_a_refresh_hook_that_fails_leaves_the_stored_response() {
 
 #[tokio::test]
 async fn m3_m14_g1_g5_g6_g20_o10_x4_x5_each_profile_protects_its_own_methods() {
-    let protected: [(Profile, &[&str]); 5] = [
+    let protected: [(Profile, &[&str]); 7] = [
         (Profile::standard(), &["POST", "PATCH"]),
         (Profile::ietf(), &["POST", "PATCH"]),
         (Profile::managed_dev(), &["POST"]),
         (Profile::magnolia(), &["POST", "PATCH"]),
         (Profile::oec(), &["POST"]),
+        (Profile::stripe(), &["POST"]),
+        (Profile::adyen(), &["POST"]),
     ];
     for (profile, protected) in protected {
         let header = profile.header.clone();
@@ -207,9 +225,12 @@ async fn m15_g18_o17_x6_d7_a_key_is_required_by_the_draft_alone() {
 
 #[tokio::test]
 async fn m16_d8_a_changed_body_is_a_conflict_and_does_not_execute() {
-    for (profile, expected) in
-        [(Profile::standard(), 422), (Profile::managed_dev(), 409), (Profile::magnolia(), 422)]
-    {
+    for (profile, expected) in [
+        (Profile::standard(), 422),
+        (Profile::managed_dev(), 409),
+        (Profile::magnolia(), 422),
+        (Profile::stripe(), 400),
+    ] {
         let api = Api::new(profile);
         api.post("k").await;
         let changed = keyed("POST", "/things", "k").body(Body::full("{ }")).unwrap();
@@ -218,6 +239,32 @@ async fn m16_d8_a_changed_body_is_a_conflict_and_does_not_execute() {
         assert_eq!(reply.decision, Some(Decision::Mismatch));
         assert_eq!(api.runs(), 1);
         assert_eq!(api.post("k").await.seen(), (201, "{\"n\":1}"), "C39: the record is untouched");
+    }
+}
+
+#[tokio::test]
+async fn adyen_replays_the_first_result_to_the_whole_company_whatever_the_request() {
+    let api = Api::new(Profile::adyen());
+    for (path, body) in [("/payments", "{}"), ("/payments", "{\"a\":1}"), ("/refunds", "")] {
+        let request = keyed("POST", path, "k").body(Body::full(body)).unwrap();
+        assert_eq!(api.send(request).await.seen(), (201, "{\"n\":1}"), "{path} {body}");
+    }
+    assert_eq!(api.runs(), 1);
+    let key = |octets| post(&"k".repeat(octets));
+    assert_eq!(api.send(key(64)).await.status, 201);
+    assert_eq!(api.send(key(65)).await.status, 400, "C3: 64 octets at most");
+}
+
+/// "Retries return the same result, 500s too", and a 400 replays as a 400; what never reached the
+/// endpoint is not kept.
+#[tokio::test]
+async fn stripe_keeps_what_its_endpoint_answered() {
+    for (code, runs) in [(400, 1), (402, 1), (500, 1), (503, 1), (401, 2), (429, 2)] {
+        let api = Api::with(Profile::stripe(), move |_, _| async move { status(code) });
+        for _ in 0..2 {
+            assert_eq!(api.post("k").await.status, code, "C16, C17");
+        }
+        assert_eq!(api.runs(), runs, "{code}: C16 to C19");
     }
 }
 
