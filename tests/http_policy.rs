@@ -78,7 +78,8 @@ async fn the_page_says_what_the_code_does() {
     for profile in &profiles {
         seen.push(cases::of(profile).await);
     }
-    let (mut differ, mut same) = (Vec::new(), String::from("| case | every profile |\n|---|---|\n"));
+    let (mut differ, mut same) =
+        (Vec::new(), String::from("| case | every profile |\n|---|---|\n"));
     for (at, (case, first)) in seen[0].iter().enumerate() {
         let cells: Vec<String> = seen.iter().map(|of| of[at].1.clone()).collect();
         if cells.iter().all(|cell| cell == first) {
@@ -121,8 +122,7 @@ fn paths(value: &serde_json::Value, above: &str, into: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Object(members) => {
             for (name, value) in members {
-                let path =
-                    if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+                let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
                 paths(value, &path, into);
                 into.insert(path);
             }
@@ -183,9 +183,7 @@ async fn d5_the_errors_of_the_policy_are_those_that_are_sent() {
         for condition in conditions() {
             let never = match condition {
                 Condition::MissingKey => !profile.key_required,
-                Condition::KeyReused => {
-                    profile.mismatch == onceward::http::Mismatch::Replay
-                }
+                Condition::KeyReused => profile.mismatch == onceward::http::Mismatch::Replay,
                 _ => false,
             };
             if never {
@@ -231,4 +229,51 @@ fn d3_d5_g12_g19_the_policy_says_when_a_key_expires() {
         assert!(profile.policy_document().contains("from its completion"));
     }
     assert_eq!(policy(&Profile::magnolia())["retention"]["seconds"], 86_400, "G19");
+}
+
+/// D11: a client sends the same request again only where the error says so; and when it says so, it
+/// is one of the errors that come before any work, or that work still going on.
+#[test]
+fn d11_only_what_was_not_executed_may_be_sent_again_as_it_is() {
+    let retryable =
+        ["in-progress", "too-many-in-flight", "store-unavailable", "upstream-unreachable"];
+    let errors = policy(&Profile::ietf())["errors"]["list"].as_array().unwrap().clone();
+    for error in errors {
+        let expected = retryable.contains(&error["code"].as_str().unwrap());
+        assert_eq!(error["retryable"], expected, "{error}");
+        assert!(expected || error["retry_after_seconds"].is_null(), "{error}");
+    }
+}
+
+/// D4: what the policy says is compared, is; and what it does not name, is not.
+#[tokio::test]
+async fn d4_the_fingerprint_has_the_parts_that_the_policy_names() {
+    for mut profile in Profile::all() {
+        profile.fingerprint_headers.push(http::HeaderName::from_static("x-version"));
+        let same_request = &policy(&profile)["same_request"];
+        let compared = same_request["compared"].as_bool().unwrap();
+        if compared {
+            let headers = same_request["headers"].as_array().unwrap();
+            assert_eq!(headers, &["Content-Type", "Content-Encoding", "X-Version"]);
+        }
+        for (name, counts) in [
+            ("content-type", compared),
+            ("content-encoding", compared),
+            ("x-version", compared),
+            ("host", compared),
+            ("accept", false),
+            ("user-agent", false),
+        ] {
+            let api = support::Api::new(profile.clone());
+            let ask = |value: &str| {
+                let request = support::keyless("POST", "/api/public/v1/projects")
+                    .header(&profile.header, "\"k\"")
+                    .header(name, value);
+                api.send(request.body(onceward::http::Body::empty()).unwrap())
+            };
+            assert_eq!(ask("a").await.status, 201);
+            let refused = ask("b").await.status != 201;
+            assert_eq!(refused, counts, "{} {name}", profile.name);
+        }
+    }
 }

@@ -80,7 +80,11 @@ fn octets(count: usize) -> String {
 
 pub(crate) fn time(time: Duration) -> String {
     let hours = time.as_secs() / 3_600;
-    if hours > 48 && hours % 24 == 0 { format!("{} days", hours / 24) } else { format!("{hours} h") }
+    if hours > 48 && hours % 24 == 0 {
+        format!("{} days", hours / 24)
+    } else {
+        format!("{hours} h")
+    }
 }
 
 fn routes(routes: &Routes) -> String {
