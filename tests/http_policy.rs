@@ -1,6 +1,6 @@
 //! The published policy (D3, D5) and the tables of `docs/http.md` say what the layer does.
 //!
-//! The tables are generated: `BLESS=1` writes them anew.
+//! The tables are generated: `BLESS=1 cargo test --all-features --test http_policy` writes them anew.
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -17,7 +17,12 @@ use http::HeaderMap;
 use http_body_util::BodyExt;
 use onceward::http::{Condition, KeyFault, Profile};
 
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/policy");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http.md");
+
+fn is_blessing() -> bool {
+    std::env::var("BLESS").is_ok_and(|bless| bless == "1")
+}
 
 fn page() -> String {
     std::fs::read_to_string(PAGE).unwrap()
@@ -30,7 +35,7 @@ fn hold(name: &str, expected: &str) {
     let from = page.find(&open).unwrap_or_else(|| panic!("{open} is not in docs/http.md"));
     let from = from + open.len();
     let to = from + page[from..].find(close).unwrap();
-    if std::env::var("BLESS").is_ok_and(|bless| bless == "1") {
+    if is_blessing() {
         let page = format!("{}{expected}{}", &page[..from], &page[to..]);
         std::fs::write(PAGE, page).unwrap();
     } else {
@@ -46,12 +51,10 @@ fn hold(name: &str, expected: &str) {
 fn table(first: &str, rows: &[(String, Vec<String>)]) -> String {
     let names: Vec<_> =
         Profile::all().iter().map(|profile| format!("`{}`", profile.name)).collect();
-    let mut out = format!("| {first} | {} |\n", names.join(" | "));
-    out.push_str(&format!("|---|{}\n", "---|".repeat(names.len())));
-    for (name, cells) in rows {
-        out.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
-    }
-    out
+    let head =
+        format!("| {first} | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let rows = rows.iter().map(|(name, cells)| format!("| {name} | {} |\n", cells.join(" | ")));
+    std::iter::once(head).chain(rows).collect()
 }
 
 /// All generated parts in one test, for they are written to one file.
@@ -79,17 +82,48 @@ async fn the_page_says_what_the_code_does() {
         seen.push(cases::of(profile).await);
     }
     let (mut differ, mut same) =
-        (Vec::new(), String::from("| case | every profile |\n|---|---|\n"));
+        (Vec::new(), vec!["| case | every profile |\n|---|---|".to_owned()]);
     for (at, (case, first)) in seen[0].iter().enumerate() {
         let cells: Vec<String> = seen.iter().map(|of| of[at].1.clone()).collect();
         if cells.iter().all(|cell| cell == first) {
-            same.push_str(&format!("| {case} | {first} |\n"));
+            same.push(format!("| {case} | {first} |"));
         } else {
             differ.push((case.clone(), cells));
         }
     }
-    hold("cases", &format!("{}\n{same}", table("case", &differ)));
+    hold("cases", &format!("{}\n{}\n", table("case", &differ), same.join("\n")));
     hold("policy", &format!("```json\n{}```\n", Profile::oec().policy_json()));
+}
+
+/// D5: the octets of each profile's policy, in both forms, are those that were looked at last.
+#[test]
+fn d5_the_policies_are_golden() {
+    for profile in Profile::all() {
+        for (kind, written) in [("json", profile.policy_json()), ("md", profile.policy_document())]
+        {
+            let path = format!("{GOLDEN}/{}.{kind}", profile.name);
+            if is_blessing() {
+                std::fs::create_dir_all(GOLDEN).unwrap();
+                std::fs::write(&path, written).unwrap();
+            } else {
+                let golden = std::fs::read_to_string(&path).unwrap_or_default();
+                assert_eq!(written, golden, "{path} is another: write it anew with BLESS=1");
+            }
+        }
+    }
+}
+
+/// A profile is what its fields say: under another name it does the same in every case.
+#[tokio::test]
+async fn a_profiles_name_decides_nothing() {
+    for profile in Profile::all() {
+        let mut renamed = profile.clone();
+        renamed.name = "somebody-elses".into();
+        assert_eq!(cases::of(&renamed).await, cases::of(&profile).await, "{}", profile.name);
+        let own = profile.policy_json().replace(&format!("\"{}\"", profile.name), "\"-\"");
+        assert_eq!(renamed.policy_json().replace("\"somebody-elses\"", "\"-\""), own);
+        assert_eq!(renamed.policy_document(), profile.policy_document());
+    }
 }
 
 /// A knob that is not in the tables is one nobody finds.

@@ -83,11 +83,12 @@ fn tests(source: &Source) -> Vec<(String, String)> {
         let head = (at + 1..code.len()).find(|line| code[*line].contains("fn ")).unwrap();
         let name = code[head].split("fn ").nth(1).unwrap();
         let name = name.split(['(', '<']).next().unwrap();
-        let (mut depth, mut to) = (0_i64, head);
+        let (mut opened, mut closed, mut to) = (0, 0, head);
         for (line, code) in code.iter().enumerate().skip(head) {
             to = line;
-            depth += code.matches('{').count() as i64 - code.matches('}').count() as i64;
-            if depth <= 0 && code.contains('}') {
+            opened += code.matches('{').count();
+            closed += code.matches('}').count();
+            if opened > 0 && closed >= opened {
                 break;
             }
         }

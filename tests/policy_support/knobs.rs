@@ -80,7 +80,7 @@ fn octets(count: usize) -> String {
 
 pub(crate) fn time(time: Duration) -> String {
     let hours = time.as_secs() / 3_600;
-    if hours > 48 && hours % 24 == 0 {
+    if hours > 48 && hours.is_multiple_of(24) {
         format!("{} days", hours / 24)
     } else {
         format!("{hours} h")

@@ -130,14 +130,14 @@ fn same_request(profile: &Profile) -> Vec<String> {
             spoken(patience)
         ),
     });
-    let octets_max = profile.request_octets_max;
+    let octets_max = size(profile.request_octets_max);
     lines.push(match profile.oversize_request {
         OversizeRequest::Reject => {
-            format!("With a key, a body of more than {octets_max} octets is refused.")
+            format!("With a key, a body of more than {octets_max} is refused.")
         }
-        OversizeRequest::Stream => format!(
-            "Until a body of more than {octets_max} octets has come whole, its key is in flight."
-        ),
+        OversizeRequest::Stream => {
+            format!("Until a body of more than {octets_max} has come whole, its key is in flight.")
+        }
     });
     lines
 }
@@ -167,14 +167,14 @@ fn result(profile: &Profile) -> Vec<String> {
     if profile.store_trailers {
         lines.push("Trailers are replayed too.".into());
     }
-    let octets_max = profile.response_octets_max;
+    let octets_max = size(profile.response_octets_max);
     lines.push(match profile.oversize_response {
         OversizeResponse::Tombstone => format!(
-            "A response of more than {octets_max} octets, or one that is streamed, reaches the \
+            "A response of more than {octets_max}, or one that is streamed, reaches the \
              first caller and is not kept; a retry is told so, and nothing is executed again."
         ),
         OversizeResponse::OmitBody => format!(
-            "A response of more than {octets_max} octets is replayed without its body, and with \
+            "A response of more than {octets_max} is replayed without its body, and with \
              `Onceward-Body-Omitted: true`; one that is streamed is not kept, and a retry is told \
              so. Nothing is executed again."
         ),
@@ -254,6 +254,16 @@ fn errors(policy: &Policy<'_>) -> String {
     )
 }
 
+/// A number of octets, in MiB where it is a whole number of them.
+fn size(octets: usize) -> String {
+    const MIB: usize = 1 << 20;
+    if octets >= MIB && octets.is_multiple_of(MIB) {
+        format!("{} MiB", octets / MIB)
+    } else {
+        format!("{octets} octets")
+    }
+}
+
 /// A length of time in the largest unit it is a whole number of; a day is 24 hours.
 fn spoken(time: Duration) -> String {
     let ms = time.as_millis();
@@ -289,6 +299,15 @@ mod tests {
         assert!(oec.contains("- `POST /api/public/v1/environments/{id}/actions/deploy`"), "{oec}");
         let managed_dev = Profile::managed_dev().policy_document();
         assert!(managed_dev.contains("refused with 409, and nothing is executed"), "{managed_dev}");
+    }
+
+    #[test]
+    fn a_size_reads_as_one() {
+        for (octets, text) in
+            [(0, "0 octets"), (1 << 20, "1 MiB"), ((1 << 20) + 1, "1048577 octets")]
+        {
+            assert_eq!(size(octets), text);
+        }
     }
 
     #[test]
