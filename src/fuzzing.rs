@@ -4,14 +4,14 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::http::{KeyFault, KeySyntax, Profile, key_header};
+use crate::http::{KeyFault, KeySyntax, Profile};
 
 /// The key that one field value of a key header bears, of at most `octets_max` octets, decoded.
 pub fn parse_key(value: &[u8], syntax: KeySyntax, octets_max: usize) -> Result<Bytes, KeyFault> {
-    key_header::parse(value, syntax, octets_max)
+    crate::http::parse_key(value, syntax, octets_max)
 }
 
 /// The key of a request with these headers; `None` when no header bears one.
 pub fn read_key(headers: &HeaderMap, profile: &Profile) -> Result<Option<Bytes>, KeyFault> {
-    key_header::read(headers, profile)
+    crate::http::read_key(headers, profile)
 }

@@ -42,7 +42,7 @@ mod execute;
 mod fields;
 mod fingerprint;
 mod future;
-pub(crate) mod key_header;
+mod key_header;
 mod layer;
 mod lookup;
 mod notice;
@@ -74,3 +74,6 @@ pub use replay::Refreshed;
 pub use response::{DecodeError, StoredResponse};
 pub use service::IdempotencyService;
 pub use tombstone::Tombstone;
+
+#[cfg(feature = "test-util")]
+pub(crate) use key_header::{parse as parse_key, read as read_key};

@@ -60,23 +60,29 @@ struct Row {
 
 impl Condition {
     /// Every condition, each once, in the order of the requirements.
-    pub(crate) fn all() -> [Self; 14] {
-        [
-            Self::MissingKey,
-            Self::InvalidKey(KeyFault::Malformed),
-            Self::UpgradeNotSupported,
-            Self::KeyReused,
-            Self::InProgress,
-            Self::OutcomeUnknown,
-            Self::ResponseNotRetained(None),
-            Self::RecordCorrupt,
-            Self::CompletionNotWritten,
-            Self::RequestTooLarge,
-            Self::TooManyInFlight,
-            Self::StoreUnavailable,
-            Self::UpstreamUnreachable,
-            Self::UpstreamBroken,
-        ]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(Self::MissingKey), Self::next)
+    }
+
+    /// The condition after this one: a match, so that a new one cannot be left out of the published
+    /// policy without a word from the compiler.
+    fn next(&self) -> Option<Self> {
+        Some(match self {
+            Self::MissingKey => Self::InvalidKey(KeyFault::Malformed),
+            Self::InvalidKey(_) => Self::UpgradeNotSupported,
+            Self::UpgradeNotSupported => Self::KeyReused,
+            Self::KeyReused => Self::InProgress,
+            Self::InProgress => Self::OutcomeUnknown,
+            Self::OutcomeUnknown => Self::ResponseNotRetained(None),
+            Self::ResponseNotRetained(_) => Self::RecordCorrupt,
+            Self::RecordCorrupt => Self::CompletionNotWritten,
+            Self::CompletionNotWritten => Self::RequestTooLarge,
+            Self::RequestTooLarge => Self::TooManyInFlight,
+            Self::TooManyInFlight => Self::StoreUnavailable,
+            Self::StoreUnavailable => Self::UpstreamUnreachable,
+            Self::UpstreamUnreachable => Self::UpstreamBroken,
+            Self::UpstreamBroken => return None,
+        })
     }
 
     /// The error's code: the `code` of the problem dialect, and the anchor in `docs/http.md`.

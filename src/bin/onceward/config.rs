@@ -165,7 +165,11 @@ impl Settings {
                 })
                 .transpose()?
                 // Only managed.dev promises the job "with its current status" (M10).
-                .unwrap_or(if profile.refresh_location { Refresh::Location } else { Refresh::Off }),
+                .unwrap_or(if profile.name == Profile::managed_dev().name {
+                    Refresh::Location
+                } else {
+                    Refresh::Off
+                }),
             profile,
             principal: from
                 .find("principal", flags.principal, file.principal)?

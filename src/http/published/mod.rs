@@ -40,13 +40,12 @@ impl Profile {
     /// The idempotency policy of an API with this profile (D5).
     pub fn policy(&self) -> Policy<'_> {
         let errors = Condition::all()
-            .iter()
             .filter(|condition| match condition {
                 Condition::MissingKey => self.key_required,
                 Condition::KeyReused => self.compares_requests(),
                 _ => true,
             })
-            .map(|condition| self.refusal(condition))
+            .map(|condition| self.refusal(&condition))
             .collect();
         Policy { profile: self, errors }
     }
