@@ -7,20 +7,27 @@ mod admin;
 mod answer;
 mod args;
 mod auth;
+mod check;
 mod config;
+mod connect;
 mod demo;
 mod duration;
 mod gateway;
 mod headers;
 mod listen;
 mod log;
+mod policy;
 mod principal;
 mod proxy;
+mod recorded;
 mod refresh;
 mod serve;
 mod signals;
+mod size;
 mod store;
+mod tls;
 mod tracked;
+mod trusted;
 mod upgrade;
 mod upstream;
 
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
     // clap ends the process itself, with code 2 for usage and 0 for help.
     let ended = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
+        Command::CheckConfig(args) => check::check_config(*args),
+        Command::Policy(args) => policy::print(args),
         Command::Demo(args) => demo::demo(&args),
     };
     let (why, code) = match ended {
@@ -56,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let settings =
+    let (settings, _) =
         Settings::resolve(args, &|name| std::env::var_os(name)).map_err(Failure::Usage)?;
     log::start(&settings.log, settings.log_format).map_err(Failure::Failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
