@@ -329,6 +329,11 @@ mod tests {
         Settings::resolve(flags, &variable).map(|(settings, _)| settings)
     }
 
+    /// The profiles and rules of a file.
+    pub(super) fn choice(text: &str) -> Result<Choice, String> {
+        resolve(flags("http://up"), &[], Some(text)).map(|settings| settings.choice)
+    }
+
     #[test]
     fn every_default_is_the_documented_one() {
         let settings = resolve(flags("http://up"), &[], None).unwrap();
@@ -494,6 +499,18 @@ mod tests {
             ("[serve]\nttl = \"1h\"\n", "gateway.toml:1: unknown field `serve`"),
             ("profile = \"nobody\"\n", "gateway.toml:1: profile: `nobody`"),
             ("log_format = \"xml\"\n", "gateway.toml:1: log-format: `xml`"),
+            (
+                "wait-lock = \"1s\"\nwait_lock = \"2s\"\n",
+                "gateway.toml:2: `wait_lock` is set twice",
+            ),
+            ("upstream-timeout = \"0s\"\n", "gateway.toml:1: upstream-timeout: `0s`"),
+            ("max-request = \"much\"\n", "gateway.toml:1: max-request: `much`"),
+            ("max-request = -1\n", "gateway.toml:1: max-request: invalid type"),
+            ("max-request = 0\n", "max-request: no request fits in nothing"),
+            ("trusted-proxies = [\"10.0.0.0/8\", \"x\"]\n", "gateway.toml:1: trusted-proxies: `x`"),
+            ("publish-policy = \"perhaps\"\n", "gateway.toml:1: publish-policy: `perhaps`"),
+            ("tls-cert = \"c.pem\"\n", "tls-cert is set and tls-key is not"),
+            ("tls-key = \"k.pem\"\n", "tls-key is set and tls-cert is not"),
         ] {
             let error = resolve(flags("http://up"), &[], Some(text)).unwrap_err();
             assert!(error.contains(where_and_what), "{error}");

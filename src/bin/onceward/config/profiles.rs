@@ -158,3 +158,143 @@ impl Made {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Choice;
+    use super::super::tests::choice;
+    use super::*;
+    use onceward::http::{InFlight, Mismatch, Route, Routes};
+
+    fn mine(fields: &str) -> Result<Profile, String> {
+        let text = format!("profile = \"mine\"\n[profiles.mine]\n{fields}");
+        choice(&text).map(|Choice { main, .. }| main.profile)
+    }
+
+    #[test]
+    fn a_profile_is_its_base_with_other_fields() {
+        let read = mine(
+            "base = \"oec\"\nheader = \"X-Key\"\nheader_aliases = [\"Idempotency-Key\"]\n\
+             key-required = true\nmethods = [\"POST\", \"PUT\"]\n\
+             routes = [\"PUT /v1/{id}\", \"POST /v1/**\"]\nmismatch = \"reject 409\"\n\
+             query = \"sorted\"\nmarker = \"none\"\nttl = \"31d\"\nin-flight = \"wait 2s\"\n\
+             response-octets-max = \"1MiB\"\nrequest-octets-max = 4096\n\
+             release-statuses = [409, 429]\ntimeout = \"30s\"\non-timeout = \"cancel\"\n",
+        )
+        .unwrap();
+        let mut expected = Profile::oec();
+        expected.name = "mine".into();
+        expected.header = http::HeaderName::from_static("x-key");
+        expected.header_aliases = vec![http::HeaderName::from_static("idempotency-key")];
+        expected.key_required = true;
+        expected.methods = vec![http::Method::POST, http::Method::PUT];
+        expected.routes = Routes::Listed(vec![
+            Route::new(http::Method::PUT, "/v1/{id}"),
+            Route::new(http::Method::POST, "/v1/**"),
+        ]);
+        expected.mismatch = Mismatch::Reject(http::StatusCode::CONFLICT);
+        expected.query = onceward::http::Query::Sorted;
+        expected.marker = None;
+        expected.ttl = Duration::from_secs(31 * 86_400);
+        expected.in_flight = InFlight::Wait(Duration::from_secs(2));
+        expected.response_octets_max = 1 << 20;
+        (expected.request_octets_max, expected.request_octets_in_memory) = (4096, 4096);
+        expected.release_statuses =
+            vec![http::StatusCode::CONFLICT, http::StatusCode::TOO_MANY_REQUESTS];
+        expected.timeout = Some(Duration::from_secs(30));
+        expected.on_timeout = onceward::http::OnTimeout::Cancel;
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_profile_that_makes_no_sense_is_refused_with_its_line() {
+        for (fields, place_and_why) in [
+            ("ttl = \"1h\"", "gateway.toml:2: profiles.mine: no `base`"),
+            ("base = \"mine\"", "gateway.toml:3: profiles.mine.base: `mine`"),
+            ("base = \"ietf\"\ntll = \"1h\"", "gateway.toml:4: unknown field `profiles.mine.tll`"),
+            ("base = \"ietf\"\nname = \"x\"", "gateway.toml:4: unknown field `profiles.mine.name`"),
+            ("base = \"ietf\"\nttl = 5", "gateway.toml:4: profiles.mine.ttl: invalid type"),
+            ("base = \"ietf\"\nkey-syntax = \"loose\"", ":4: profiles.mine.key-syntax: `loose`"),
+            ("base = \"ietf\"\nkey-octets-max = 256", ":4: profiles.mine.key-octets-max: "),
+            ("base = \"ietf\"\nmethods = []", ":4: profiles.mine.methods: no method"),
+            ("base = \"ietf\"\nmethods = [\"GET\"]", ":4: profiles.mine.methods: a key has no"),
+            ("base = \"ietf\"\nmethods = [\"post\"]", ":4: profiles.mine.methods: `post`"),
+            ("base = \"ietf\"\nmismatch = \"reject\"", ":4: profiles.mine.mismatch: `reject`"),
+            ("base = \"ietf\"\nmismatch = \"reject 200\"", ":4: profiles.mine.mismatch: "),
+            (
+                "base = \"ietf\"\nmismatch = \"replay\"",
+                ":4: profiles.mine.mismatch: `replay` needs",
+            ),
+            ("base = \"oec\"\nscope = \"principal\"", ":2: profiles.mine.mismatch: `replay` needs"),
+            ("base = \"oec\"\ncanonical = \"json\"", ":4: profiles.mine.canonical: "),
+            ("base = \"oec\"\nquery = \"include\"", ":4: profiles.mine.query: "),
+            (
+                "base = \"oec\"\nfingerprint-headers = [\"x-v\"]",
+                ":4: profiles.mine.fingerprint-headers: ",
+            ),
+            ("base = \"oec\"\nroutes = [\"PUT /a\"]", ":4: profiles.mine.routes: `PUT /a`"),
+            ("base = \"oec\"\nroutes = [\"/a\"]", ":4: profiles.mine.routes: `/a`"),
+            ("base = \"oec\"\nroutes = [\"POST a\"]", ":4: profiles.mine.routes: `a`"),
+            ("base = \"ietf\"\nenforce-unlisted = true", ":4: profiles.mine.enforce-unlisted: "),
+            ("base = \"ietf\"\nlive-routes = [\"PUT /a\"]", ":4: profiles.mine.live-routes: "),
+            ("base = \"ietf\"\nheader = \"Authorization\"", ":4: profiles.mine.header: "),
+            (
+                "base = \"ietf\"\nheader-aliases = [\"Idempotency-Key\"]",
+                ":4: profiles.mine.header-a",
+            ),
+            ("base = \"ietf\"\nmarker = \"location\"", ":4: profiles.mine.marker: "),
+            ("base = \"ietf\"\nin-flight = \"wait\"", ":4: profiles.mine.in-flight: `wait`"),
+            ("base = \"ietf\"\nin-flight = \"wait 0s\"", ":4: profiles.mine.in-flight: `0s`"),
+            ("base = \"ietf\"\nrequest-octets-max = 0", ":4: profiles.mine.request-octets-max: "),
+            (
+                "base = \"ietf\"\nrequest-octets-in-memory = \"17MiB\"",
+                ":4: profiles.mine.request-octets-in-memory: ",
+            ),
+            ("base = \"ietf\"\non-timeout = \"cancel\"", ":4: profiles.mine.on-timeout: "),
+            ("base = \"ietf\"\nrelease-statuses = [201]", ":4: profiles.mine.release-statuses: "),
+            (
+                "base = \"ietf\"\nvolatile-headers = [\"X-A\"]",
+                ":4: profiles.mine.volatile-headers: ",
+            ),
+            ("base = \"ietf\"\nfail-open = 1", ":4: profiles.mine.fail-open: invalid type"),
+        ] {
+            let error = mine(fields).unwrap_err();
+            assert!(error.contains(place_and_why), "{fields:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_shipped_or_none_is_refused() {
+        for (text, why) in [
+            ("[profiles.oec]\nbase = \"ietf\"", ":1: profiles.oec: a profile of this name"),
+            ("[profiles.\"a b\"]\nbase = \"ietf\"", ":1: profiles.a b: a name has"),
+            ("profiles = 1", ":1: profiles: invalid type"),
+            ("[profiles]\nmine = 1", ":2: profiles.mine: expected a table"),
+            ("profile = \"mine\"", ":1: profile: `mine` is none of standard, "),
+        ] {
+            let error = choice(text).unwrap_err();
+            assert!(error.contains(why), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_profiles_own_field_is_closer_than_the_files_and_a_flag_wins_over_both() {
+        let file = "ttl = \"2h\"\nprofile = \"mine\"\n[profiles.mine]\nbase = \"ietf\"\n";
+        let own = format!("{file}ttl = \"1h\"\n");
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        assert_eq!(choice(file).unwrap().main.profile.ttl, hours(2));
+        assert_eq!(choice(&own).unwrap().main.profile.ttl, hours(1));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.toml");
+        std::fs::write(&path, own).unwrap();
+        let flags = super::super::ChoiceFlags { ttl: Some("3h".to_owned()), ..Default::default() };
+        let flagged = Choice::resolve(Some(path), flags, &|_| None).unwrap();
+        assert_eq!(flagged.main.profile.ttl, hours(3));
+    }
+
+    #[test]
+    fn x1_what_is_made_from_managed_dev_refreshes_too() {
+        let text = "profile = \"mine\"\n[profiles.mine]\nbase = \"managed-dev\"\n";
+        assert_eq!(choice(text).unwrap().refresh, Refresh::Location);
+    }
+}

@@ -136,3 +136,75 @@ fn wrong(table: &Table, place: &str, name: &str, why: &str) -> String {
     let place = table.get(name).map_or(place, |entry| &entry.place);
     format!("{place}: route.{name}: {why}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::choice;
+    use super::*;
+
+    fn rules(text: &str) -> Result<Vec<Rule>, String> {
+        choice(text).map(|choice| choice.rules)
+    }
+
+    fn rule(lines: &str) -> Result<Rule, String> {
+        rules(&format!("[[route]]\n{lines}\n")).map(|mut rules| rules.remove(0))
+    }
+
+    #[test]
+    fn a_rule_changes_what_it_names_and_nothing_else() {
+        let rule = rule(
+            "path = \"/v1/jobs/{id}/**\"\nmethods = [\"PUT\"]\nttl = \"31d\"\n\
+             in-flight = \"wait 2s\"\nkey_required = true\nlive = true",
+        )
+        .unwrap();
+        let mut expected = Profile::standard();
+        expected.methods = vec![Method::PUT];
+        expected.ttl = Duration::from_secs(31 * 86_400);
+        expected.in_flight = InFlight::Wait(Duration::from_secs(2));
+        expected.key_required = true;
+        expected.live_routes = vec![Route::new(Method::PUT, "/v1/jobs/{id}/**")];
+        assert_eq!(rule.profile, expected);
+        assert!(rule.protect);
+        assert!(rule.matches(&Method::PUT, "/v1/jobs/7/a/b"));
+        assert!(!rule.matches(&Method::POST, "/v1/jobs/7/a/b"));
+        assert!(!rule.matches(&Method::PUT, "/v1/jobs"));
+    }
+
+    #[test]
+    fn a_rule_may_have_a_profile_of_its_own_and_cover_paths_outside_its_list() {
+        let text = "[profiles.mine]\nbase = \"oec\"\n[[route]]\npath = \"/x\"\n\
+                    profile = \"mine\"\n[[route]]\npath = \"/y\"\nprofile = \"mine\"\n\
+                    protect = true\n[[route]]\npath = \"/z\"\nprotect = false\n";
+        let rules = rules(text).unwrap();
+        let [listed, all, none] = &rules[..] else { panic!("{rules:?}") };
+        assert_eq!(listed.profile.routes, Profile::oec().routes);
+        assert_eq!(all.profile.routes, Routes::All);
+        assert!(listed.protect && all.protect && !none.protect);
+        assert_eq!(none.profile.routes, Routes::Listed(Vec::new()), "X15: ignored, and said so");
+        assert!(none.matches(&Method::DELETE, "/z"), "whatever the method");
+    }
+
+    #[test]
+    fn a_rule_that_makes_no_sense_is_refused_with_its_line() {
+        for (lines, place_and_why) in [
+            ("ttl = \"1h\"", "gateway.toml:2: route: no `path`"),
+            ("path = \"v1\"", "gateway.toml:2: route.path: `v1`"),
+            ("path = \"/**/a\"", "gateway.toml:2: route.path: "),
+            ("path = \"/a\"\ntll = \"1h\"", "gateway.toml:3: unknown field `route.tll`"),
+            ("path = \"/a\"\nttl = \"never\"", "gateway.toml:3: route.ttl: `never`"),
+            ("path = \"/a\"\nprofile = \"x\"", "gateway.toml:3: route.profile: `x` is none of"),
+            ("path = \"/a\"\nmethods = [\"GET\"]", "gateway.toml:3: route.methods: a key has no"),
+            ("path = \"/a\"\nmethods = []", "gateway.toml:3: route.methods: no method"),
+            ("path = \"/a\"\nprotect = false\nttl = \"1h\"", ":4: route.ttl: nothing is protected"),
+            ("path = 5", "gateway.toml:2: route.path: invalid type"),
+        ] {
+            let error = rule(lines).unwrap_err();
+            assert!(error.contains(place_and_why), "{lines:?}: {error}");
+        }
+        assert!(rules("route = 5").unwrap_err().contains(":1: route: invalid type"));
+        assert!(rules("route = [5]").unwrap_err().contains(":1: route: an integer is not a rule"));
+        assert!(rules("[[route]]").unwrap_err().contains(":1: route: no `path`"));
+        let reads = "[[route]]\npath = \"/a\"\nmethods = [\"GET\"]\nprotect = false\n";
+        assert_eq!(rules(reads).unwrap().len(), 1);
+    }
+}
