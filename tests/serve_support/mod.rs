@@ -321,6 +321,11 @@ impl Gateway {
         }
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Tells the gateway to stop.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();

@@ -32,6 +32,7 @@ mod upgrade;
 mod upstream;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -46,6 +47,9 @@ pub(crate) enum Failure {
     /// It failed. Exit code 1.
     Failed(String),
 }
+
+/// How long is waited for threads that are in the middle of something when all is over.
+const CUT_OFF: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // clap ends the process itself, with code 2 for usage and 0 for help.
@@ -73,7 +77,7 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
     let ended = runtime.block_on(serve::serve(settings));
-    // What outlived the drain is cut off here, and not waited for.
-    runtime.shutdown_background();
-    ended
+    // What outlived the drain is cut off here; only a thread that waits for the disk outlives this.
+    runtime.shutdown_timeout(CUT_OFF);
+    ended.map(|in_doubt| tracing::info!(in_doubt, "stopped"))
 }

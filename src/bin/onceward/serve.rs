@@ -25,8 +25,9 @@ use crate::tracked::{Count, Tracked};
 use crate::upstream::Sender;
 use crate::{Failure, listen};
 
-/// Runs the gateway until a signal and the drain that follows.
-pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
+/// Runs the gateway until a signal and the drain that follows. Gives how many keys that left in
+/// doubt.
+pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
     let mut signals =
         Signals::new().map_err(|error| Failure::Failed(format!("signals: {error}")))?;
     let sender = settings.sender().map_err(Failure::Usage)?;
@@ -39,7 +40,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
     let ttl = settings.choice.profile().ttl;
     let open = tokio::select! {
         open = store::open(&settings.data, ttl, settings.wait_lock) => open?,
-        () = signals.stop() => return Ok(()),
+        () = signals.stop() => return Ok(0),
     };
     let served = match remember(&settings).await {
         Ok(()) => run(&settings, sender, tls, open.clone(), &mut signals).await,
@@ -49,7 +50,8 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::Failed(format!("closing the store: {error}")))?
         .map_err(|error| Failure::Failed(format!("closing the store: {error}")));
-    served.and(closed)
+    let in_doubt = served?;
+    closed.map(|()| in_doubt)
 }
 
 /// Refuses a store that was run under something else, and writes down what this one is run under.
@@ -76,7 +78,7 @@ async fn run<E: Engine>(
     tls: Option<Arc<Tls>>,
     engine: E,
     signals: &mut Signals,
-) -> Result<(), Failure> {
+) -> Result<usize, Failure> {
     let (listener, address) = listen::bind(&settings.listen).await.map_err(Failure::Failed)?;
     let health = Arc::new(Health::new({
         let engine = engine.clone();
@@ -108,13 +110,13 @@ async fn run<E: Engine>(
         reloads.abort();
     }
     health.drain();
-    drain(connections.shutdown(), &count, settings.drain_timeout, signals).await;
+    let in_doubt = drain(connections.shutdown(), &count, settings.drain_timeout, signals).await;
     if let Some((task, _)) = admin {
         task.abort();
         // Aborted or ended, its listener is gone once this returns.
         let _ = task.await;
     }
-    Ok(())
+    Ok(in_doubt)
 }
 
 /// The service of one rule, as the gateway calls it.
@@ -191,7 +193,7 @@ fn announce(settings: &Settings) {
     let profile = settings.choice.profile();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        profile = %profile.name,
+        profile = profile.name.as_ref(),
         methods = names(&profile.methods),
         key_header = profile.header.as_str(),
         principal = %settings.principal,
@@ -205,7 +207,7 @@ fn announce(settings: &Settings) {
         tracing::info!(
             path = rule.path,
             methods = names(&rule.methods),
-            profile = %rule.profile.name,
+            profile = rule.profile.name.as_ref(),
             ttl = show(rule.profile.ttl),
             protect = rule.protect,
             "route"
@@ -221,13 +223,13 @@ fn names(methods: &[Method]) -> String {
 }
 
 /// Waits for the connections to finish and for work that outlived its connection, for `timeout` at
-/// most, or until told to stop a second time.
+/// most, or until told to stop a second time. Gives how many keys are granted still.
 async fn drain(
     connections: impl Future<Output = ()>,
     count: &Count,
     timeout: Duration,
     signals: &mut Signals,
-) {
+) -> usize {
     tracing::info!(timeout = show(timeout), "draining");
     let finished = async {
         connections.await;
@@ -236,13 +238,12 @@ async fn drain(
     let why = tokio::select! {
         () = finished => {
             tracing::info!("drained");
-            return;
+            return 0;
         }
         () = tokio::time::sleep(timeout) => "the drain timeout has passed",
         () = signals.stop() => "told to stop at once",
     };
-    tracing::warn!(
-        in_doubt = count.granted(),
-        "{why}: keyed requests that are still running are left in doubt"
-    );
+    let in_doubt = count.granted();
+    tracing::warn!(in_doubt, "{why}: keyed requests that are still running are left in doubt");
+    in_doubt
 }
