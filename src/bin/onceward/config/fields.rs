@@ -131,7 +131,8 @@ pub(crate) fn nonsense(profile: &Profile, set: &[&str]) -> Option<(&'static str,
         ));
     }
     if profile.mismatch == Mismatch::Replay {
-        if profile.scope == Scope::Principal {
+        // A base may be so by its document; who writes it down is told what it means.
+        if profile.scope == Scope::Principal && (is_set("mismatch") || is_set("scope")) {
             return wrong(
                 "mismatch",
                 "`replay` needs scope = \"principal-and-route\", or one path would replay \

@@ -139,7 +139,8 @@ impl Written for usize {
     }
 
     fn show(&self) -> String {
-        quoted(&size::show(*self))
+        let size = size::show(*self);
+        if size.bytes().all(|octet| octet.is_ascii_digit()) { size } else { quoted(&size) }
     }
 }
 
