@@ -26,6 +26,8 @@ pub(crate) enum Command {
 }
 
 /// The flags of `policy`.
+// The lines of documentation are the program's help, where backticks would be shown.
+#[allow(clippy::doc_markdown)]
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct PolicyArgs {
     /// A shipped profile or one of the file's; with --config, else what its gateway is run with

@@ -1,6 +1,7 @@
 //! What clients are told about keys (D3, D5): the command `policy`, and what the gateway publishes
 //! at a well-known path.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -106,7 +107,8 @@ fn markdown(choice: &Choice) -> String {
         } else {
             "- A key has no effect here.\n".to_owned()
         };
-        text += &format!("\n## `{methods}{}`\n\n{policy}", rule.path);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n## `{methods}{}`\n\n{policy}", rule.path);
     }
     text
 }

@@ -85,13 +85,11 @@ impl Proxy {
         let Some(limit) = self.profile.timeout else {
             return self.send(request).await;
         };
-        match tokio::time::timeout(limit, self.send(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                tracing::warn!(limit = show(limit), "the upstream did not answer in time");
-                answer::late()
-            }
-        }
+        let answered = tokio::time::timeout(limit, self.send(request)).await;
+        answered.unwrap_or_else(|_| {
+            tracing::warn!(limit = show(limit), "the upstream did not answer in time");
+            answer::late()
+        })
     }
 
     /// Sends `request` to its target under the upstream's base, and gives the answer with what the

@@ -102,7 +102,7 @@ async fn run<E: Engine>(
 
     let engine = Tracked::new(engine);
     let count = engine.count();
-    let gateway = gateway(settings, sender, proto, engine);
+    let gateway = gateway(settings, sender, proto, &engine);
     let handle = move |request, peer| gateway.clone().handle(request, peer);
     let reloads = tls.clone().map(|tls| tokio::spawn(tls::reload_on_hangup(tls)));
     let connections = listen::serve(listener, tls, handle, signals.stop()).await;
@@ -152,7 +152,7 @@ fn gateway<E: Backend>(
     settings: &Settings,
     sender: Sender,
     proto: &'static str,
-    engine: E,
+    engine: &E,
 ) -> Gateway<impl Middleware> {
     let way = Way {
         upstream: settings.upstream.clone(),

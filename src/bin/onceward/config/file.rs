@@ -95,12 +95,8 @@ impl Table {
 
     /// Refuses what is none of `names`. `within` is the table's own name, with a `.` behind it, or
     /// empty.
-    pub(crate) fn only<'a>(
-        &self,
-        within: &str,
-        names: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<(), String> {
-        match self.0.iter().find(|entry| !names.clone().any(|name| same(name, &entry.name))) {
+    pub(crate) fn only(&self, within: &str, names: &[&str]) -> Result<(), String> {
+        match self.0.iter().find(|entry| !names.iter().any(|name| same(name, &entry.name))) {
             None => Ok(()),
             Some(entry) => Err(format!("{}: unknown field `{within}{}`", entry.place, entry.name)),
         }

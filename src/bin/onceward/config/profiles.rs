@@ -124,8 +124,9 @@ impl Made {
     }
 
     fn read(name: &str, within: &str, place: &str, table: &Table) -> Result<Self, String> {
-        let names = std::iter::once("base").chain(fields::FIELDS.iter().map(|field| field.name));
-        table.only(&format!("{within}."), names)?;
+        let names: Vec<&str> =
+            std::iter::once("base").chain(fields::FIELDS.iter().map(|field| field.name)).collect();
+        table.only(&format!("{within}."), &names)?;
         let Some(base) = table.get("base") else {
             return Err(format!("{place}: {within}: no `base`: name the profile it is made from"));
         };

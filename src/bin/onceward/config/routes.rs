@@ -67,7 +67,7 @@ pub(crate) fn read(
 }
 
 fn rule_of(table: &Table, place: &str, profiles: &Profiles, main: &Made) -> Result<Rule, String> {
-    table.only("route.", NAMES.into_iter())?;
+    table.only("route.", &NAMES)?;
     // A rule without a path has other lines to point to, unless it has none at all.
     let place = table.entries().first().map_or(place, |entry| &entry.place);
     let path = get::<String>(table, "path")?

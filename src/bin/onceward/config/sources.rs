@@ -45,7 +45,7 @@ impl<'a> Sources<'a> {
             None => Table::default(),
             Some(path) => Table::read(&path)?,
         };
-        file.only("", names.iter().copied())?;
+        file.only("", names)?;
         Ok(Self { variable, file, effective: Vec::new() })
     }
 
