@@ -123,3 +123,36 @@ fn keys_that_outlive_the_drain_are_counted_in_the_last_line() {
     assert!(last.contains("stopped in_doubt=2"), "{said:#?}");
     assert!(said.join("\n").contains("left in doubt in_doubt=2"), "{said:#?}");
 }
+
+/// The story: the upstream takes longer than it may. The client is told so, and the request goes on
+/// behind it; a retry is told that it does, and then gets what came of it.
+#[test]
+fn c33_a_request_with_a_key_goes_on_after_its_time_and_a_retry_gets_the_result() {
+    let (arrive, arrived) = channel();
+    let (go, gone) = channel();
+    let both = Mutex::new((arrive, gone));
+    let upstream = Upstream::start(move |_, wire| {
+        let both = both.lock().unwrap();
+        both.0.send(()).unwrap();
+        both.1.recv().unwrap();
+        wire.send(response("201 Created", "", "done"));
+        true
+    });
+    let flags = [ONE[0], ONE[1], "--upstream-timeout", "50ms"];
+    let gateway = Gateway::start(&upstream.url(), &flags);
+    let late = exchange(gateway.address, keyed("/", "k", "{}"));
+    assert_eq!(late.status(), 504, "{late:?}");
+    arrived.recv_timeout(PATIENCE).unwrap();
+    let early = exchange(gateway.address, keyed("/", "k", "{}"));
+    assert!(early.text().contains("in-progress"), "{early:?}");
+    go.send(()).unwrap();
+    let replay = loop {
+        let answer = exchange(gateway.address, keyed("/", "k", "{}"));
+        if answer.status() != 409 {
+            break answer;
+        }
+    };
+    assert_eq!((replay.status(), replay.text()), (201, "done"));
+    assert_eq!(replay.one("idempotency-replayed"), "true");
+    assert_eq!(upstream.requests().len(), 1, "nothing is sent twice");
+}
