@@ -7,7 +7,7 @@ mod serve_support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serve_support::{Gateway, Upstream, command, exchange, get, keyed};
+use serve_support::{Gateway, Upstream, command, exchange, get, keyed, response};
 
 const ONE: [&str; 2] = ["--principal", "single-tenant"];
 
@@ -134,6 +134,28 @@ fn a_profile_of_the_file_is_obeyed() {
     let requests = upstream.requests();
     assert_eq!(requests[0].one("x-key"), "k", "the key is passed on");
     assert_eq!(requests.len(), 2);
+}
+
+#[test]
+fn c24_a_profile_may_keep_longer_responses_than_the_store_does_by_itself() {
+    let long = "x".repeat(17 << 20);
+    let upstream = Upstream::start(move |_, wire| {
+        wire.send(response("200 OK", "", &long));
+        true
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(
+        dir.path(),
+        "profile = \"long\"\n[profiles.long]\nbase = \"standard\"\n\
+         response-octets-max = \"17MiB\"\n",
+    );
+    let gateway = Gateway::start(&upstream.url(), &[ONE[0], ONE[1], "--config", &config]);
+    for replayed in [0, 1] {
+        let answer = exchange(gateway.address, keyed("/", "k", "{}"));
+        assert_eq!((answer.status(), answer.body.len()), (200, 17 << 20));
+        assert_eq!(answer.all("idempotency-replayed").len(), replayed);
+    }
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[test]

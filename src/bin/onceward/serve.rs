@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use onceward::Backend;
 use onceward::http::{Body, IdempotencyLayer, Profile};
+use onceward::{Backend, Options};
 use tower_layer::Layer;
 
 use crate::admin::{self, Health};
-use crate::config::{Refresh, Settings};
+use crate::config::{Choice, Refresh, Settings};
 use crate::duration::show;
 use crate::gateway::{Gateway, Handler, key_headers};
 use crate::policy::Policy;
@@ -25,6 +25,9 @@ use crate::tracked::{Count, Tracked};
 use crate::upstream::Sender;
 use crate::{Failure, listen};
 
+/// Room for the head of a stored response, in octets.
+const HEAD_OCTETS_MAX: u64 = 1 << 20;
+
 /// Runs the gateway until a signal and the drain that follows. Gives how many keys that left in
 /// doubt.
 pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
@@ -37,9 +40,8 @@ pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
             Some(Arc::new(Tls::load(certificate, key).map_err(Failure::Usage)?))
         }
     };
-    let ttl = settings.choice.profile().ttl;
     let open = tokio::select! {
-        open = store::open(&settings.data, ttl, settings.wait_lock) => open?,
+        open = store::open(&settings.data, options(&settings.choice), settings.wait_lock) => open?,
         () = signals.stop() => return Ok(0),
     };
     let served = match remember(&settings).await {
@@ -52,6 +54,16 @@ pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
         .map_err(|error| Failure::Failed(format!("closing the store: {error}")));
     let in_doubt = served?;
     closed.map(|()| in_doubt)
+}
+
+/// The store's options. It takes whatever response a profile keeps, with its head: a limit of its
+/// own below that would make tombstones of responses that the profile promises to replay.
+fn options(choice: &Choice) -> Options {
+    let profiles = choice.rules.iter().map(|rule| &rule.profile).chain([choice.profile()]);
+    let longest = profiles.map(|profile| profile.response_octets_max).max().unwrap_or_default();
+    Options::new()
+        .ttl(choice.profile().ttl)
+        .max_payload((longest as u64).saturating_add(HEAD_OCTETS_MAX))
 }
 
 /// Refuses a store that was run under something else, and writes down what this one is run under.
@@ -92,6 +104,8 @@ async fn run<E: Engine>(
             Some((task, address))
         }
     };
+    // Before anybody is told where to connect: until then, SIGHUP would end the process.
+    let reloads = tls.clone().map(|tls| tokio::spawn(tls::reload_on_hangup(tls)));
     announce(settings);
     if let Some((_, address)) = &admin {
         eprintln!("admin on http://{address}");
@@ -104,7 +118,6 @@ async fn run<E: Engine>(
     let count = engine.count();
     let gateway = gateway(settings, sender, proto, &engine);
     let handle = move |request, peer| gateway.clone().handle(request, peer);
-    let reloads = tls.clone().map(|tls| tokio::spawn(tls::reload_on_hangup(tls)));
     let connections = listen::serve(listener, tls, handle, signals.stop()).await;
     if let Some(reloads) = reloads {
         reloads.abort();

@@ -62,30 +62,34 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
     Ok(Arc::new(config))
 }
 
-/// Reads the files again each time the process is told to by SIGHUP, for as long as this is polled.
+/// Listens for SIGHUP from now on. What it gives reads the files again at each one, for as long as
+/// it is polled.
 #[cfg(unix)]
-pub(crate) async fn reload_on_hangup(tls: Arc<Tls>) {
+pub(crate) fn reload_on_hangup(tls: Arc<Tls>) -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => {
-            tracing::warn!(%error, "SIGHUP cannot be listened for");
-            return;
-        }
-    };
-    while hangups.recv().await.is_some() {
-        let tls = Arc::clone(&tls);
-        // Files are read apart from the connections.
-        match tokio::task::spawn_blocking(move || tls.reload()).await {
-            Ok(Ok(())) => tracing::info!("the certificate was read again"),
-            Ok(Err(why)) => tracing::error!("the certificate stays as it was: {why}"),
-            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+    let hangups = signal(SignalKind::hangup());
+    async move {
+        let mut hangups = match hangups {
+            Ok(hangups) => hangups,
+            Err(error) => {
+                tracing::warn!(%error, "SIGHUP cannot be listened for");
+                return;
+            }
+        };
+        while hangups.recv().await.is_some() {
+            let tls = Arc::clone(&tls);
+            // Files are read apart from the connections.
+            match tokio::task::spawn_blocking(move || tls.reload()).await {
+                Ok(Ok(())) => tracing::info!("the certificate was read again"),
+                Ok(Err(why)) => tracing::error!("the certificate stays as it was: {why}"),
+                Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+            }
         }
     }
 }
 
 /// Where there are no such signals, a restart reads the files.
 #[cfg(not(unix))]
-pub(crate) async fn reload_on_hangup(_: Arc<Tls>) {
-    std::future::pending::<()>().await;
+pub(crate) fn reload_on_hangup(_: Arc<Tls>) -> impl Future<Output = ()> + Send + 'static {
+    std::future::pending()
 }

@@ -8,6 +8,9 @@ use onceward::http::{Canonical, Mismatch, Profile, Query, Routes, Scope};
 use super::file::{Value, same};
 use super::written::Written;
 
+/// The most that a store takes, 1 GiB, less room for a response's head.
+const RESPONSE_OCTETS_MAX: usize = 1023 << 20;
+
 /// A field of [`Profile`].
 pub(crate) struct Field {
     /// Its name, as it stands in the code.
@@ -150,6 +153,9 @@ pub(crate) fn nonsense(profile: &Profile, set: &[&str]) -> Option<(&'static str,
     }
     if profile.request_octets_max == 0 {
         return wrong("request_octets_max", "no request fits in nothing");
+    }
+    if profile.response_octets_max > RESPONSE_OCTETS_MAX {
+        return wrong("response_octets_max", "a store keeps 1023MiB of a response at most");
     }
     if is_set("request_octets_in_memory")
         && profile.request_octets_in_memory > profile.request_octets_max

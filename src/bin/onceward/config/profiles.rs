@@ -257,6 +257,10 @@ mod tests {
                 "base = \"ietf\"\nvolatile-headers = [\"X-A\"]",
                 ":4: profiles.mine.volatile-headers: ",
             ),
+            (
+                "base = \"ietf\"\nresponse-octets-max = \"1GiB\"",
+                ":4: profiles.mine.response-octets-max: ",
+            ),
             ("base = \"ietf\"\nfail-open = 1", ":4: profiles.mine.fail-open: invalid type"),
         ] {
             let error = mine(fields).unwrap_err();
