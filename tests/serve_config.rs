@@ -163,12 +163,12 @@ fn d5_the_policy_is_printed_and_published() {
     let dir = tempfile::tempdir().unwrap();
     let config = file(
         dir.path(),
-        "ttl = \"31d\"\n[[route]]\npath = \"/free/**\"\nprotect = false\n\
+        "ttl = \"2h\"\n[[route]]\npath = \"/free/**\"\nprotect = false\n\
          [[route]]\npath = \"/jobs\"\nprofile = \"managed-dev\"\n",
     );
     let (code, markdown, _) = run(&["policy", "--config", &config]);
     assert_eq!(code, Some(0));
-    for part in ["kept for 744 hours", "## `/free/**`", "no effect here", "## `/jobs`"] {
+    for part in ["kept for 2 hours", "## `/free/**`", "no effect here", "## `/jobs`"] {
         assert!(markdown.contains(part), "{part} in {markdown}");
     }
     assert_eq!(run(&["policy", "--config", &config, "--markdown"]).1, markdown);
