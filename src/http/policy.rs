@@ -147,9 +147,11 @@ pub enum OversizeResponse {
 pub enum Canonical {
     /// Octet by octet, as sent.
     Raw,
-    /// A JSON body (`application/json`, `+json`) as RFC 8785 writes it, so that white space and the
-    /// order of members do not count; any other body raw, and so a JSON body that cannot be parsed,
-    /// or names a member twice, or is longer than the memory a request may take.
+    /// A JSON body (`application/json`, `+json`, not encoded) as RFC 8785 writes it, so that white
+    /// space and the order of members do not count; but numbers keep all of their digits, where RFC
+    /// 8785 makes doubles of them, by which two of them can become one. Any other body raw, and so a
+    /// JSON body that cannot be parsed, or names a member twice, or is nested more than 128 deep, or
+    /// is longer than the memory a request may take.
     Json,
 }
 
@@ -234,6 +236,11 @@ impl Profile {
             }
             _ => Coverage::Protected,
         }
+    }
+
+    /// Whether responses to `method` on `path` (raw, without the query) are never collected (C25).
+    pub(crate) fn is_live_route(&self, method: &Method, path: &str) -> bool {
+        self.live_routes.iter().any(|route| route.matches(method, path))
     }
 
     /// What becomes of the key, by what the handler said, else by the status (C16 to C21).

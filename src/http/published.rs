@@ -5,8 +5,8 @@ use std::fmt::Write;
 use http::HeaderName;
 use http::header::{LOCATION, RETRY_AFTER};
 
-use super::fields::KEY_IGNORED;
-use super::policy::{InFlight, KeySyntax, Mismatch, Routes, Scope};
+use super::fields::{BODY_OMITTED, KEY_IGNORED};
+use super::policy::{InFlight, KeySyntax, Mismatch, OversizeResponse, Routes, Scope};
 use super::profile::Profile;
 
 impl Profile {
@@ -18,7 +18,15 @@ impl Profile {
     /// The response headers that CORS must expose, or scripts do not see the marker and when to
     /// retry.
     pub fn cors_expose_headers(&self) -> Vec<HeaderName> {
-        self.marker.iter().cloned().chain([RETRY_AFTER, LOCATION, KEY_IGNORED]).collect()
+        let mut names: Vec<_> = self.marker.iter().cloned().collect();
+        names.extend([RETRY_AFTER, LOCATION, KEY_IGNORED]);
+        if self.oversize_response == OversizeResponse::OmitBody {
+            names.push(BODY_OMITTED);
+        }
+        if self.echo_key {
+            names.extend(self.cors_allow_headers());
+        }
+        names
     }
 
     /// The idempotency policy of an API with this profile, in Markdown, for its documentation: a
@@ -144,5 +152,10 @@ mod tests {
             exposed,
             ["x-idempotency-replayed", "retry-after", "location", "onceward-key-ignored"]
         );
+        let mut loud = Profile::managed_dev();
+        (loud.echo_key, loud.oversize_response) = (true, OversizeResponse::OmitBody);
+        let exposed = loud.cors_expose_headers();
+        assert_eq!(exposed.last().unwrap(), "idempotency-key");
+        assert!(exposed.contains(&BODY_OMITTED));
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::tools::Tool;
+
 /// An idempotency gateway: the work is done once, the answer is the same.
 #[derive(Debug, Parser)]
 #[command(name = "onceward", version, arg_required_else_help = true)]
@@ -23,6 +25,8 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     /// Sample API under all profiles, with a guided tour of what their documents promise
     Demo(DemoArgs),
+    #[command(flatten)]
+    Tool(Box<Tool>),
 }
 
 /// The flags of `policy`.
@@ -89,9 +93,14 @@ pub(crate) struct ServeArgs {
     /// PEM file of the certificate's key [env: ONCEWARD_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<String>,
-    /// Address for /livez and /readyz; none unless given [env: ONCEWARD_ADMIN]
+    /// Address for health, metrics and the commands for keys; none unless given
+    /// [env: ONCEWARD_ADMIN]
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<String>,
+    /// File with the token that the admin address asks for; it asks for none unless given
+    /// [env: ONCEWARD_ADMIN_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<String>,
     /// Directory of the store, made when there is none [env: ONCEWARD_DATA] [default: onceward-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<String>,

@@ -16,6 +16,8 @@ mod gateway;
 mod headers;
 mod listen;
 mod log;
+mod metrics;
+mod octets;
 mod policy;
 mod principal;
 mod proxy;
@@ -25,7 +27,9 @@ mod serve;
 mod signals;
 mod size;
 mod store;
+mod timestamp;
 mod tls;
+mod tools;
 mod tracked;
 mod trusted;
 mod upgrade;
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check::check_config(*args),
         Command::Policy(args) => policy::print(args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Tool(tool) => tools::run(&tool),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,

@@ -33,6 +33,7 @@ use crate::answer;
 use crate::config::{HostPolicy, OnGatewayStatus};
 use crate::duration::show;
 use crate::headers::{self, Hop};
+use crate::metrics::{Answered, METRICS};
 use crate::trusted::Trusted;
 use crate::upgrade::Wish;
 use crate::upstream::{Sender, Upstream};
@@ -133,19 +134,23 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wish), Some(agreed)) = (wish, agreed) else {
                 tracing::warn!("the upstream changed protocol without being asked");
+                METRICS.upstream(Answered::Broken);
                 return answer::broken(&self.profile, kept);
             };
             wish.join(&mut response, agreed);
         }
         let outcome = if said {
+            METRICS.upstream(Answered::NotExecuted);
             Some(Outcome::NotExecuted)
         } else if lost_further_in(&response) {
+            METRICS.upstream(Answered::LostFurtherIn);
             match self.way.on_gateway_status {
                 OnGatewayStatus::InDoubt => Some(Outcome::Unknown),
                 OnGatewayStatus::Release => Some(Outcome::NotExecuted),
                 OnGatewayStatus::Store => None,
             }
         } else {
+            METRICS.upstream(Answered::Status(response.status()));
             None
         };
         let mut response = response.map(Body::new);
@@ -162,9 +167,11 @@ impl Proxy {
     ) -> Response<Body> {
         let cause = in_full(error);
         if never_written(error) {
+            METRICS.upstream(Answered::Unreachable);
             tracing::warn!(error = cause, "the upstream was not reached");
             return answer::unreachable(&self.profile, kept);
         }
+        METRICS.upstream(Answered::Broken);
         tracing::warn!(error = cause, "the connection to the upstream broke: outcome unknown");
         answer::broken(&self.profile, kept)
     }

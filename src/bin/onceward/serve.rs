@@ -10,7 +10,7 @@ use onceward::http::{Body, IdempotencyLayer, Profile};
 use onceward::{Backend, Options};
 use tower_layer::Layer;
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Admin, Api, Health, Scopes};
 use crate::config::{Choice, Refresh, Settings};
 use crate::duration::show;
 use crate::gateway::{Gateway, Handler, key_headers};
@@ -94,13 +94,22 @@ async fn run<E: Engine>(
     let (listener, address) = listen::bind(&settings.listen).await.map_err(Failure::Failed)?;
     let health = Arc::new(Health::new({
         let engine = engine.clone();
-        move || engine.takes_writes()
+        move || engine.takes_claims()
     }));
+    let tracked = Tracked::new(engine.clone());
+    let count = tracked.count();
     let admin = match &settings.admin {
         None => None,
         Some(admin) => {
             let (listener, address) = listen::bind(admin).await.map_err(Failure::Failed)?;
-            let task = tokio::spawn(admin::serve(listener, Arc::clone(&health)));
+            let admin = Admin {
+                health: Arc::clone(&health),
+                engine: engine.clone(),
+                api: Api::new(engine.clone(), Some(scopes(settings))),
+                token: settings.admin_token.clone(),
+                count: count.clone(),
+            };
+            let task = tokio::spawn(admin::serve(listener, Arc::new(admin)));
             Some((task, address))
         }
     };
@@ -112,11 +121,9 @@ async fn run<E: Engine>(
     }
     let proto = if tls.is_some() { "https" } else { "http" };
     eprintln!("listening on {proto}://{address}");
-    store::tell_of_doubt(engine.clone());
+    store::tell_of_doubt(engine);
 
-    let engine = Tracked::new(engine);
-    let count = engine.count();
-    let gateway = gateway(settings, sender, proto, &engine);
+    let gateway = gateway(settings, sender, proto, &tracked);
     let handle = move |request, peer| gateway.clone().handle(request, peer);
     let connections = listen::serve(listener, tls, handle, signals.stop()).await;
     if let Some(reloads) = reloads {
@@ -130,6 +137,12 @@ async fn run<E: Engine>(
         let _ = task.await;
     }
     Ok(in_doubt)
+}
+
+/// How this gateway makes scopes, for its admin address.
+fn scopes(settings: &Settings) -> Scopes {
+    let profile = settings.choice.profile().clone();
+    Scopes { principal: settings.principal.clone(), profile }
 }
 
 /// The service of one rule, as the gateway calls it.

@@ -53,6 +53,11 @@ impl<B> Tracked<B> {
 }
 
 impl Count {
+    /// How many are at work now.
+    pub(crate) fn now(&self) -> usize {
+        self.0.borrow().all
+    }
+
     /// How many keys are granted and not settled now.
     pub(crate) fn granted(&self) -> usize {
         self.0.borrow().granted

@@ -9,7 +9,7 @@ mod sources;
 pub(crate) mod written;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onceward::http::Profile;
@@ -21,6 +21,7 @@ pub(crate) use self::sources::Effective;
 use self::profiles::{Everywhere, Profiles};
 use self::sources::Sources;
 use self::written::words;
+use crate::admin::Token;
 use crate::args::ServeArgs;
 use crate::principal::Principal;
 use crate::trusted::Trusted;
@@ -33,6 +34,7 @@ const NAMES: &[&str] = &[
     "tls-cert",
     "tls-key",
     "admin",
+    "admin-token-file",
     "data",
     "profile",
     "profiles",
@@ -65,6 +67,8 @@ pub(crate) struct Settings {
     /// The files of the certificate and its key, both in PEM.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     pub(crate) admin: Option<String>,
+    /// What the admin address asks for, from its file.
+    pub(crate) admin_token: Option<Token>,
     pub(crate) data: PathBuf,
     pub(crate) choice: Choice,
     pub(crate) principal: Principal,
@@ -239,11 +243,17 @@ impl Settings {
             upstream_timeout: flags.upstream_timeout,
             refresh: flags.refresh,
         };
+        let named = flags.admin_token_file;
+        let token_file = from.find("admin-token-file", named.clone())?;
         let settings = Self {
             upstream,
             listen,
             tls,
             admin: from.optional("admin", flags.admin)?,
+            admin_token: match (token_file, from.optional::<PathBuf>("admin-token-file", named)?) {
+                (Some(found), Some(file)) => Some(token(&file).map_err(|why| found.wrong(&why))?),
+                _ => None,
+            },
             data: from.setting("data", flags.data, PathBuf::from("onceward-data"))?,
             choice: Choice::read(from, choice)?,
             principal: from.setting("principal", flags.principal, Principal::Authorization)?,
@@ -286,6 +296,15 @@ impl Settings {
         };
         Ok((settings, std::mem::take(from.effective())))
     }
+}
+
+/// Reads the token in `file`.
+fn token(file: &Path) -> Result<Token, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Token::parse(&text).ok_or_else(|| {
+        format!("{}: a token is one word of visible ASCII characters", file.display())
+    })
 }
 
 type Check = fn(&str) -> Result<(), String>;
@@ -344,6 +363,7 @@ mod tests {
                 listen: "127.0.0.1:8080".to_owned(),
                 tls: None,
                 admin: None,
+                admin_token: None,
                 data: PathBuf::from("onceward-data"),
                 choice: Choice {
                     main: Made::shipped(Profile::standard()),
@@ -381,12 +401,16 @@ mod tests {
 
     #[test]
     fn each_option_is_read_from_the_file_and_from_its_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "s3cret\n").unwrap();
         let values = [
             ("upstream", "https://up/v1"),
             ("listen", "localhost:0"),
             ("tls-cert", "cert.pem"),
             ("tls-key", "key.pem"),
             ("admin", "[::1]:0"),
+            ("admin-token-file", token.to_str().unwrap()),
             ("data", "d"),
             ("profile", "oec"),
             ("principal", "single-tenant"),
@@ -428,6 +452,7 @@ mod tests {
             listen: "localhost:0".to_owned(),
             tls: Some((PathBuf::from("cert.pem"), PathBuf::from("key.pem"))),
             admin: Some("[::1]:0".to_owned()),
+            admin_token: Token::parse("s3cret"),
             data: PathBuf::from("d"),
             choice: Choice {
                 main: Made::shipped(profile),
