@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
 use super::body::{Body, BoxError};
-use super::collect::{Collected, collect_until};
+use super::collect::{Collected, collect};
 use super::detach::Stop;
 use super::fields;
 use super::grpc::Messages;
@@ -91,7 +91,7 @@ where
     let mut messages = Messages::of(&parts.headers);
     let is_stream = |data: &Bytes| messages.second_begins_in(data);
     let octets_max = profile.response_octets_max;
-    match catching_panics(|| collect_until(body, octets_max, is_stream)).await {
+    match catching_panics(|| collect(body, octets_max, is_stream)).await {
         Ok(Collected::Whole(body, trailers)) => {
             Worked::Whole(parts, body, trailers.unwrap_or_default())
         }
