@@ -34,7 +34,8 @@ pub struct Route {
     /// The method.
     pub method: Method,
     /// A path, compared segment by segment with the raw path of the request; a segment in braces
-    /// (`{id}`) stands for any one segment that is not empty.
+    /// (`{id}`) stands for any one segment that is not empty, and a last segment `**` for any
+    /// number of them, also for none.
     pub path: String,
 }
 
@@ -46,12 +47,15 @@ impl Route {
 
     /// Whether a request is of this route.
     pub fn matches(&self, method: &Method, path: &str) -> bool {
-        if self.method != *method {
-            return false;
-        }
-        let (mut pattern, mut given) = (self.path.split('/'), path.split('/'));
+        self.method == *method && Self::path_matches(&self.path, path)
+    }
+
+    /// Whether `path` (raw, without the query) is one of those `pattern` stands for.
+    pub fn path_matches(pattern: &str, path: &str) -> bool {
+        let (mut pattern, mut given) = (pattern.split('/').peekable(), path.split('/'));
         loop {
             match (pattern.next(), given.next()) {
+                (Some("**"), _) if pattern.peek().is_none() => return true,
                 (None, None) => return true,
                 (Some(pattern), Some(given)) => {
                     let wildcard = pattern.starts_with('{') && pattern.ends_with('}');
@@ -312,6 +316,24 @@ mod tests {
                 Coverage::OtherMethod,
                 "O10: {method}"
             );
+        }
+    }
+
+    #[test]
+    fn a_last_segment_may_stand_for_any_number_of_them() {
+        for (pattern, path, matched) in [
+            ("/v1/**", "/v1", true),
+            ("/v1/**", "/v1/", true),
+            ("/v1/**", "/v1/a/b", true),
+            ("/v1/**", "/v10", false),
+            ("/v1/{id}/**", "/v1/a", true),
+            ("/v1/{id}/**", "/v1//a", false),
+            ("/**", "/", true),
+            ("/**", "*", false),
+            ("/**/a", "/b/a", false),
+            ("/v1/**", "/%76%31/a", false),
+        ] {
+            assert_eq!(Route::path_matches(pattern, path), matched, "{path} under {pattern}");
         }
     }
 

@@ -62,17 +62,17 @@ impl Engine for Store {
     }
 }
 
-/// Opens the store in `data`, trying again for `wait` while another process has it.
+/// Opens the store in `data` with `options`, trying again for `wait` while another process has it.
 pub(crate) async fn open(
     data: &Path,
-    ttl: Duration,
+    options: Options,
     wait: Option<Duration>,
 ) -> Result<Store, Failure> {
     let started = Instant::now();
     let mut told = false;
     loop {
-        let dir = data.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Options::new().ttl(ttl).open(dir))
+        let (dir, options) = (data.to_owned(), options.clone());
+        let opened = tokio::task::spawn_blocking(move || options.open(dir))
             .await
             .map_err(|error| Failure::Failed(format!("opening the store: {error}")))?;
         let error = match opened {
