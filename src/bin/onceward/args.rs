@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::conformance::{ConformanceArgs, UpstreamArgs};
+
 /// An idempotency gateway: the work is done once, the answer is the same.
 #[derive(Debug, Parser)]
 #[command(name = "onceward", version, arg_required_else_help = true)]
@@ -18,6 +20,10 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Sample API under all profiles, with a guided tour of what their documents promise
     Demo(DemoArgs),
+    /// Whether a server keeps a profile's promises: a table of requirements, by what HTTP shows
+    Conformance(Box<ConformanceArgs>),
+    /// API to put behind the layer that `conformance` is to check
+    ConformanceUpstream(UpstreamArgs),
 }
 
 /// The flags of `demo`.

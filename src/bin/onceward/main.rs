@@ -8,6 +8,7 @@ mod answer;
 mod args;
 mod auth;
 mod config;
+mod conformance;
 mod demo;
 mod duration;
 mod gateway;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Conformance(args) => conformance::conformance(&args),
+        Command::ConformanceUpstream(args) => conformance::conformance_upstream(&args),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
