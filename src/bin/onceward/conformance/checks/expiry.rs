@@ -46,11 +46,13 @@ async fn under_way(suite: &Suite) -> Checked {
     suite.needs_rejection()?;
     let case = suite.case();
     let ask = case.ask().plan(&json!({ "hold": true }));
+    // Were it executed, nobody would have to wait for it.
+    let duplicate = case.ask().plan(&json!({}));
     let (first, meanwhile) = tokio::join!(case.send(&ask), async {
         case.held().await?;
         // What is shown is that nothing happens: there is nothing to wait for but the time.
         tokio::time::sleep(ttl + Duration::from_millis(100)).await;
-        let refused = case.send(&ask).await;
+        let refused = case.send(&duplicate).await;
         case.release().await?;
         refused
     });
