@@ -320,6 +320,11 @@ impl Gateway {
         }
     }
 
+    /// The gateway's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Tells the gateway to stop.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();
