@@ -20,6 +20,7 @@ test: ## everything that must pass, installing what it needs
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
+	cargo bench --locked --features cli --bench overhead
 
 fmt: ## puts the source in its one form
 	cargo fmt --all

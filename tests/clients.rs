@@ -11,7 +11,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[allow(dead_code, reason = "each test program uses a part of it")]
 mod serve_support;
 
 use std::io::{Read, Write};
@@ -52,14 +51,14 @@ impl Gate {
 
 /// A message as it goes on, its body of a stated length.
 fn octets(message: &Message) -> Vec<u8> {
-    let mut octets = format!("{}\r\n", message.start);
+    let mut lines = vec![message.start.clone()];
     for (name, value) in &message.fields {
         if name != "content-length" && name != "transfer-encoding" {
-            octets.push_str(&format!("{name}: {value}\r\n"));
+            lines.push(format!("{name}: {value}"));
         }
     }
-    octets.push_str(&format!("content-length: {}\r\n\r\n", message.body.len()));
-    [octets.as_bytes(), &message.body].concat()
+    lines.push(format!("content-length: {}\r\n\r\n", message.body.len()));
+    [lines.join("\r\n").as_bytes(), &message.body].concat()
 }
 
 /// The network between a client and the gateway.

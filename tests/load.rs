@@ -12,7 +12,6 @@
     reason = "a test fails by panicking, and says its seed"
 )]
 
-#[allow(dead_code, reason = "each test program uses a part of it")]
 mod serve_support;
 
 use std::collections::HashSet;

@@ -37,7 +37,7 @@ impl Process {
         let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = loop {
-            let line = lines.next().expect("it ended").unwrap();
+            let line = lines.next().unwrap().unwrap();
             if let Some(url) = line.strip_prefix("listening on ") {
                 break url.to_owned();
             }

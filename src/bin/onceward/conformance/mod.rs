@@ -41,7 +41,7 @@ pub(crate) fn conformance(args: &ConformanceArgs) -> Result<(), Failure> {
         for check in checks::all() {
             let asked = |number: &&str| only.is_empty() || only.iter().any(|one| one == number);
             let concerns = |number: &&str| numbers::concerns(&suite.profile, number);
-            if check.numbers.iter().filter(|number| asked(number)).any(|number| concerns(&number)) {
+            if check.numbers.iter().filter(|number| asked(number)).any(concerns) {
                 ran.push(Ran { check, came: (check.run)(&suite).await });
             }
         }

@@ -90,7 +90,7 @@ impl Suite {
                     routes.get(number % routes.len().max(1)).map(|route| route.path.as_str());
                 concrete(path.unwrap_or("/"))
             }
-            Routes::All => ["/work/sites", "/work/jobs"][number % 2].to_owned(),
+            Routes::All => format!("/work/{}", number % 2),
         }
     }
 
@@ -421,13 +421,11 @@ impl Ask {
     /// The same with this to be answered.
     pub(crate) fn plan(self, plan: &Value) -> Self {
         // It stands in a header: what is not ASCII is escaped.
-        let mut text = String::new();
-        for unit in plan.to_string().encode_utf16() {
-            match u8::try_from(unit) {
-                Ok(octet) if octet.is_ascii() => text.push(char::from(octet)),
-                _ => text.push_str(&format!("\\u{unit:04x}")),
-            }
-        }
+        let escaped = |unit: u16| match u8::try_from(unit) {
+            Ok(octet) if octet.is_ascii() => char::from(octet).to_string(),
+            _ => format!("\\u{unit:04x}"),
+        };
+        let text: String = plan.to_string().encode_utf16().map(escaped).collect();
         self.with(PLAN, text)
     }
 

@@ -62,8 +62,7 @@ async fn at_once(suite: &Suite) -> Checked {
     let ask = case.ask();
     let send = || case.send(&ask);
     let replies = tokio::join!(send(), send(), send(), send(), send(), send(), send(), send());
-    let (a, b, c, d, e, f, g, h) = replies;
-    for reply in [a, b, c, d, e, f, g, h] {
+    for reply in <[_; 8]>::from(replies) {
         let reply = reply?;
         if reply.status != 201 {
             suite.refused(&reply, &Condition::InProgress).await?;
