@@ -16,8 +16,10 @@ use std::time::Duration;
 use conformance_support::{Gateway, Library, Report, Upstream, suite};
 use onceward::http::{Dialect, KeySyntax, Mismatch, OnError, Profile, Query, Scope};
 
-/// How long results live where the suite waits for their end.
-const TTL: Duration = Duration::from_secs(1);
+/// How long results live, and how long where the suite waits for their end. There nothing else is
+/// checked: on a busy machine a check may take longer.
+const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const TTL_BRIEF: Duration = Duration::from_secs(1);
 
 /// Broken servers that are tried at once.
 const AT_ONCE: usize = 6;
@@ -52,13 +54,20 @@ fn the_gateway_conforms_to_every_profile() {
     let upstream = Upstream::start();
     for_every_profile(|profile| {
         let gateway = Gateway::start(&upstream.url, &profile.name, TTL);
-        let ttl = format!("{}ms", TTL.as_millis());
-        let report = suite(&gateway.url, &profile.name, &["--ttl", &ttl]);
+        let report = suite(&gateway.url, &profile.name, &[]);
         assert_conforms(&report);
-        for number in ["C13", "C14", "C15", "C21", "C34", "C40", "C41", "C42", "C43"] {
+        for number in ["C13", "C14", "C15", "C21", "C34"] {
             assert_eq!(report.result(number), "pass", "{number}: {report:#?}");
         }
         assert_conforms(&suite(&gateway.url, &profile.name, &["--http2"]));
+        let brief = Gateway::start(&upstream.url, &profile.name, TTL_BRIEF);
+        let ttl = format!("{}ms", TTL_BRIEF.as_millis());
+        let numbers = ["X9", "C40", "C41", "C42", "C43"];
+        let report =
+            suite(&brief.url, &profile.name, &["--ttl", &ttl, "--only", &numbers.join(",")]);
+        for number in numbers {
+            assert_eq!(report.result(number), "pass", "{number}: {report:#?}");
+        }
     });
 }
 
