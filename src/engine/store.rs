@@ -123,6 +123,11 @@ impl Store {
         self.inner.get(key)
     }
 
+    /// Whether fewer claims are in flight, in the store and in `scope`, than there may be.
+    pub(crate) fn has_room(&self, scope: &[u8]) -> bool {
+        self.inner.caps.have_room(scope)
+    }
+
     /// Ends a key in doubt, on disk when it resolves. Refused as an outcome for any other key.
     ///
     /// # Errors

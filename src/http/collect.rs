@@ -1,4 +1,4 @@
-//! Reading a body into memory, up to a limit.
+//! Reading a response's body into memory, up to a limit.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,10 +9,6 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::BoxError;
-
-/// How much of an over-long request is read on, in octets, so that its sender comes to read the
-/// refusal (C13).
-const DRAIN_OCTETS_MAX: usize = 1 << 20;
 
 /// What came of reading a body.
 pub(crate) enum Collected<B> {
@@ -39,7 +35,7 @@ where
     loop {
         match next(&mut body.rest).await {
             None => return Collected::Whole(so_far.join(), trailers),
-            Some(Err(error)) => return Collected::Failed(error.into()),
+            Some(Err(error)) => return Collected::Failed(error),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => so_far.push(data),
                 Err(frame) => trailers = frame.into_trailers().ok(),
@@ -52,32 +48,23 @@ where
     }
 }
 
-/// Reads on, and throws away, a bounded part of a body that is refused.
-pub(crate) async fn drain<B>(mut body: Prefixed<B>)
+/// The next frame of `body`; `None` at its end.
+pub(crate) async fn next<B>(body: &mut Pin<Box<B>>) -> Option<Result<Frame<Bytes>, BoxError>>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
-    body.so_far = Bytes::new();
-    let mut drained = 0;
-    while drained < DRAIN_OCTETS_MAX {
-        let Some(Ok(frame)) = next(&mut body.rest).await else { return };
-        drained += frame.data_ref().map_or(1, |data| data.len().max(1));
-    }
-}
-
-async fn next<B: HttpBody>(body: &mut Pin<Box<B>>) -> Option<Result<Frame<B::Data>, B::Error>> {
-    poll_fn(|cx| body.as_mut().poll_frame(cx)).await
+    poll_fn(|cx| body.as_mut().poll_frame(cx).map_err(Into::into)).await
 }
 
 /// Octets in the order they came; a single piece is never copied.
 #[derive(Default)]
-struct Pieces {
+pub(crate) struct Pieces {
     first: Bytes,
     joined: BytesMut,
 }
 
 impl Pieces {
-    fn push(&mut self, piece: Bytes) {
+    pub(crate) fn push(&mut self, piece: Bytes) {
         if self.joined.is_empty() && self.first.is_empty() {
             self.first = piece;
         } else {
@@ -88,11 +75,11 @@ impl Pieces {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.first.len() + self.joined.len()
     }
 
-    fn join(&mut self) -> Bytes {
+    pub(crate) fn join(&mut self) -> Bytes {
         if self.joined.is_empty() {
             std::mem::take(&mut self.first)
         } else {
@@ -105,14 +92,6 @@ impl Pieces {
 pub(crate) struct Prefixed<B> {
     so_far: Bytes,
     rest: Pin<Box<B>>,
-}
-
-impl<B> Prefixed<B> {
-    /// Whether nothing was asked of the body yet: whoever sends it may still be waiting for leave
-    /// (C14).
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.so_far.is_empty()
-    }
 }
 
 impl<B: HttpBody<Data = Bytes>> HttpBody for Prefixed<B> {
@@ -209,24 +188,5 @@ mod tests {
         let mut body = Chunks::of(&["ab"]);
         body.0.push_back(Err("cut".into()));
         assert!(matches!(collect(body, 4).await, Collected::Failed(_)));
-    }
-
-    #[tokio::test]
-    async fn c13_draining_an_endless_body_ends() {
-        struct Endless;
-        impl HttpBody for Endless {
-            type Data = Bytes;
-            type Error = BoxError;
-            fn poll_frame(
-                self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-            ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 4096])))))
-            }
-        }
-        let Collected::TooLong(rest) = collect(Endless, 10_000).await else {
-            panic!("not too long")
-        };
-        drain(rest).await;
     }
 }

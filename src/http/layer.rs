@@ -1,6 +1,7 @@
 //! The layer: a store, a profile, and who is asking.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -60,9 +61,15 @@ pub(crate) struct Config {
     pub(crate) clock: SystemClock,
     pub(crate) notices: Arc<Notices>,
     original_uri: Option<OriginalUri>,
+    spool_dir: Option<PathBuf>,
 }
 
 impl Config {
+    /// Where what memory does not hold of a request's body waits.
+    pub(crate) fn spool_dir(&self) -> PathBuf {
+        self.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
     /// The URI the client sent.
     pub(crate) fn target(&self, parts: &Parts) -> Uri {
         let original = self.original_uri.as_ref().and_then(|original_uri| original_uri(parts));
@@ -80,6 +87,7 @@ impl<B: Backend> IdempotencyLayer<B, Unchosen> {
             clock: SystemClock::new(),
             notices: Arc::default(),
             original_uri: None,
+            spool_dir: None,
         };
         Self { store, config: Arc::new(config), principal: std::marker::PhantomData }
     }
@@ -140,6 +148,16 @@ impl<B: Backend, P> IdempotencyLayer<B, P> {
         F: Fn(&Parts) -> Option<Uri> + Send + Sync + 'static,
     {
         self.config_mut().original_uri = Some(Arc::new(original_uri));
+        self
+    }
+
+    /// Spools request bodies to `directory`, which must be there: what memory does not hold of a
+    /// body (see [`Profile::request_octets_in_memory`]) waits there, in files without a name, until
+    /// the handler has read it. By default [`std::env::temp_dir`], which on some systems is memory
+    /// itself. Where it fails, requests that need it are answered `store-unavailable` (C13).
+    #[must_use]
+    pub fn spool_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.config_mut().spool_dir = Some(directory.into());
         self
     }
 

@@ -8,13 +8,15 @@ use http::{HeaderMap, Response};
 use super::admit::Keyed;
 use super::body::Body;
 use super::layer::Config;
-use super::policy::InFlight;
-use super::replay::store_failed;
+use super::outcome::Decision;
+use super::policy::{InFlight, OnCrash};
+use super::problem::Condition;
+use super::replay::{refuse, store_failed};
 use crate::backend::{Backend, BackendWait};
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
-use crate::outcome::{Claim, ClaimOptions, Record};
+use crate::outcome::{Claim, ClaimOptions, Record, State};
 
 /// The longest a duplicate waits, whatever the profile says: no clock overflows by it.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,14 +36,45 @@ impl<B: Backend> Lookup<B> {
         headers: &HeaderMap,
     ) -> Result<Option<Record>, Box<Response<Body>>> {
         let profile = &self.config.profile;
-        if profile.compares_requests() || profile.in_flight != InFlight::Reject {
+        if profile.compares_requests() {
             return Ok(None);
         }
         let found = match self.key() {
             Ok(key) => self.store.get(key).await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| Box::new(store_failed(&self.config, &error, headers)))
+        let answers = |record: &Record| match record.state() {
+            State::Complete => true,
+            State::InFlight => profile.in_flight == InFlight::Reject,
+            State::InDoubt => profile.on_crash == OnCrash::InDoubt,
+        };
+        match found {
+            Ok(record) => Ok(record.filter(answers)),
+            Err(error) => Err(Box::new(store_failed(&self.config, &error, headers))),
+        }
+    }
+
+    /// Refuses a request before its body is read where its claim would be: as many are in flight as
+    /// there may be. A request whose key is known goes on, for it claims nothing. The claim itself
+    /// is held to the same limits: this only spares the reading.
+    pub(crate) async fn refuse_flood(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<(), Box<Response<Body>>> {
+        let found = match self.key() {
+            Ok(key) if self.store.has_room(key.scope()) => return Ok(()),
+            Ok(key) => self.store.get(key).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let condition = Condition::TooManyInFlight;
+                let decision = Decision::StoreFailed;
+                Err(Box::new(refuse(&self.config, &condition, decision, headers)))
+            }
+            Err(error) => Err(Box::new(store_failed(&self.config, &error, headers))),
+        }
     }
 
     /// Claims the key, and waits where the profile says so.

@@ -143,9 +143,11 @@ pub enum OversizeResponse {
 pub enum Canonical {
     /// Octet by octet, as sent.
     Raw,
-    /// A JSON body (`application/json`, `+json`) as RFC 8785 writes it, so that white space and the
-    /// order of members do not count; any other body raw, and so a JSON body that cannot be parsed,
-    /// or names a member twice, or is longer than the memory a request may take.
+    /// A JSON body (`application/json`, `+json`, not encoded) as RFC 8785 writes it, so that white
+    /// space and the order of members do not count; but numbers keep all of their digits, where RFC
+    /// 8785 makes doubles of them, by which two of them can become one. Any other body raw, and so a
+    /// JSON body that cannot be parsed, or names a member twice, or is nested more than 128 deep, or
+    /// is longer than the memory a request may take.
     Json,
 }
 

@@ -8,6 +8,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::streamed_print;
+
 const VERSION: u8 = 1;
 const HEAD_OCTETS: usize = 16;
 
@@ -70,8 +72,8 @@ impl StoredResponse {
     ///
     /// # Errors
     /// [`DecodeError`] for anything else; no input panics.
-    pub fn decode(mut octets: Bytes) -> Result<Self, DecodeError> {
-        Self::read(&mut octets).ok_or(DecodeError)
+    pub fn decode(octets: Bytes) -> Result<Self, DecodeError> {
+        Self::read(&mut streamed_print::behind(octets)).ok_or(DecodeError)
     }
 
     fn read(octets: &mut Bytes) -> Option<Self> {

@@ -129,6 +129,12 @@ impl Caps {
         Ok(())
     }
 
+    /// Whether one more claim in `scope` would be counted.
+    pub(crate) fn have_room(&self, scope: &[u8]) -> bool {
+        let in_scope = || self.scopes.lock().get(scope).copied().unwrap_or(0);
+        self.in_flight() < self.max && in_scope() < self.max_per_scope
+    }
+
     /// Counts one claim in `scope` less.
     pub(crate) fn leave(&self, scope: &[u8]) {
         self.in_flight.fetch_sub(1, Relaxed);
@@ -154,13 +160,16 @@ mod tests {
     fn caps_hold_for_the_store_and_for_each_scope() {
         let caps = Caps::new(3, 2);
         caps.enter(b"a").unwrap();
+        assert!(caps.have_room(b"a"));
         caps.enter(b"a").unwrap();
+        assert!(!caps.have_room(b"a") && caps.have_room(b"b"), "one scope is full");
         assert_eq!(caps.enter(b"a").unwrap_err().kind(), ErrorKind::TooManyInFlight);
         caps.enter(b"b").unwrap();
         assert_eq!(caps.enter(b"c").unwrap_err().kind(), ErrorKind::TooManyInFlight);
         caps.leave(b"a");
         caps.enter(b"c").unwrap();
         assert_eq!(caps.in_flight(), 3);
+        assert!(!caps.have_room(b"d"), "the store is full");
         for scope in [b"a", b"b", b"c"] {
             caps.leave(scope);
         }
