@@ -90,7 +90,7 @@ impl Suite {
                     routes.get(number % routes.len().max(1)).map(|route| route.path.as_str());
                 concrete(path.unwrap_or("/"))
             }
-            Routes::All => format!("/work/{}", number % 2),
+            Routes::All => format!("/jobs/{}", number % 2),
         }
     }
 

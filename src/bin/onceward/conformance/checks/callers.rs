@@ -134,7 +134,7 @@ async fn unlisted(suite: &Suite) -> Checked {
         return not_applicable("every path is protected");
     }
     let case = suite.case();
-    for path in ["/work/elsewhere", "/api/public/v1/projects/"] {
+    for path in ["/jobs/elsewhere", "/api/public/v1/projects/"] {
         let reply = case.send(&case.ask().target(path)).await?;
         suite.fresh(&reply, 201)?;
         if profile.report_ignored {

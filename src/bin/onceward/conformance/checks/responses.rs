@@ -52,7 +52,7 @@ async fn oversize(suite: &Suite) -> Checked {
     suite.needs_contract()?;
     let size = suite.profile.response_octets_max + 1;
     let case = suite.case();
-    let plan = json!({ "size": size, "headers": [["Location", "/work/1"]] });
+    let plan = json!({ "size": size, "headers": [["Location", "/jobs/1"]] });
     let ask = case.ask().plan(&plan);
     let first = case.send(&ask).await?;
     suite.fresh(&first, 201)?;
@@ -66,7 +66,7 @@ async fn oversize(suite: &Suite) -> Checked {
         })?;
         want(again.one("onceward-body-omitted") == "true", || "nobody says so".to_owned())?;
     } else {
-        not_retained(suite, &again, 201, Some("/work/1")).await?;
+        not_retained(suite, &again, 201, Some("/jobs/1")).await?;
     }
     case.executed(1).await
 }
