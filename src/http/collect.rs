@@ -20,9 +20,13 @@ pub(crate) enum Collected<B> {
     Failed(BoxError),
 }
 
-/// Reads `body` as long as it has at most `octets_max` octets. One that announces more is not read
-/// at all.
-pub(crate) async fn collect<B>(body: B, octets_max: usize) -> Collected<B>
+/// Reads `body` as long as it has at most `octets_max` octets, and until `is_over` says of a piece
+/// of it that it makes the whole too long. One that announces more is not read at all.
+pub(crate) async fn collect<B>(
+    body: B,
+    octets_max: usize,
+    mut is_over: impl FnMut(&Bytes) -> bool,
+) -> Collected<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
@@ -33,15 +37,19 @@ where
     let mut so_far = Pieces::default();
     let mut trailers = None;
     loop {
+        let mut over = false;
         match next(&mut body.rest).await {
             None => return Collected::Whole(so_far.join(), trailers),
             Some(Err(error)) => return Collected::Failed(error),
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => so_far.push(data),
+                Ok(data) => {
+                    over = is_over(&data);
+                    so_far.push(data);
+                }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
-        if so_far.len() > octets_max {
+        if over || so_far.len() > octets_max {
             body.so_far = so_far.join();
             return Collected::TooLong(body);
         }
@@ -158,7 +166,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_up_to_the_limit_is_whole() {
         for pieces in [&["abcd"][..], &["ab", "cd"], &["", "a", "", "bcd"], &["a", "b", "c", "d"]] {
-            let Collected::Whole(body, None) = collect(Chunks::of(pieces), 4).await else {
+            let Collected::Whole(body, None) = collect(Chunks::of(pieces), 4, |_| false).await
+            else {
                 panic!("not whole: {pieces:?}")
             };
             assert_eq!(body, "abcd");
@@ -168,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn one_octet_more_is_too_long_and_nothing_is_lost() {
         for pieces in [&["abcde"][..], &["ab", "cde"], &["abcd", "e", "fg"]] {
-            let Collected::TooLong(rest) = collect(Chunks::of(pieces), 4).await else {
+            let Collected::TooLong(rest) = collect(Chunks::of(pieces), 4, |_| false).await else {
                 panic!("not too long: {pieces:?}")
             };
             assert_eq!(rest.collect().await.unwrap().to_bytes(), pieces.concat());
@@ -178,7 +187,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_announces_too_much_is_not_read() {
         let body = http_body_util::Full::new(Bytes::from_static(b"abcde"));
-        let Collected::TooLong(rest) = collect(body, 4).await else { panic!("not too long") };
+        let Collected::TooLong(rest) = collect(body, 4, |_| false).await else {
+            panic!("not too long")
+        };
         assert!(rest.so_far.is_empty());
         assert_eq!(rest.size_hint().exact(), Some(5));
     }
@@ -187,6 +198,6 @@ mod tests {
     async fn c15_a_body_that_breaks_off_has_failed() {
         let mut body = Chunks::of(&["ab"]);
         body.0.push_back(Err("cut".into()));
-        assert!(matches!(collect(body, 4).await, Collected::Failed(_)));
+        assert!(matches!(collect(body, 4, |_| false).await, Collected::Failed(_)));
     }
 }

@@ -123,6 +123,15 @@ pub(crate) fn scope(
     *hasher.finish().as_bytes()
 }
 
+impl Profile {
+    /// The scope that the keys of `principal` stand under in the store, for tools that look a key up
+    /// (C8, X7). `None` is everyone, where everyone is one. The method and the path of `target`
+    /// count where this profile's scope is [`Scope::PrincipalAndRoute`], and not elsewhere.
+    pub fn scope_of(&self, principal: Option<&[u8]>, method: &Method, target: &Uri) -> [u8; 32] {
+        scope(principal, method, target, self.scope)
+    }
+}
+
 /// Every line of one header, counted, each made comparable first.
 fn lines(
     hasher: &mut FingerprintHasher,

@@ -9,6 +9,7 @@ use http::Uri;
 use http::request::Parts;
 
 use super::body::BoxError;
+use super::doubt::{Doubt, Ruling};
 use super::notice::Notices;
 use super::profile::Profile;
 use super::replay::Refreshed;
@@ -20,6 +21,8 @@ use crate::clock::SystemClock;
 type Principal = Arc<dyn Fn(&Parts) -> Option<Vec<u8>> + Send + Sync>;
 type OriginalUri = Arc<dyn Fn(&Parts) -> Option<Uri> + Send + Sync>;
 type RefreshFuture = Pin<Box<dyn Future<Output = Result<Option<Refreshed>, BoxError>> + Send>>;
+type RulingFuture = Pin<Box<dyn Future<Output = Result<Ruling, BoxError>> + Send>>;
+pub(crate) type Resolver = Arc<dyn Fn(Doubt) -> RulingFuture + Send + Sync>;
 pub(crate) type Refresh = Arc<dyn Fn(StoredResponse, Parts) -> RefreshFuture + Send + Sync>;
 
 /// A tower [`Layer`](tower_layer::Layer) that makes requests with a key idempotent.
@@ -58,6 +61,10 @@ pub(crate) struct Config {
     /// `None` where everyone is one.
     pub(crate) principal: Option<Principal>,
     pub(crate) refresh: Option<Refresh>,
+    pub(crate) resolver: Option<Resolver>,
+    /// Held while a key in doubt is resolved by a ruling: between the look that the ruling still
+    /// fits, and the resolution, nobody else resolves.
+    pub(crate) rulings: Arc<tokio::sync::Mutex<()>>,
     pub(crate) clock: SystemClock,
     pub(crate) notices: Arc<Notices>,
     original_uri: Option<OriginalUri>,
@@ -84,6 +91,8 @@ impl<B: Backend> IdempotencyLayer<B, Unchosen> {
             profile: Profile::standard(),
             principal: None,
             refresh: None,
+            resolver: None,
+            rulings: Arc::default(),
             clock: SystemClock::new(),
             notices: Arc::default(),
             original_uri: None,
@@ -133,6 +142,33 @@ impl<B: Backend, P> IdempotencyLayer<B, P> {
     {
         self.config_mut().refresh =
             Some(Arc::new(move |stored, parts| Box::pin(refresh(stored, parts))));
+        self
+    }
+
+    /// Decides about keys in doubt (C34): `resolver` is asked when a request comes upon one, before
+    /// it is refused, and says whether the work was done. Where there is one, the profile's
+    /// `on_crash` is not looked at. It may be asked about one key by several requests at once; of
+    /// what they are told, the first is done.
+    ///
+    /// An error and a panic say nothing: the key stays in doubt.
+    ///
+    /// ```
+    /// # use onceward::http::{Chosen, IdempotencyLayer, Ruling};
+    /// # async fn was_charged(_: &str) -> Result<bool, std::io::Error> { Ok(true) }
+    /// # fn with<B: onceward::Backend>(layer: IdempotencyLayer<B, Chosen>) -> IdempotencyLayer<B, Chosen> {
+    /// layer.resolver(|doubt| async move {
+    ///     let charged = was_charged(&doubt.derived_key("charge")).await?;
+    ///     Ok(if charged { Ruling::InDoubt } else { Ruling::Release })
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn resolver<F, Fut>(mut self, resolver: F) -> Self
+    where
+        F: Fn(Doubt) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Ruling, BoxError>> + Send + 'static,
+    {
+        self.config_mut().resolver = Some(Arc::new(move |doubt| Box::pin(resolver(doubt))));
         self
     }
 

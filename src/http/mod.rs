@@ -41,10 +41,14 @@ mod admit;
 mod body;
 mod canonical;
 mod collect;
+mod detach;
+mod doubt;
+mod echo;
 mod execute;
 mod fields;
 mod fingerprint;
 mod future;
+mod grpc;
 mod key_header;
 mod layer;
 mod lookup;
@@ -61,12 +65,15 @@ mod replay;
 mod request_id;
 mod response;
 mod service;
+mod settle;
 mod spool;
 mod streamed_print;
 mod streaming;
 mod tombstone;
+mod trailers;
 
 pub use body::{Body, BoxError};
+pub use doubt::{Doubt, Ruling};
 pub use future::ResponseFuture;
 pub use key_header::KeyFault;
 pub use layer::{Chosen, IdempotencyLayer, Unchosen};
@@ -77,7 +84,11 @@ pub use policy::{
 };
 pub use problem::Condition;
 pub use profile::Profile;
+pub use published::Policy;
 pub use replay::Refreshed;
 pub use response::{DecodeError, StoredResponse};
 pub use service::IdempotencyService;
 pub use tombstone::Tombstone;
+
+#[cfg(feature = "test-util")]
+pub(crate) use key_header::{parse as parse_key, read as read_key};

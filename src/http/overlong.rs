@@ -50,7 +50,7 @@ where
         };
         let rest = Rest { body: rest, hasher };
         let compares = config.profile.compares_requests();
-        let found = match self.lookup.claim(head.streamed()).await {
+        let found = match self.lookup.claim(head.streamed(), &parts).await {
             Ok(Claim::Granted(ticket)) => {
                 let (body, ticket) = stream(begun, rest, head, ticket);
                 return self.run(ticket, parts, body).await;

@@ -234,6 +234,11 @@ impl Profile {
         }
     }
 
+    /// Whether responses to `method` on `path` (raw, without the query) are never collected (C25).
+    pub(crate) fn is_live_route(&self, method: &Method, path: &str) -> bool {
+        self.live_routes.iter().any(|route| route.matches(method, path))
+    }
+
     /// What becomes of the key, by what the handler said, else by the status (C16 to C21).
     pub(crate) fn verdict(
         &self,

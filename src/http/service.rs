@@ -8,10 +8,11 @@ use http::header::{CACHE_CONTROL, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tower_service::Service;
-use tracing::Instrument;
 
 use super::admit::{Admission, admit};
 use super::body::{Body, BoxError};
+use super::detach::detached;
+use super::echo::Echo;
 use super::execute::execute;
 use super::fingerprint::Head;
 use super::future::ResponseFuture;
@@ -86,12 +87,12 @@ where
                 let request = Request::from_parts(parts, Body::new(body));
                 ResponseFuture::pass(self.inner.call(request), why, report)
             }
-            Admission::Refuse(condition) => ResponseFuture::ready(refuse(
-                &self.config,
-                &condition,
-                Decision::Refused,
-                &parts.headers,
-            )),
+            Admission::Refuse(condition) => {
+                let (config, headers) = (&self.config, &parts.headers);
+                let mut response = refuse(config, &condition, Decision::Refused, headers);
+                Echo::of(headers, &config.profile).onto(&mut response);
+                ResponseFuture::ready(response)
+            }
             Admission::Keyed(keyed) => {
                 // The clone that is ready is the one to call; the other takes its place.
                 let next = self.inner.clone();
@@ -124,7 +125,9 @@ where
         ReqB: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let digest = self.lookup.keyed.digest();
+        let echo = Echo::of(&parts.headers, &self.lookup.config.profile);
         let mut response = self.decide(parts, body).await?;
+        echo.onto(&mut response);
         response.extensions_mut().insert(digest);
         Ok(response)
     }
@@ -165,7 +168,7 @@ where
             }
         };
         let print = head.with(hasher, body.in_memory());
-        match self.lookup.claim(print).await {
+        match self.lookup.claim(print, &parts).await {
             Ok(Claim::Granted(ticket)) => self.run(ticket, parts, body.into_body()).await,
             Ok(Claim::Replay(record) | Claim::InDoubt(record)) => {
                 Ok(answer(&config, record, parts).await)
@@ -178,8 +181,8 @@ where
         }
     }
 
-    /// Runs the handler in a task of its own. Nothing is awaited between the grant and the spawn,
-    /// so whoever drops this future leaves either no claim or a claim that is being worked on.
+    /// Runs the handler. Nothing is awaited between the grant and its task, so whoever drops this
+    /// future leaves no claim that nobody minds.
     pub(super) async fn run<T: BackendTicket>(
         self,
         ticket: T,
@@ -188,19 +191,14 @@ where
     ) -> Result<Response<Body>, S::Error> {
         let asked = super::request_id::alone(&parts.headers);
         let Lookup { config, keyed, .. } = self.lookup;
-        let (key, number) = (keyed.key, ticket.number());
-        parts.extensions.insert(Idempotency { key, number });
+        let live = config.profile.is_live_route(&parts.method, keyed.target.path());
+        parts.extensions.insert(Idempotency::new(keyed.scope, keyed.key, ticket.number()));
         // The body is here, or is asked for by reading it: whatever the request goes on to need not
         // wait for leave again.
         parts.headers.remove(EXPECT);
         let request = Request::from_parts(parts, body);
-        let work = execute(Arc::clone(&config), self.inner, request, ticket);
-        let done = tokio::spawn(work.instrument(tracing::Span::current())).await;
-        done.unwrap_or_else(|_| {
-            // The runtime is shutting down, and took the task with it.
-            let condition = Condition::CompletionNotWritten;
-            Ok(refuse(&config, &condition, Decision::LeftInDoubt, &asked))
-        })
+        let work = |stop| execute(Arc::clone(&config), self.inner, request, ticket, live, stop);
+        detached(Arc::clone(&config), asked, work).await
     }
 }
 

@@ -106,12 +106,6 @@ impl Caps {
     /// # Errors
     /// `TooManyInFlight`, and nothing was counted.
     pub(crate) fn enter(&self, scope: &[u8]) -> Result<(), Error> {
-        let too_many = |what: &str, max: u32| {
-            Error::new(
-                ErrorKind::TooManyInFlight,
-                format!("{max} claims are in flight in the {what}, as many as there may be"),
-            )
-        };
         if self.in_flight.fetch_add(1, Relaxed) >= self.max {
             self.in_flight.fetch_sub(1, Relaxed);
             return Err(too_many("store", self.max));
@@ -135,6 +129,17 @@ impl Caps {
         self.in_flight() < self.max && in_scope() < self.max_per_scope
     }
 
+    /// Whether the store may have one more claim in flight.
+    ///
+    /// # Errors
+    /// `TooManyInFlight`.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.in_flight() >= self.max {
+            return Err(too_many("store", self.max));
+        }
+        Ok(())
+    }
+
     /// Counts one claim in `scope` less.
     pub(crate) fn leave(&self, scope: &[u8]) {
         self.in_flight.fetch_sub(1, Relaxed);
@@ -150,6 +155,13 @@ impl Caps {
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
+}
+
+fn too_many(what: &str, max: u32) -> Error {
+    Error::new(
+        ErrorKind::TooManyInFlight,
+        format!("{max} claims are in flight in the {what}, as many as there may be"),
+    )
 }
 
 #[cfg(test)]

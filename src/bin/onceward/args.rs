@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::conformance::{ConformanceArgs, UpstreamArgs};
+use crate::tools::Tool;
 
 /// An idempotency gateway: the work is done once, the answer is the same.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Conformance(Box<ConformanceArgs>),
     /// API to put behind the layer that `conformance` is to check
     ConformanceUpstream(UpstreamArgs),
+    #[command(flatten)]
+    Tool(Box<Tool>),
 }
 
 /// The flags of `demo`.
@@ -60,13 +63,18 @@ pub(crate) struct ServeArgs {
     /// Address to listen on; port 0 takes a free one [env: ONCEWARD_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
-    /// Address for /livez and /readyz; none unless given [env: ONCEWARD_ADMIN]
+    /// Address for health, metrics and the commands for keys; none unless given
+    /// [env: ONCEWARD_ADMIN]
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<String>,
+    /// File with the token that the admin address asks for; it asks for none unless given
+    /// [env: ONCEWARD_ADMIN_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<String>,
     /// Directory of the store, made when there is none [env: ONCEWARD_DATA] [default: onceward-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<String>,
-    /// standard, ietf, managed-dev, magnolia or oec [env: ONCEWARD_PROFILE] [default: standard]
+    /// standard, ietf, managed-dev, magnolia, oec, stripe or adyen [env: ONCEWARD_PROFILE] [default: standard]
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// How callers are told apart: auth-request:PATH:HEADER, header:NAME, authorization or

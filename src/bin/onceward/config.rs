@@ -8,6 +8,7 @@ use onceward::http::Profile;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::admin::Token;
 use crate::args::ServeArgs;
 use crate::duration;
 use crate::principal::Principal;
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     /// `HOST:PORT`, resolved when it is bound.
     pub(crate) listen: String,
     pub(crate) admin: Option<String>,
+    /// What the admin address asks for, from its file.
+    pub(crate) admin_token: Option<Token>,
     pub(crate) data: PathBuf,
     /// With the `ttl` asked for.
     pub(crate) profile: Profile,
@@ -81,6 +84,8 @@ struct File {
     upstream: Option<Spanned<String>>,
     listen: Option<Spanned<String>>,
     admin: Option<Spanned<String>>,
+    #[serde(rename = "admin-token-file", alias = "admin_token_file")]
+    admin_token: Option<Spanned<String>>,
     data: Option<Spanned<String>>,
     profile: Option<Spanned<String>>,
     principal: Option<Spanned<String>>,
@@ -155,6 +160,10 @@ impl Settings {
             admin: from
                 .find("admin", flags.admin, file.admin)?
                 .map(|found| found.read(address))
+                .transpose()?,
+            admin_token: from
+                .find("admin-token-file", flags.admin_token_file, file.admin_token)?
+                .map(|found| found.read(token))
                 .transpose()?,
             data: path(from.find("data", flags.data, file.data)?)
                 .unwrap_or_else(|| PathBuf::from("onceward-data")),
@@ -287,6 +296,13 @@ fn profile(name: &str) -> Result<Profile, String> {
     })
 }
 
+/// Reads the token in the file at `path`.
+fn token(path: &str) -> Result<Token, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    Token::parse(&text)
+        .ok_or_else(|| format!("{path}: a token is one word of visible ASCII characters"))
+}
+
 /// Checks that `text` looks like `HOST:PORT`; names are resolved when the address is bound.
 fn address(text: &str) -> Result<String, String> {
     text.rsplit_once(':')
@@ -333,6 +349,7 @@ mod tests {
                 upstream: Upstream::parse("http://up").unwrap(),
                 listen: "127.0.0.1:8080".to_owned(),
                 admin: None,
+                admin_token: None,
                 data: PathBuf::from("onceward-data"),
                 profile: Profile::standard(),
                 principal: Principal::Authorization,
@@ -363,10 +380,14 @@ mod tests {
 
     #[test]
     fn each_option_is_read_from_the_file_and_from_its_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "s3cret\n").unwrap();
         let values = [
             ("upstream", "https://up/v1"),
             ("listen", "localhost:0"),
             ("admin", "[::1]:0"),
+            ("admin-token-file", token.to_str().unwrap()),
             ("data", "d"),
             ("profile", "oec"),
             ("principal", "single-tenant"),
@@ -397,6 +418,7 @@ mod tests {
             upstream: Upstream::parse("https://up/v1").unwrap(),
             listen: "localhost:0".to_owned(),
             admin: Some("[::1]:0".to_owned()),
+            admin_token: Token::parse("s3cret"),
             data: PathBuf::from("d"),
             profile,
             principal: Principal::SingleTenant,

@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use crate::answer;
 use crate::auth;
+use crate::metrics::METRICS;
 use crate::principal::Principal;
 use crate::proxy::{Peer, Proxy};
 
@@ -60,7 +61,9 @@ where
         let asks_who = (key.is_some() || self.profile.key_required)
             && self.profile.methods.contains(request.method());
         let Some(key) = key else {
-            return self.admit(request, asks_who).await;
+            let response = self.admit(request, asks_who).await;
+            METRICS.unkeyed(response.extensions().get() == Some(&Decision::Refused));
+            return response;
         };
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
@@ -69,6 +72,7 @@ where
         response.extensions_mut().remove::<ReasonPhrase>();
         let decision = response.extensions().get().copied().map_or("before-the-store", word);
         let scope = response.extensions().get::<KeyDigest>().map(|digest| hex(&digest.scope));
+        METRICS.keyed(decision, arrived.elapsed());
         tracing::info!(
             decision,
             key,
@@ -143,9 +147,12 @@ fn decoded(value: &[u8]) -> Vec<u8> {
 fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Fresh => "fresh",
+        Decision::FreshBodyOmitted => "fresh-body-omitted",
+        Decision::FreshNotRecorded => "fresh-not-recorded",
         Decision::FreshNotRetained => "fresh-not-retained",
         Decision::Released => "released",
         Decision::LeftInDoubt => "left-in-doubt",
+        Decision::TimedOut => "timed-out",
         Decision::Replayed => "replayed",
         Decision::Mismatch => "mismatch",
         Decision::InFlight => "in-flight",

@@ -15,12 +15,16 @@ mod gateway;
 mod headers;
 mod listen;
 mod log;
+mod metrics;
+mod octets;
 mod principal;
 mod proxy;
 mod refresh;
 mod serve;
 mod signals;
 mod store;
+mod timestamp;
+mod tools;
 mod tracked;
 mod upgrade;
 mod upstream;
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Conformance(args) => conformance::conformance(&args),
         Command::ConformanceUpstream(args) => conformance::conformance_upstream(&args),
+        Command::Tool(tool) => tools::run(&tool),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,

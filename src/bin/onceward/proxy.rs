@@ -31,6 +31,7 @@ use onceward::http::{Body, Outcome, Profile};
 use crate::answer;
 use crate::config::{HostPolicy, OnGatewayStatus};
 use crate::headers;
+use crate::metrics::{Answered, METRICS};
 use crate::upgrade::Wish;
 use crate::upstream::{Sender, Upstream};
 
@@ -110,19 +111,23 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wish), Some(agreed)) = (wish, agreed) else {
                 tracing::warn!("the upstream changed protocol without being asked");
+                METRICS.upstream(Answered::Broken);
                 return answer::broken(&self.0.profile, kept);
             };
             wish.join(&mut response, agreed);
         }
         let outcome = if said {
+            METRICS.upstream(Answered::NotExecuted);
             Some(Outcome::NotExecuted)
         } else if lost_further_in(&response) {
+            METRICS.upstream(Answered::LostFurtherIn);
             match self.0.on_gateway_status {
                 OnGatewayStatus::InDoubt => Some(Outcome::Unknown),
                 OnGatewayStatus::Release => Some(Outcome::NotExecuted),
                 OnGatewayStatus::Store => None,
             }
         } else {
+            METRICS.upstream(Answered::Status(response.status()));
             None
         };
         let mut response = response.map(Body::new);
@@ -139,9 +144,11 @@ impl Proxy {
     ) -> Response<Body> {
         let cause = in_full(error);
         if never_written(error) {
+            METRICS.upstream(Answered::Unreachable);
             tracing::warn!(error = cause, "the upstream was not reached");
             return answer::unreachable(&self.0.profile, kept);
         }
+        METRICS.upstream(Answered::Broken);
         tracing::warn!(error = cause, "the connection to the upstream broke: outcome unknown");
         answer::broken(&self.0.profile, kept)
     }

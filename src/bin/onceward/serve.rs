@@ -8,7 +8,7 @@ use onceward::Backend;
 use onceward::http::IdempotencyLayer;
 use tower_layer::Layer;
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Admin, Api, Health, Scopes};
 use crate::config::{Refresh, Settings};
 use crate::duration::show;
 use crate::gateway::{Gateway, key_headers};
@@ -52,13 +52,22 @@ async fn run<E: Engine>(
     let (listener, address) = listen::bind(&settings.listen).await.map_err(Failure::Failed)?;
     let health = Arc::new(Health::new({
         let engine = engine.clone();
-        move || engine.takes_writes()
+        move || engine.takes_claims()
     }));
+    let tracked = Tracked::new(engine.clone());
+    let count = tracked.count();
     let admin = match &settings.admin {
         None => None,
         Some(admin) => {
             let (listener, address) = listen::bind(admin).await.map_err(Failure::Failed)?;
-            let task = tokio::spawn(admin::serve(listener, Arc::clone(&health)));
+            let admin = Admin {
+                health: Arc::clone(&health),
+                engine: engine.clone(),
+                api: Api::new(engine.clone(), Some(scopes(settings))),
+                token: settings.admin_token.clone(),
+                count: count.clone(),
+            };
+            let task = tokio::spawn(admin::serve(listener, Arc::new(admin)));
             Some((task, address))
         }
     };
@@ -67,11 +76,9 @@ async fn run<E: Engine>(
         eprintln!("admin on http://{address}");
     }
     eprintln!("listening on http://{address}");
-    store::tell_of_doubt(engine.clone());
+    store::tell_of_doubt(engine);
 
-    let engine = Tracked::new(engine);
-    let count = engine.count();
-    let gateway = gateway(settings, sender, engine);
+    let gateway = gateway(settings, sender, tracked);
     let handle = move |request, peer| gateway.clone().handle(request, peer);
     let connections = listen::serve(listener, handle, signals.stop()).await;
     health.drain();
@@ -82,6 +89,11 @@ async fn run<E: Engine>(
         let _ = task.await;
     }
     Ok(())
+}
+
+/// How this gateway makes scopes, for its admin address.
+fn scopes(settings: &Settings) -> Scopes {
+    Scopes { principal: settings.principal.clone(), profile: settings.profile.clone() }
 }
 
 fn gateway<E: Backend>(
@@ -125,7 +137,7 @@ fn announce(settings: &Settings) {
     let methods: Vec<&str> = settings.profile.methods.iter().map(http::Method::as_str).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        profile = %settings.profile.name,
+        profile = &*settings.profile.name,
         methods = methods.join(","),
         key_header = settings.profile.header.as_str(),
         principal = %settings.principal,
