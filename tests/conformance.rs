@@ -14,7 +14,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use conformance_support::{Gateway, Library, Report, Upstream, suite};
-use onceward::http::{Dialect, KeySyntax, Mismatch, OnError, Profile, Query, Scope};
+use onceward::http::{
+    Dialect, KeySyntax, Mismatch, OnError, OversizeResponse, Profile, Query, Scope,
+};
 
 /// How long results live, and how long where the suite waits for their end. There nothing else is
 /// checked: on a busy machine a check may take longer.
@@ -256,6 +258,12 @@ const BROKEN: &[Broken] = &[
         of: Profile::standard,
         breaks: |profile| profile.response_octets_max = 100_000,
         numbers: &["C25"],
+    },
+    Broken {
+        how: "the body of a long response is left out",
+        of: Profile::standard,
+        breaks: |profile| profile.oversize_response = OversizeResponse::OmitBody,
+        numbers: &["C24"],
     },
     Broken {
         how: "long requests are refused",
