@@ -45,7 +45,11 @@ pub(crate) enum Phase {
     /// Its claim frame is in the log; durable once [`Flight::written`] has happened.
     Held,
     /// A frame that ends it is in the log, and settled once [`Flight::written`] has happened.
-    Settling,
+    Settling {
+        /// Whether the claim was on disk before: one that is given up on its way there may never
+        /// have been.
+        durable: bool,
+    },
 }
 
 /// A key that is not settled.
@@ -73,9 +77,15 @@ impl Flight {
     /// Whether somebody who looks at `key` sees it in flight. A claim that is not on disk yet may
     /// never have been: nobody has been told of it.
     pub(crate) fn is_seen(&self, key: Key<'_>) -> bool {
-        let durable = self.phase == Phase::Settling
-            || self.written.outcome().is_some_and(|written| written.is_ok());
-        self.counted && durable && self.owner.as_key() == key
+        self.counted && self.is_durable() && self.owner.as_key() == key
+    }
+
+    /// Whether the claim is on disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        match self.phase {
+            Phase::Held => self.written.outcome().is_some_and(|written| written.is_ok()),
+            Phase::Settling { durable } => durable,
+        }
     }
 
     pub(crate) fn record(&self) -> Record {

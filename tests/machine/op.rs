@@ -21,26 +21,60 @@ pub(crate) enum End {
 /// One operation on the store or its machine. `key` and `print` are numbers of a few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    Claim { key: usize, print: u8, ttl_ms: u64, how: How },
-    Finish { key: usize, end: End, how: How },
-    DropTicket { key: usize },
-    DropCall { key: usize },
-    Resolve { key: usize, complete: bool, how: How },
+    Claim {
+        key: usize,
+        print: u8,
+        ttl_ms: u64,
+        how: How,
+    },
+    Finish {
+        key: usize,
+        end: End,
+        how: How,
+    },
+    DropTicket {
+        key: usize,
+    },
+    DropCall {
+        key: usize,
+    },
+    Resolve {
+        key: usize,
+        complete: bool,
+        how: How,
+    },
     /// Claims, and waits behind whoever holds the key; `now`: at most until now.
-    Wait { key: usize, print: u8, now: bool },
-    Get { key: usize },
+    Wait {
+        key: usize,
+        print: u8,
+        now: bool,
+    },
+    Get {
+        key: usize,
+    },
     Step,
     Settle,
     Sweep,
     Checkpoint,
-    Advance { ms: u64 },
+    Advance {
+        ms: u64,
+    },
     /// Sets the wall clock this many milliseconds ahead, or back.
-    Wall { by_ms: i64 },
+    Wall {
+        by_ms: i64,
+    },
     Reopen,
     Kill,
-    PowerLoss { seed: u64, grain: Option<u64>, reboot: bool },
+    PowerLoss {
+        seed: u64,
+        grain: Option<u64>,
+        reboot: bool,
+    },
     /// The power goes this many disk operations from now.
-    CutIn { operations: u64, seed: u64 },
+    CutIn {
+        operations: u64,
+        seed: u64,
+    },
 }
 
 pub(crate) const KEYS: usize = 4;

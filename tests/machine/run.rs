@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use onceward::storage::SimDisk;
 use onceward::{
-    Claim, ClaimOptions, Durability, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Record,
-    Resolution, Resolved, State, Store, Ticket, TicketError,
+    Claim, ClaimOptions, Durability, Error, ErrorKind, Fingerprint, Key, ManualClock, Options,
+    Record, Resolution, Resolved, State, Store, Ticket, TicketError,
 };
 
 use super::model::{Content, Fact, Model, Seen};
@@ -24,10 +24,20 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A call that has not come back. At most one a key that is no claim.
 enum Call {
-    Claim { held: Fact, future: Boxed<Result<Claim, Error>> },
-    Finish { fact: Fact, future: Boxed<Result<(), TicketError<Ticket>>> },
+    Claim {
+        held: Fact,
+        future: Boxed<Result<Claim, Error>>,
+    },
+    Finish {
+        fact: Fact,
+        future: Boxed<Result<(), TicketError<Ticket>>>,
+    },
     /// `begun`: the model was told, for some fact is in doubt.
-    Resolve { fact: Fact, begun: bool, future: Boxed<Result<Resolved, Error>> },
+    Resolve {
+        fact: Fact,
+        begun: bool,
+        future: Boxed<Result<Resolved, Error>>,
+    },
 }
 
 /// The store, its machine, its callers, and the model of it all.
@@ -257,9 +267,8 @@ impl Machine {
         complete: bool,
         how: How,
     ) -> Result<(), String> {
-        let busy = |(other, call): &(usize, Call)| {
-            *other == number && !matches!(call, Call::Claim { .. })
-        };
+        let busy =
+            |(other, call): &(usize, Call)| *other == number && !matches!(call, Call::Claim { .. });
         if self.calls.iter().any(busy) {
             return Ok(());
         }
