@@ -26,6 +26,7 @@ const GROUND: &[&str] = &[
     "outcome",
     "poison",
     "stats",
+    "sync",
 ];
 
 /// Which modules of the crate each module may name, besides itself and the ground floor. Arrows

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::location::Location;
 use crate::outcome::{Record, State};
+use crate::sync::Mutex;
 
 /// Whose claim it is: the octets of scope and key, shared by the flight and its ticket.
 #[derive(Clone, PartialEq, Eq)]
