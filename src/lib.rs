@@ -39,6 +39,9 @@ mod event;
 mod expiry;
 mod fingerprint;
 mod format;
+#[cfg(all(feature = "http", feature = "test-util"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "http")]
 pub mod http;
 mod index;

@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend::postgres", NOTHING),
     ("backend::redis", NOTHING),
     ("http", NOTHING),
+    ("fuzzing", &["http"]),
 ];
 
 const NOTHING: &[&str] = &[];

@@ -69,7 +69,11 @@ pub use policy::{
 };
 pub use problem::Condition;
 pub use profile::Profile;
+pub use published::Policy;
 pub use replay::Refreshed;
 pub use response::{DecodeError, StoredResponse};
 pub use service::IdempotencyService;
 pub use tombstone::Tombstone;
+
+#[cfg(feature = "test-util")]
+pub(crate) use key_header::{parse as parse_key, read as read_key};

@@ -60,7 +60,7 @@ pub(crate) struct ServeArgs {
     /// Directory of the store, made when there is none [env: ONCEWARD_DATA] [default: onceward-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<String>,
-    /// standard, ietf, managed-dev, magnolia or oec [env: ONCEWARD_PROFILE] [default: standard]
+    /// standard, ietf, managed-dev, magnolia, oec, stripe or adyen [env: ONCEWARD_PROFILE] [default: standard]
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// How callers are told apart: auth-request:PATH:HEADER, header:NAME, authorization or
