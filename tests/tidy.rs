@@ -44,7 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend::postgres", NOTHING),
     ("backend::redis", NOTHING),
     ("http", NOTHING),
-    ("fuzzing", &["http"]),
+    ("fuzzing", &["http", "format", "storage", "log", "engine"]),
 ];
 
 const NOTHING: &[&str] = &[];
