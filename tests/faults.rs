@@ -404,3 +404,27 @@ fn p0_5_in_a_million_steps_of_the_clock_nothing_expires_early() {
     println!("{expired} records, {reopened} openings");
     assert!(expired > 10 && reopened > 10, "{expired} records, {reopened} openings");
 }
+
+/// Many open one directory at the same moment: one has it, and the others are told so.
+#[test]
+fn of_all_that_open_a_store_at_once_exactly_one_has_it() {
+    // In memory, where there is such a place: an open store costs a few syncs.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let data = directory.path().join("data");
+    let together = std::sync::Barrier::new(2);
+    for race in 0..500 {
+        let opened = std::thread::scope(|scope| {
+            let racer = || {
+                together.wait();
+                let opened = Options::new().segment_size(64 << 10).open(&data);
+                // Nobody gives it back before the other has tried.
+                together.wait();
+                opened.map(drop).map_err(|error| error.kind())
+            };
+            [scope.spawn(racer), scope.spawn(racer)].map(|racer| racer.join().unwrap())
+        });
+        let won = opened.iter().filter(|opened| opened.is_ok()).count();
+        assert_eq!(won, 1, "race {race}: {opened:?}");
+        assert!(opened.contains(&Err(ErrorKind::Locked)), "race {race}: {opened:?}");
+    }
+}
