@@ -63,7 +63,7 @@ pub use backend::{Backend, BackendTicket, BackendWait, NOTE_OCTETS_MAX};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
-pub use engine::{Item, Iter, Store, Ticket, Wait, verify};
+pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};

@@ -34,7 +34,7 @@ type Row = (
 );
 
 #[rustfmt::skip]
-fn table() -> [Row; 14] {
+fn table() -> [Row; 16] {
     [
         (Condition::MissingKey, ("missing-key", 400),
             (400, "invalid_request", "idempotency.key_missing"), (400, "idempotency_key_missing"), false, false),
@@ -54,6 +54,10 @@ fn table() -> [Row; 14] {
             (500, "api_error", "idempotency.record_corrupt"), (500, "idempotency_record_corrupt"), false, false),
         (Condition::CompletionNotWritten, ("outcome-unknown", 500),
             (500, "api_error", "idempotency.outcome_unknown"), (500, "idempotency_outcome_unknown"), false, false),
+        (Condition::ResponseTimeout, ("response-timeout", 504),
+            (504, "api_error", "idempotency.response_timeout"), (504, "response_timeout"), true, true),
+        (Condition::HandlerStopped, ("outcome-unknown", 504),
+            (504, "api_error", "idempotency.outcome_unknown"), (504, "idempotency_outcome_unknown"), false, false),
         (Condition::RequestTooLarge, ("request-too-large", 413),
             (413, "invalid_request", "idempotency.request_too_large"), (413, "request_too_large"), false, false),
         (Condition::TooManyInFlight, ("too-many-in-flight", 429),

@@ -35,6 +35,11 @@ pub enum Condition {
     RecordCorrupt,
     /// The work was done and its result could not be recorded (C35).
     CompletionNotWritten,
+    /// The handler has not answered in time, and is still at work (C33).
+    ResponseTimeout,
+    /// The handler has not answered in time, or nobody waited for it any more, and it was stopped
+    /// (C31, C33).
+    HandlerStopped,
     /// The request body is longer than the profile protects (C13).
     RequestTooLarge,
     /// Too many requests are in flight.
@@ -76,7 +81,9 @@ impl Condition {
             Self::OutcomeUnknown => Self::ResponseNotRetained(None),
             Self::ResponseNotRetained(_) => Self::RecordCorrupt,
             Self::RecordCorrupt => Self::CompletionNotWritten,
-            Self::CompletionNotWritten => Self::RequestTooLarge,
+            Self::CompletionNotWritten => Self::ResponseTimeout,
+            Self::ResponseTimeout => Self::HandlerStopped,
+            Self::HandlerStopped => Self::RequestTooLarge,
             Self::RequestTooLarge => Self::TooManyInFlight,
             Self::TooManyInFlight => Self::StoreUnavailable,
             Self::StoreUnavailable => Self::UpstreamUnreachable,
@@ -128,6 +135,14 @@ impl Condition {
                 "The outcome of this request could not be recorded", 500,
                 (500, "api_error", "idempotency.outcome_unknown"),
                 (500, "idempotency_outcome_unknown"), None, false),
+            Self::ResponseTimeout => row("response-timeout",
+                "This request is taking longer than its response is waited for", 504,
+                (504, "api_error", "idempotency.response_timeout"),
+                (504, "response_timeout"), Some(1), true),
+            Self::HandlerStopped => row("outcome-unknown",
+                "This request was stopped before it was answered", 504,
+                (504, "api_error", "idempotency.outcome_unknown"),
+                (504, "idempotency_outcome_unknown"), None, false),
             Self::RequestTooLarge => row("request-too-large",
                 "The request is too large for an Idempotency-Key", 413,
                 (413, "invalid_request", "idempotency.request_too_large"),
@@ -194,6 +209,15 @@ impl Condition {
             Self::CompletionNotWritten => {
                 "This request was executed and its result could not be recorded. Check its effect \
                  before using a new key."
+                    .into()
+            }
+            Self::ResponseTimeout => {
+                "This request is still being processed. Retry with the same key for its response."
+                    .into()
+            }
+            Self::HandlerStopped => {
+                "This request took too long and was stopped, and may or may not have taken effect. \
+                 It is not executed again; check its effect before using a new key."
                     .into()
             }
             Self::RequestTooLarge => {
@@ -340,7 +364,7 @@ impl Profile {
         if let Some(location) = left.and_then(|left| left.location.as_ref()) {
             headers.insert(LOCATION, location.clone());
         }
-        set_length(headers, status, body.len());
+        set_length(headers, status, body.len(), &HeaderMap::new());
         *response.body_mut() = Body::full(Bytes::from(body));
         response
     }

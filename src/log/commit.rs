@@ -28,6 +28,7 @@ pub(crate) struct Committer {
     groups: u64,
     frames: u64,
     bytes: u64,
+    syncs: u64,
 }
 
 impl Committer {
@@ -41,12 +42,14 @@ impl Committer {
             groups: 0,
             frames: 0,
             bytes: 0,
+            syncs: 0,
         }
     }
 
     fn sync(&mut self) -> std::io::Result<()> {
         if let Some(segment) = self.unsynced.take() {
             segment.file.sync()?;
+            self.syncs += 1;
         }
         self.durable_upto = self.written_upto;
         Ok(())
@@ -96,6 +99,7 @@ pub(crate) struct Committed {
     pub(crate) groups: u64,
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
+    pub(crate) syncs: u64,
 }
 
 impl<P> Log<P> {
@@ -202,6 +206,7 @@ impl<P> Log<P> {
 
     pub(crate) fn committed(&self) -> Committed {
         let committer = self.committer.lock();
-        Committed { groups: committer.groups, frames: committer.frames, bytes: committer.bytes }
+        let Committer { groups, frames, bytes, syncs, .. } = *committer;
+        Committed { groups, frames, bytes, syncs }
     }
 }

@@ -257,12 +257,20 @@ async fn results(profile: &Profile) -> Vec<Case> {
 async fn refusals(profile: &Profile) -> Vec<Case> {
     let mut cases = Vec::new();
     for (numbers, case, fail) in [
-        ("C35", "a completion that cannot be written", Fail { complete_spent: true, ..NOTHING }),
-        ("C36, C48", "a store that is full", Fail { claim: Some(ErrorKind::Full), ..NOTHING }),
+        (
+            "C35",
+            "a completion that cannot be written",
+            Fail { complete_spent: true, ..Fail::default() },
+        ),
+        (
+            "C36, C48",
+            "a store that is full",
+            Fail { claim: Some(ErrorKind::Full), ..Fail::default() },
+        ),
         (
             "D12",
             "too many requests in flight",
-            Fail { claim: Some(ErrorKind::TooManyInFlight), ..NOTHING },
+            Fail { claim: Some(ErrorKind::TooManyInFlight), ..Fail::default() },
         ),
     ] {
         let api = Api::new(profile.clone());
@@ -271,7 +279,7 @@ async fn refusals(profile: &Profile) -> Vec<Case> {
     }
     let api = Api::new(profile.clone());
     api.send(good(profile)).await;
-    api.store.fail(Fail { read: true, ..NOTHING });
+    api.store.fail(Fail { read: true, ..Fail::default() });
     cases.push(("C24", "a record that is damaged", said(&api.send(good(profile)).await)));
     let mut small = profile.clone();
     small.request_octets_max = 1;
@@ -282,12 +290,3 @@ async fn refusals(profile: &Profile) -> Vec<Case> {
     cases.push(("C13", "a body of more than is accepted", said(&api.send(good(profile)).await)));
     cases
 }
-
-const NOTHING: Fail = Fail {
-    claim: None,
-    complete_refused: None,
-    complete_spent: false,
-    tombstone: false,
-    release: false,
-    read: false,
-};

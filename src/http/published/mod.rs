@@ -7,8 +7,8 @@ mod value;
 use http::HeaderName;
 use http::header::{LOCATION, RETRY_AFTER};
 
-use super::fields::KEY_IGNORED;
-use super::policy::{OnError, Verdict};
+use super::fields::{BODY_OMITTED, KEY_IGNORED};
+use super::policy::{OnDisconnect, OnError, OnTimeout, OversizeResponse, Verdict};
 use super::problem::{Condition, Refusal};
 use super::profile::Profile;
 
@@ -43,6 +43,13 @@ impl Profile {
             .filter(|condition| match condition {
                 Condition::MissingKey => self.key_required,
                 Condition::KeyReused => self.compares_requests(),
+                Condition::ResponseTimeout => {
+                    self.timeout.is_some() && self.on_timeout == OnTimeout::Continue
+                }
+                Condition::HandlerStopped => {
+                    self.timeout.is_some() && self.on_timeout == OnTimeout::Cancel
+                        || self.on_disconnect == OnDisconnect::Cancel
+                }
                 _ => true,
             })
             .map(|condition| self.refusal(&condition))
@@ -68,12 +75,14 @@ impl Profile {
     /// The response headers that CORS must expose, or scripts do not see the marker, the key where
     /// it is echoed, and when to retry.
     pub fn cors_expose_headers(&self) -> Vec<HeaderName> {
+        let omits = self.oversize_response == OversizeResponse::OmitBody;
         let echoed = if self.echo_key { self.cors_allow_headers() } else { Vec::new() };
         self.marker
             .iter()
             .cloned()
             .chain(echoed)
             .chain([RETRY_AFTER, LOCATION, KEY_IGNORED])
+            .chain(omits.then_some(BODY_OMITTED))
             .collect()
     }
 }
