@@ -2,6 +2,7 @@
 //! sequential store could have had (P0.1 to P0.3), by the method of Wing and Gong.
 //!
 //! `SEED` replays the callers' choices (not the scheduler's); `ROUNDS` makes more of them.
+#![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "seeds are printed")]
 

@@ -404,9 +404,10 @@ impl Machine {
             }
             // An answer is read from a disk that is off.
             _ if self.disk.is_off() => return Ok(()),
-            Claim::Replay(ref record) | Claim::InDoubt(ref record) => record.clone(),
+            Claim::Replay(ref record)
+            | Claim::InDoubt(ref record)
+            | Claim::Mismatch(ref record) => record.clone(),
             Claim::InFlight(ref wait) => wait.record().clone(),
-            Claim::Mismatch(ref record) => record.clone(),
         };
         self.model.withdraw(number, &held);
         let Fact::Held { print, .. } = held else { return Ok(()) };

@@ -61,7 +61,7 @@ fn config() -> Config {
 
 /// Runs `scenario` in its share of the schedules.
 fn try_out(scenario: impl Fn(Store, ManualClock) + Send + Sync + 'static) {
-    let schedules = std::env::var("SCHEDULES").map_or(40_000, |text| text.parse().unwrap());
+    let schedules = std::env::var("SCHEDULES").map_or(14_000, |text| text.parse().unwrap());
     let each = (schedules / TESTS / 2).max(1);
     let base = Arc::new(disk());
     let scenario = Arc::new(move || {
