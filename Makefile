@@ -20,6 +20,7 @@ test: ## everything that must pass, installing what it needs
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
+	cargo bench --locked --features cli --bench overhead
 
 fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 	.ci/need cc c++ nightly cargo-fuzz
