@@ -28,6 +28,9 @@ pub enum ErrorKind {
     TooManyInFlight,
     /// The directory is not a store, or one of another format version.
     UnsupportedFormat,
+    /// A segment of the store is encrypted under a master key that was not given, or not the right
+    /// one. Said when the store is opened, with the key's name; nothing was modified.
+    KeyMissing,
     /// The operating system refused, for a reason of its own.
     Io,
     /// The store was closed.
@@ -66,6 +69,12 @@ impl Error {
 
     pub(crate) fn io(doing: impl fmt::Display, error: std::io::Error) -> Self {
         Self::new(ErrorKind::Io, doing.to_string()).with_source(error)
+    }
+
+    /// The same fault, said of `what`.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
     }
 
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {

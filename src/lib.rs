@@ -33,6 +33,11 @@
 
 mod backend;
 mod clock;
+#[cfg(feature = "encrypt")]
+mod crypt;
+#[cfg(not(feature = "encrypt"))]
+#[path = "crypt/absent.rs"]
+mod crypt;
 mod engine;
 mod error;
 mod event;
@@ -63,6 +68,10 @@ pub use backend::{Backend, BackendTicket, BackendWait, NOTE_OCTETS_MAX};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
+#[cfg(feature = "encrypt")]
+pub use crypt::{KeyId, Keys};
+#[cfg(feature = "encrypt")]
+pub use engine::verify_with;
 pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};

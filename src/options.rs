@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::crypt::Keys;
 use crate::engine::Store;
 use crate::error::{Error, ErrorKind};
 use crate::storage::{Disk, Storage};
@@ -33,6 +34,7 @@ pub struct Options {
     pub(crate) segment_size: u64,
     pub(crate) trust_wall_clock: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) keys: Option<Keys>,
     /// Whether the store runs its own threads; a simulator steps it instead.
     pub(crate) threads: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             segment_size: 64 << 20,
             trust_wall_clock: false,
             clock: Arc::new(SystemClock::new()),
+            keys: None,
             threads: true,
         }
     }
@@ -128,12 +131,23 @@ impl Options {
         self
     }
 
+    /// Encrypts results and notes that are written from now on; what stands in the store unencrypted
+    /// stays readable, and goes as it expires. Each segment has a key of its own, which is destroyed
+    /// with it. `docs/design.md` says what is not encrypted: scopes, keys and fingerprints are not.
+    /// Default off.
+    #[cfg(feature = "encrypt")]
+    pub fn encryption(mut self, keys: Keys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
     /// Opens the store in `directory`, creating it when there is none.
     ///
     /// # Errors
     /// `Locked` when another process or `Store` owns it, `UnsupportedFormat` when it is something
     /// else or of another version, `Corrupt` when a file of it is missing or cut off,
-    /// `InvalidOption`, `Io`. A directory that is not a store is not modified.
+    /// `KeyMissing` when it is encrypted and a key it needs was not given, `InvalidOption`, `Io`. A
+    /// directory that is not a store is not modified.
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Store, Error> {
         self.open_on(Arc::new(Disk::new(directory.as_ref())))
     }

@@ -35,10 +35,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("format", NOTHING),
     ("storage", NOTHING),
     ("location", &["format"]),
-    ("log", &["format", "storage", "location"]),
+    ("crypt", &["format", "storage"]),
+    ("log", &["format", "storage", "location", "crypt"]),
     ("tree", &["format", "storage", "location"]),
     ("index", &["format", "location"]),
-    ("engine", &["format", "storage", "location", "log", "tree", "index"]),
+    ("engine", &["format", "storage", "location", "crypt", "log", "tree", "index"]),
     ("backend::conformance", NOTHING),
     ("backend::embedded", &["engine"]),
     ("backend::postgres", NOTHING),
@@ -53,6 +54,7 @@ const NOTHING: &[&str] = &[];
 const ARROWS_UP: &[(&str, &str, &str)] = &[
     ("src/outcome.rs", "engine", "the embedded store is what `Claim` is about unless one says so"),
     ("src/options.rs", "engine", "`Options::open` is where a `Store` comes from"),
+    ("src/options.rs", "crypt", "what a store is encrypted under is an option"),
     ("src/options.rs", "storage", "which disk a store stands on is an option"),
 ];
 

@@ -9,6 +9,7 @@ use super::settle::Held;
 use super::ticket::{Ticket, Undelivered, Wait};
 use super::{Inner, Store};
 use crate::backend::NOTE_OCTETS_MAX;
+use crate::crypt;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::expiry;
@@ -284,5 +285,5 @@ fn answer(claim: fn(Record) -> Claim<Store>, settled: Settled) -> Result<Attempt
 /// Room for the largest frame that ends a claim without a payload, in a group of its own.
 fn finishing_len(owner: &Owner) -> u64 {
     let frame = frame::HEADER + owner.scope().len() + owner.key().len() + NOTE_OCTETS_MAX;
-    align8(frame as u64) + group::HEADER as u64
+    align8(frame as u64 + crypt::OVERHEAD) + group::HEADER as u64
 }

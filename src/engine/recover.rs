@@ -19,6 +19,7 @@ use super::survey::survey;
 use super::timer::Timer;
 use super::{Inner, create, threads};
 use crate::clock::StoreTime;
+use crate::crypt;
 use crate::error::{Error, ErrorKind};
 use crate::expiry::{self, Buckets};
 use crate::format::frame::{self, Header, Kind};
@@ -40,6 +41,8 @@ const RESERVE_LEN: u64 = 512 * 1024;
 
 /// Opens the store.
 pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner, Error> {
+    // First of all: without its current key a store is not even made.
+    let master = crypt::master(options.keys.as_ref())?;
     let now = options.clock.read();
     let directory = create::directory(&storage, now)?;
     let identity = directory.identity;
@@ -51,8 +54,9 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
 
     let mut restore = Restore::new(&options, &identity, &storage, survey);
     let tree = restore.load_tree()?;
-    let tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
+    let mut tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
     restore.refuse_missing()?;
+    restore.unlock(options.keys.as_ref(), &mut tail)?;
 
     let time = match restore.mark {
         Some(mark) => StoreTime::resume(mark, now, options.trust_wall_clock),
@@ -72,6 +76,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         durability: options.durability,
         segment_size: options.segment_size,
         max_disk: options.max_disk,
+        master,
     };
     let log = new_log(&storage, config, &restore, &tail)?;
     let (previous_segment, previous_end) = restore.end;
@@ -81,9 +86,9 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     create::remove(&*storage, create::NEWBORN)
         .map_err(|error| Error::io("finishing the store's creation", error))?;
     keep_reserve(&*storage);
-    for path in retired {
+    for id in retired {
         // Nothing lives in what is left, and the new link does not name it.
-        let _ = storage.unlink(&path);
+        let _ = remove_segment(&*storage, &restore, id);
     }
     let tree = tree.map(|(tree, _)| tree);
     let tree_bytes = tree.as_ref().and_then(|tree| tree.file_len().ok()).unwrap_or(0);
@@ -115,11 +120,24 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
 /// Removes what no group stands in: segments made ahead and never begun, and temporary files.
 fn clear_away(storage: &dyn Storage, restore: &Restore) -> Result<(), Error> {
     let temporary = restore.survey.temporary.iter().filter(|path| *path != create::NEWBORN);
+    let io = |error| Error::io("removing a segment that was never begun", error);
     for path in restore.survey.unused.iter().chain(temporary) {
-        create::remove(storage, path)
-            .map_err(|error| Error::io("removing a segment that was never begun", error))?;
+        create::remove(storage, path).map_err(io)?;
+    }
+    // Nothing was sealed under the key of a segment that is not there, or that has no group.
+    let keys = restore.survey.keys.iter();
+    for id in keys.filter(|id| !restore.survey.begun.contains_key(id)) {
+        log::key::erase(storage, *id).map_err(io)?;
     }
     Ok(())
+}
+
+/// Removes a segment that was retired, or is void, once its key is destroyed.
+fn remove_segment(storage: &dyn Storage, restore: &Restore, id: u32) -> std::io::Result<()> {
+    if restore.survey.keys.contains(&id) {
+        log::key::erase(storage, id)?;
+    }
+    storage.unlink(&log::path(id))
 }
 
 /// Keeps room for the next open, which removes it first: a store on a full disk can then be opened
@@ -144,7 +162,9 @@ fn new_log(
     let heads = restore.segments.all().len() as u64;
     let link = align8((frame::HEADER + 72) as u64 + 4 * (heads + 1));
     let opening = (segment::HEADER + 2 * group::HEADER) as u64 + link;
-    let copies: u64 = tail.iter().map(|copy| copy.header.frame_len()).sum();
+    // What was plain may be sealed in its new place.
+    let sealing = tail.len() as u64 * crypt::OVERHEAD;
+    let copies = tail.iter().map(|copy| copy.header.frame_len()).sum::<u64>() + sealing;
     // A claim of the tail may be put in doubt, too.
     let claims = restore.flights.values().map(|claimed| claimed.header);
     let claims = claims.chain(tail.iter().map(|copy| copy.header));
@@ -162,9 +182,11 @@ fn new_log(
         id,
         prepared,
         epoch: config.epoch,
+        sealed: config.master.is_some(),
     };
     let size = config.segment_size.max(prepared);
-    let active: Prepared = log::segment::create(&**storage, &header, size).map_err(io)?;
+    let active: Prepared =
+        log::segment::create(&**storage, &header, size, config.master.as_ref()).map_err(io)?;
     let start = Start {
         previous: restore.previous,
         last_sequence: restore.last_sequence,
@@ -247,9 +269,9 @@ fn write_in_doubt(
 }
 
 impl Restore {
-    /// Lets go of segments that were retired and not removed. Gives their files, to be removed
+    /// Lets go of segments that were retired and not removed. Gives their ids, to be removed
     /// once the new link, which does not name them, is on disk.
-    fn drop_retired(&mut self) -> Vec<String> {
+    fn drop_retired(&mut self) -> Vec<u32> {
         let begun = self.survey.begun.keys().copied();
         let retired: Vec<u32> = begun.filter(|id| !self.expected.contains(*id)).collect();
         if !retired.is_empty() {
@@ -260,7 +282,7 @@ impl Restore {
         for id in &retired {
             self.segments.remove(*id);
         }
-        retired.into_iter().map(log::path).collect()
+        retired
     }
 
     pub(super) fn identify(&self, scope: &[u8], key: &[u8]) -> Identity {

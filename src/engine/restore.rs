@@ -1,6 +1,7 @@
 //! Reading a store back: the tree as far as it goes, then the log behind it, into the index.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -8,6 +9,7 @@ use super::decide::{self, Effect};
 use super::publish::Publish;
 use super::survey::{Begun, Expected, Survey};
 use crate::clock::TimeMark;
+use crate::crypt::{self, Keys};
 use crate::error::Error;
 use crate::expiry;
 use crate::format::frame::{Frame, Header, Kind};
@@ -29,7 +31,10 @@ pub(super) struct Copy {
     pub(super) header: Header,
     pub(super) scope: Vec<u8>,
     pub(super) key: Vec<u8>,
+    /// As it stands in the log, until [`Restore::unlock`] has opened it.
     pub(super) payload: Vec<u8>,
+    /// Where the frame stands: its segment, and the place in it.
+    pub(super) place: (u32, u64),
 }
 
 /// A claim without an end, so far.
@@ -282,7 +287,7 @@ impl Restore {
                 let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
                     sealed = frame.header.kind == Kind::Seal;
                     if copy {
-                        tail.extend(self.copy(frame, payload));
+                        tail.extend(self.copy((id, place), frame, payload));
                     } else {
                         self.apply_frame(id, place, frame, payload);
                     }
@@ -365,7 +370,7 @@ impl Restore {
     }
 
     /// A frame to be written again; links and seals are of their segment alone.
-    fn copy(&mut self, frame: &Frame<'_>, payload: &[u8]) -> Option<Copy> {
+    fn copy(&mut self, place: (u32, u64), frame: &Frame<'_>, payload: &[u8]) -> Option<Copy> {
         if frame.header.kind == Kind::Retire {
             self.expected.retire(payload);
         }
@@ -374,6 +379,7 @@ impl Restore {
             scope: frame.scope.to_vec(),
             key: frame.key.to_vec(),
             payload: payload.to_vec(),
+            place,
         })
     }
 
@@ -426,6 +432,33 @@ impl Restore {
         let standing = self.standing(identity)?;
         let segment = self.segments.get(standing.segment())?;
         segment.head(standing.offset(), |frame| frame.header.term_ms).ok()
+    }
+
+    /// Gives each segment that counts its key, and opens what is sealed in the tail.
+    ///
+    /// # Errors
+    /// `KeyMissing` when a master key was not given, `Corrupt` when a key is not what was written, or
+    /// a payload of the tail was not sealed for its frame; `UnsupportedFormat`, `Io`.
+    pub(super) fn unlock(&self, keys: Option<&Keys>, tail: &mut [Copy]) -> Result<(), Error> {
+        let contents = tail.iter().filter(|copy| copy.header.kind.has_content());
+        let ids = self.expected.iter().chain(contents.map(|copy| copy.place.0));
+        for id in ids.collect::<BTreeSet<u32>>() {
+            let Some(file) = self.survey.key_file(&*self.storage, id)? else { continue };
+            let key = crypt::unlock(keys, &file, self.identity.id, id)
+                .map_err(|error| error.about(&log::key::path(id)))?;
+            if let Some(segment) = self.segments.get(id) {
+                segment.unlock(key);
+            }
+        }
+        for copy in tail {
+            let (id, offset) = copy.place;
+            let Some(segment) = self.segments.get(id) else { continue };
+            let frame = Frame { header: copy.header, scope: &copy.scope, key: &copy.key };
+            if let Cow::Owned(opened) = segment.content(offset, &frame, &copy.payload)? {
+                copy.payload = opened;
+            }
+        }
+        Ok(())
     }
 
     /// Every segment that ought to be there is.

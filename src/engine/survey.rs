@@ -1,7 +1,7 @@
 //! The segments of a store that is being opened or verified: which there are, in what order, and
 //! what each says of the one before. Reads alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,6 +24,8 @@ pub(super) struct Begun {
     pub(super) header_damaged: bool,
     /// The length its file had when it was made.
     pub(super) prepared: u64,
+    /// Whether its header says that it has a key.
+    pub(super) sealed: bool,
 }
 
 /// What stands in the directory of segments.
@@ -35,6 +37,8 @@ pub(super) struct Survey {
     pub(super) unused: Vec<String>,
     /// Files under temporary names.
     pub(super) temporary: Vec<String>,
+    /// Segments, or what once were segments, beside which a file of a key stands.
+    pub(super) keys: BTreeSet<u32>,
     /// The greatest id any file has.
     pub(super) last_id: u32,
 }
@@ -52,6 +56,10 @@ pub(super) fn survey(storage: &dyn Storage, store_id: [u8; 16]) -> Result<Survey
     })?;
     for name in names {
         let path = format!("{}/{name}", log::DIRECTORY);
+        if let Some(id) = log::key::id_of(&name) {
+            survey.keys.insert(id);
+            continue;
+        }
         let Some(id) = log::id_of(&name) else {
             if name.ends_with(log::TEMPORARY) {
                 survey.temporary.push(path);
@@ -112,6 +120,7 @@ fn begun(
         of: Of { segment: id, salt },
         link,
         header_damaged: header.is_err(),
+        sealed: header.as_ref().is_ok_and(|header| header.sealed),
         prepared: header.map_or(0, |header| header.prepared),
     }))
 }
@@ -162,6 +171,27 @@ impl Expected {
 }
 
 impl Survey {
+    /// The octets kept of the key of segment `id`, if it has one.
+    ///
+    /// # Errors
+    /// `Corrupt` when it had one and has none any more; `Io`.
+    pub(super) fn key_file(
+        &self,
+        storage: &dyn Storage,
+        id: u32,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let kept = self.keys.contains(&id);
+        // A segment without a sound header has a key if one is there.
+        let has = self.begun.get(&id).is_some_and(|it| it.sealed || it.header_damaged && kept);
+        if !has {
+            return Ok(None);
+        }
+        let path = log::key::path(id);
+        let read = log::key::read(storage, id)
+            .map_err(|error| Error::io(format!("reading {path}"), error))?;
+        read.ok_or_else(|| Error::corrupt(format!("{path} is missing"))).map(Some)
+    }
+
     /// The segments that count, oldest first: each named by the link of the one behind it. One that
     /// no link names is void: nothing in it was surely on disk, and what it held was written again.
     /// Where a link does not stand, the segment before is taken to be the one meant.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Inner;
 use super::decide::{self, Effect};
 use super::publish::Publish;
-use super::{Inner, create};
 use crate::error::{Error, ErrorKind};
 use crate::expiry::{self, is_expired};
 use crate::format::frame::{self, Frame, Header, Kind, RENEWED};
@@ -145,7 +145,8 @@ impl Inner {
             // On disk first: a segment that is missing and not retired is taken for lost.
             self.flush()?;
             self.log.segments.remove(segment.id);
-            create::remove(&*self.storage, &log::path(segment.id))
+            segment
+                .remove(&*self.storage)
                 .map_err(|error| Error::io("removing a segment", error))?;
             report.segments_removed += 1;
             report.bytes_freed += segment.length.load(Relaxed);
@@ -261,7 +262,7 @@ impl Inner {
         replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
             let _ = replay::frames(bytes, offset, header, &mut |at, frame, payload| {
                 if matches!(renewed, Ok(true)) {
-                    renewed = self.renew_record(segment.id, at, frame, payload);
+                    renewed = self.renew_record(segment, at, frame, payload);
                 }
             });
         })
@@ -271,7 +272,7 @@ impl Inner {
 
     fn renew_record(
         &self,
-        segment: u32,
+        segment: &Segment,
         offset: u64,
         frame: &Frame<'_>,
         payload: &[u8],
@@ -282,9 +283,10 @@ impl Inner {
         }
         let key = Key::of_checked(frame.scope, frame.key);
         let identity = Identity::of(key, &self.identity.secret);
-        let old = Location::new(segment, offset, header.kind);
+        let old = Location::new(segment.id, offset, header.kind);
         let renewed = Header { flags: header.flags | RENEWED, ..header };
-        let draft = Draft::again(&renewed, frame.scope, frame.key, payload);
+        // Opened once it is known to live: what has expired may be damaged as it likes.
+        let mut content = None;
         loop {
             let shard = self.index.shard(identity);
             let live = shard.candidates(identity).iter().any(|location| location == old);
@@ -292,6 +294,12 @@ impl Inner {
                 // Gone, or about to be replaced: `empty` looks again.
                 return Ok(true);
             }
+            let Some(content) = &content else {
+                drop(shard);
+                content = Some(segment.content(offset, frame, payload)?);
+                continue;
+            };
+            let draft = Draft::again(&renewed, frame.scope, frame.key, content);
             let appended = self.log.append(&draft, Room::Free { reserve: 0 }, |number, at| {
                 Publish::of_flight(identity, number, at, header.kind, header.flags, header.term_ms)
                     .moved_from(old)

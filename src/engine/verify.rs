@@ -1,6 +1,6 @@
 //! Verifying a store that nobody has open: everything is read, nothing is modified.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::create;
 use super::decide::{self, Effect};
 use super::survey::{Expected, Survey, survey};
-use crate::error::Error;
+use crate::crypt::{self, Keys};
+use crate::error::{Error, ErrorKind};
 use crate::format::frame::{Frame, Kind};
 use crate::format::head::Head;
 use crate::format::segment;
@@ -28,22 +29,38 @@ use crate::tree::{Entry, Tree};
 /// `Locked` when the store is open; `UnsupportedFormat` when it is none; `Io`; `Corrupt` when the
 /// damage leaves nothing to read. Whatever else is wrong is in the report.
 pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
-    verify_on(&(Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>))
+    verify_on(&on_disk(directory.as_ref()), None)
 }
 
-pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+/// [`verify`] with the keys of an encrypted store: that each payload opens, and was sealed for its
+/// frame, is verified, too. Without them its checksums are.
+///
+/// # Errors
+/// As [`verify`]. A key that is missing is in the report.
+#[cfg(feature = "encrypt")]
+pub fn verify_with(directory: impl AsRef<Path>, keys: &Keys) -> Result<VerifyReport, Error> {
+    verify_on(&on_disk(directory.as_ref()), Some(keys))
+}
+
+fn on_disk(directory: &Path) -> Arc<dyn Storage> {
+    Arc::new(Disk::new(directory))
+}
+
+fn verify_on(storage: &Arc<dyn Storage>, keys: Option<&Keys>) -> Result<VerifyReport, Error> {
     let identity = create::read(&**storage)?;
     let _lock = create::lock(&**storage)?;
     let survey = survey(&**storage, identity.id)?;
     let mut verification = Verification {
         secret: identity.secret,
         survey: &survey,
+        locked: BTreeMap::new(),
         report: VerifyReport::default(),
         records: HashMap::new(),
         claims: HashMap::new(),
         forgotten: HashMap::new(),
         expected: Expected::default(),
     };
+    verification.unlock(storage, keys, identity.id)?;
     verification.read_log()?;
     verification.read_tree(storage, identity.id);
     Ok(verification.finish())
@@ -52,6 +69,9 @@ pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Erro
 struct Verification<'a> {
     secret: [u8; 16],
     survey: &'a Survey,
+    /// Segments whose payloads cannot be opened, and why; of one that was retired that is as it
+    /// should be.
+    locked: BTreeMap<u32, String>,
     report: VerifyReport,
     /// Where each key's record stands, as the log says.
     records: HashMap<Identity, (Location, u64)>,
@@ -62,6 +82,30 @@ struct Verification<'a> {
 }
 
 impl Verification<'_> {
+    /// Gives each segment its key, where it has one.
+    fn unlock(
+        &mut self,
+        storage: &Arc<dyn Storage>,
+        keys: Option<&Keys>,
+        store_id: [u8; 16],
+    ) -> Result<(), Error> {
+        for (id, begun) in &self.survey.begun {
+            let unlocked = self.survey.key_file(&**storage, *id).and_then(|file| {
+                file.map(|file| crypt::unlock(keys, &file, store_id, *id)).transpose()
+            });
+            match unlocked {
+                Ok(key) => key.into_iter().for_each(|key| begun.segment.unlock(key)),
+                Err(error) if error.kind() == ErrorKind::Io => return Err(error),
+                // Without keys there is nothing to say of theirs.
+                Err(error) if keys.is_none() && error.kind() != ErrorKind::Corrupt => {}
+                Err(error) => {
+                    self.locked.insert(*id, format!("{}: {error}", log::key::path(*id)));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn read_log(&mut self) -> Result<(), Error> {
         let chain = self.survey.chain();
         let mut previous = None;
@@ -111,6 +155,8 @@ impl Verification<'_> {
             }
             (previous, last_sequence) = (found.previous, found.last_sequence);
         }
+        let locked = self.locked.iter().filter(|(id, _)| self.expected.contains(**id));
+        self.report.problems.extend(locked.map(|(_, problem)| problem.clone()));
         for id in self.expected.iter().filter(|id| !self.survey.begun.contains_key(id)) {
             self.report.problems.push(format!("{}: missing and not retired", log::path(id)));
         }
@@ -119,6 +165,11 @@ impl Verification<'_> {
 
     fn frame(&mut self, segment: u32, offset: u64, frame: &Frame<'_>, payload: &[u8]) {
         let header = &frame.header;
+        let begun = self.survey.begun.get(&segment).map(|begun| &begun.segment);
+        if let Some(unlocked) = begun.filter(|segment| segment.key().is_some()) {
+            let content = unlocked.content(offset, frame, payload);
+            self.report.problems.extend(content.err().map(|error| error.to_string()));
+        }
         self.report.frames += 1;
         self.report.sealed = header.kind == Kind::Seal;
         if header.kind == Kind::Retire {

@@ -60,6 +60,11 @@ impl Kind {
         })
     }
 
+    /// Whether the frame's payload is somebody's: a result or a note, not housekeeping.
+    pub(crate) const fn has_content(self) -> bool {
+        matches!(self, Self::Complete | Self::Tombstone)
+    }
+
     /// Whether the frame is about a key.
     pub(crate) const fn is_keyed(self) -> bool {
         (self as u8) < Self::Link as u8
@@ -70,6 +75,8 @@ impl Kind {
 pub(crate) const RESOLVED: u8 = 1;
 /// The frame repeats an earlier one, so that the earlier one's segment can go.
 pub(crate) const RENEWED: u8 = 2;
+/// The payload is sealed under the key of the frame's segment.
+pub(crate) const SEALED: u8 = 4;
 
 /// A frame's header, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +180,21 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
         scope: head.get(HEADER..scope_end).unwrap_or_default(),
         key: head.get(scope_end..).unwrap_or_default(),
     })
+}
+
+/// What a sealed payload is bound to: the store, the segment, the place, and the frame's head with
+/// zeros for both checksums, of which one is over what is sealed.
+#[cfg(feature = "encrypt")]
+pub(crate) fn binding(store_id: [u8; 16], segment: u32, offset: u64, frame: &Frame<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(28 + HEAD_MAX);
+    out.extend_from_slice(&store_id);
+    out.extend_from_slice(&segment.to_le_bytes());
+    out.extend_from_slice(&offset.to_le_bytes());
+    let start = out.len();
+    let header = Header { payload_crc: 0, ..frame.header };
+    header.encode(frame.scope, frame.key, 0, &mut out);
+    put(&mut out, start + CRC, &[0; 4]);
+    out
 }
 
 /// The checksum of a payload. Not tied to a place, so that it can be made before there is one.

@@ -4,6 +4,8 @@ pub(crate) mod frame;
 pub(crate) mod group;
 pub(crate) mod head;
 pub(crate) mod housekeeping;
+#[cfg(feature = "encrypt")]
+pub(crate) mod key;
 pub(crate) mod segment;
 pub(crate) mod store;
 

@@ -8,8 +8,8 @@ const CRC: usize = VERSION_AT + 4;
 const STORE_ID: usize = CRC + 4;
 const SALT: usize = STORE_ID + 16;
 const ID: usize = SALT + 8;
-const RESERVED: usize = ID + 4;
-const PREPARED: usize = RESERVED + 4;
+const SEALED: usize = ID + 4;
+const PREPARED: usize = SEALED + 4;
 const EPOCH: usize = PREPARED + 8;
 /// Octets of a segment before its first group.
 pub(crate) const HEADER: usize = EPOCH + 8;
@@ -28,6 +28,8 @@ pub(crate) struct Header {
     pub(crate) prepared: u64,
     /// The epoch that made it.
     pub(crate) epoch: u64,
+    /// Whether it has a key, under which its payloads are sealed.
+    pub(crate) sealed: bool,
 }
 
 impl Header {
@@ -38,6 +40,7 @@ impl Header {
         put(&mut out, STORE_ID, &self.store_id);
         put(&mut out, SALT, &self.salt.to_le_bytes());
         put(&mut out, ID, &self.id.to_le_bytes());
+        put(&mut out, SEALED, &u32::from(self.sealed).to_le_bytes());
         put(&mut out, PREPARED, &self.prepared.to_le_bytes());
         put(&mut out, EPOCH, &self.epoch.to_le_bytes());
         let sum = crc(0, out.get(STORE_ID..).unwrap_or_default());
@@ -62,6 +65,7 @@ impl Header {
             id: u32_at(bytes, ID),
             prepared: u64_at(bytes, PREPARED),
             epoch: u64_at(bytes, EPOCH),
+            sealed: u32_at(bytes, SEALED) != 0,
         })
     }
 }
@@ -71,7 +75,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn example() -> Header {
-        Header { store_id: [5; 16], salt: 6, id: 7, prepared: 1 << 20, epoch: 8 }
+        Header { store_id: [5; 16], salt: 6, id: 7, prepared: 1 << 20, epoch: 8, sealed: true }
     }
 
     #[test]
@@ -94,6 +98,7 @@ pub(crate) mod tests {
             id: 0x2122_2324,
             prepared: 0x3132_3334_3536_3738,
             epoch: 0x4142_4344_4546_4748,
+            sealed: false,
         };
         assert_eq!(header.encode(), *golden);
         assert_eq!(Header::decode(golden), Ok(header));

@@ -25,7 +25,7 @@ impl<P> Log<P> {
         let mut writer = self.writer.lock();
         self.poison.check().map_err(NoRoom::Ended)?;
         let idle = !writer.has_frames();
-        if let Err(needed) = writer.take_room(draft.len(), room) {
+        if let Err(needed) = writer.take_room(draft.len(self.config.overhead()), room) {
             return Err(NoRoom::Short(needed));
         }
         if idle {

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::format::align8;
-use crate::format::frame::{self, Kind};
+use crate::format::frame::{self, Kind, SEALED};
 use crate::location::Location;
 
 /// A frame to append; the log adds its number, place and checksum.
@@ -26,20 +26,27 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// A frame written once more as `header` has it, but for its number.
+    /// A frame written once more as `header` has it, but for its number. `payload` is what it says,
+    /// opened when it was sealed.
     pub(crate) fn again(
         header: &frame::Header,
         scope: &'a [u8],
         key: &'a [u8],
         payload: &'a [u8],
     ) -> Self {
+        let payload_crc = if header.flags & SEALED == 0 {
+            header.payload_crc
+        } else {
+            // The one in the header is over what was sealed.
+            frame::payload_crc(payload)
+        };
         Self {
             kind: header.kind,
-            flags: header.flags,
+            flags: header.flags & !SEALED,
             scope,
             key,
             payload,
-            payload_crc: header.payload_crc,
+            payload_crc,
             claim_sequence: Some(header.claim_sequence),
             claimed_at_ms: header.claimed_at_ms,
             term_ms: header.term_ms,
@@ -47,9 +54,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    /// Octets of the frame, when sealing adds `overhead` to a payload.
+    pub(super) fn len(&self, overhead: u64) -> u64 {
         let head = frame::HEADER + self.scope.len() + self.key.len();
-        align8((head + self.payload.len()) as u64)
+        let overhead = if self.kind.has_content() { overhead } else { 0 };
+        align8((head + self.payload.len()) as u64 + overhead)
     }
 }
 

@@ -7,8 +7,10 @@
 mod append;
 pub(crate) mod commit;
 mod draft;
+pub(crate) mod key;
 pub(crate) mod replay;
 mod room;
+mod sealed;
 pub(crate) mod segment;
 mod writer;
 
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::crypt::{Master, OVERHEAD};
 use crate::options::Durability;
 use crate::poison::Poison;
 use crate::storage::Storage;
@@ -42,7 +45,11 @@ fn file_name(id: u32) -> String {
 
 /// The segment a file name stands for.
 pub(crate) fn id_of(file_name: &str) -> Option<u32> {
-    let digits = file_name.strip_suffix(".log")?;
+    file_name.strip_suffix(".log").and_then(digits)
+}
+
+/// The id that these are the digits of.
+fn digits(digits: &str) -> Option<u32> {
     (digits.len() == 10).then(|| digits.parse().ok()).flatten()
 }
 
@@ -56,6 +63,15 @@ pub(crate) struct Config {
     pub(crate) segment_size: u64,
     /// Most bytes of segments and whatever `other_bytes` counts.
     pub(crate) max_disk: Option<u64>,
+    /// What the keys of new segments are wrapped by, when payloads are sealed.
+    pub(crate) master: Option<Master>,
+}
+
+impl Config {
+    /// Octets that sealing adds to a payload.
+    fn overhead(&self) -> u64 {
+        if self.master.is_some() { OVERHEAD } else { 0 }
+    }
 }
 
 /// A place between groups: everything before it is published.

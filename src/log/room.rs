@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::Log;
 use super::segment::{self, Prepared, Segment};
-use super::{Log, path};
 use crate::error::{Error, ErrorKind};
 use crate::format::segment::Header;
 
@@ -108,7 +108,7 @@ impl<P> Log<P> {
             let prepared = self.create(plan.next_id, plan.epoch, length, size)?;
             let replaced = self.writer.lock().add(prepared);
             for unused in replaced {
-                self.storage.unlink(&path(unused.segment.id))?;
+                unused.segment.remove(&*self.storage)?;
             }
             Ok(())
         })
@@ -181,9 +181,15 @@ impl<P> Log<P> {
     }
 
     fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
-        let header =
-            Header { store_id: self.config.store_id, salt: random()?, id, prepared: length, epoch };
-        segment::create(&*self.storage, &header, size)
+        let header = Header {
+            store_id: self.config.store_id,
+            salt: random()?,
+            id,
+            prepared: length,
+            epoch,
+            sealed: self.config.master.is_some(),
+        };
+        segment::create(&*self.storage, &header, size, self.config.master.as_ref())
     }
 
     /// Removes the files prepared and not begun. At close.
@@ -192,7 +198,7 @@ impl<P> Log<P> {
         let unused = self.writer.lock().take_next();
         for prepared in unused {
             // What stays is removed at the next open, for no group stands in it.
-            let _ = self.storage.unlink(&path(prepared.segment.id));
+            let _ = prepared.segment.remove(&*self.storage);
         }
     }
 }

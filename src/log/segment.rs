@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::{DIRECTORY, TEMPORARY, file_name, path};
+use super::sealed::Sealed;
+use super::{DIRECTORY, TEMPORARY, file_name, key, path};
+use crate::crypt::{DataKey, Master, OVERHEAD};
 use crate::error::Error;
-use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
+use crate::format::frame::{self, Frame, HEAD_MAX, HEADER, SEALED};
 use crate::format::{seed, segment as format};
 use crate::location::Location;
 use crate::outcome::{Place, Source, Unverified};
@@ -26,6 +28,8 @@ pub(crate) struct Segment {
     pub(crate) salt: u64,
     pub(crate) file: Arc<dyn File>,
     map: Arc<dyn Map>,
+    /// What its payloads are sealed under; set once, before it is read or appended to.
+    key: OnceLock<DataKey>,
     /// Records of the index that stand here.
     pub(crate) live: AtomicU64,
     /// Records that were ever published here.
@@ -55,6 +59,7 @@ impl Segment {
             salt,
             file,
             map,
+            key: OnceLock::new(),
             live: 0.into(),
             records: 0.into(),
             last_expiry_ms: 0.into(),
@@ -69,6 +74,29 @@ impl Segment {
         let file = storage.open(&path(id))?;
         let length = file.len()?;
         Self::new(id, salt, file, length, length)
+    }
+
+    /// The key under which its payloads are sealed.
+    pub(crate) fn key(&self) -> Option<&DataKey> {
+        self.key.get()
+    }
+
+    /// Opens the segment's payloads with `key`, its own.
+    pub(crate) fn unlock(&self, key: DataKey) {
+        // One that is there already is the same.
+        let _ = self.key.set(key);
+    }
+
+    /// Removes the segment's file, once its key is destroyed. One that is not there is none to
+    /// remove.
+    pub(crate) fn remove(&self, storage: &dyn Storage) -> io::Result<()> {
+        if self.key().is_some() {
+            key::erase(storage, self.id)?;
+        }
+        match storage.unlink(&path(self.id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Gives back to the disk what the file holds beyond its groups.
@@ -112,7 +140,14 @@ impl Segment {
             len: header.payload_len,
             crc: header.payload_crc,
         };
-        Unverified { source: self, place }
+        if header.flags & SEALED == 0 && self.key().is_none() {
+            return Unverified { source: self, place };
+        }
+        let len = header.payload_len.saturating_sub(OVERHEAD as u32);
+        Unverified {
+            source: Arc::new(Sealed { segment: self, offset, stored: place }),
+            place: Place { len, ..place },
+        }
     }
 
     fn check(&self, payload: &[u8], place: Place) -> Result<(), Error> {
@@ -160,11 +195,19 @@ pub(crate) struct Prepared {
 /// Makes the file of segment `id`, `length` bytes of it written, durable under its name.
 ///
 /// It is made under a temporary name, so that a file with a segment's name is never half a segment.
+/// With a `master` it gets a key, whose file has its name on disk no later than the segment's.
 pub(crate) fn create(
     storage: &dyn Storage,
     header: &format::Header,
     size: u64,
+    master: Option<&Master>,
 ) -> io::Result<Prepared> {
+    let mut sealing = None;
+    if let Some(master) = master {
+        let (made, wrapped) = master.make(header.store_id, header.id)?;
+        key::write(storage, header.id, &wrapped)?;
+        sealing = Some(made);
+    }
     let temporary = format!("{}{TEMPORARY}", path(header.id));
     match storage.unlink(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -181,9 +224,15 @@ pub(crate) fn create(
     if let Err(error) = made {
         // Best effort: what stays is removed at the next open, for no group stands in it.
         let _ = storage.unlink(&temporary).or_else(|_| storage.unlink(&path(header.id)));
+        if master.is_some() {
+            let _ = storage.unlink(&key::path(header.id));
+        }
         return Err(error);
     }
     let segment = Segment::new(header.id, header.salt, file, header.prepared, size)?;
+    if let Some(key) = sealing {
+        segment.unlock(key);
+    }
     Ok(Prepared { segment: Arc::new(segment), size })
 }
 

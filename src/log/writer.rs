@@ -1,5 +1,6 @@
 //! Appending: frames into the open group, in memory, under one short lock.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,9 +10,10 @@ use super::segment::{Prepared, Segment};
 use super::{Config, Start};
 use crate::backend::NOTE_OCTETS_MAX;
 use crate::clock::TimeMark;
+use crate::crypt;
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
-use crate::format::frame::{self, Kind};
+use crate::format::frame::{self, Frame, Kind, SEALED};
 use crate::format::housekeeping::Link;
 use crate::format::{align8, group, seed, segment};
 use crate::location::OFFSET_END;
@@ -20,7 +22,7 @@ use crate::location::OFFSET_END;
 const SLACK: u64 = 16 * 1024;
 /// The most a frame that ends a claim without a payload takes, its group's header included.
 pub(crate) const FINISHING_MAX: u64 =
-    align8((frame::HEAD_MAX + NOTE_OCTETS_MAX) as u64) + group::HEADER as u64;
+    align8((frame::HEAD_MAX + NOTE_OCTETS_MAX) as u64 + crypt::OVERHEAD) + group::HEADER as u64;
 /// The room kept ready ahead of need, at first and at most. It doubles whenever it ran short.
 const AHEAD_FIRST: u64 = 256 * 1024;
 const AHEAD_MAX: u64 = 32 * 1024 * 1024;
@@ -301,7 +303,7 @@ impl<P> Writer<P> {
         let group = &mut self.open;
         let start = group.bytes.len();
         let offset = group.base + start as u64;
-        let header = frame::Header {
+        let mut header = frame::Header {
             kind: draft.kind,
             flags: draft.flags,
             scope_len: draft.scope.len() as u8,
@@ -314,9 +316,18 @@ impl<P> Writer<P> {
             term_ms: draft.term_ms,
             fingerprint: draft.fingerprint,
         };
+        let key = group.segment.key().filter(|_| draft.kind.has_content());
+        let payload = key.map_or(Cow::Borrowed(draft.payload), |key| {
+            header.flags |= SEALED;
+            header.payload_len += crypt::OVERHEAD as u32;
+            let frame = Frame { header, scope: draft.scope, key: draft.key };
+            let sealed = key.seal(offset, &frame, draft.payload);
+            header.payload_crc = frame::payload_crc(&sealed);
+            Cow::Owned(sealed)
+        });
         header.encode(draft.scope, draft.key, seed(group.segment.salt, offset), &mut group.bytes);
-        group.bytes.extend_from_slice(draft.payload);
-        group.bytes.resize(start + draft.len() as usize, 0);
+        group.bytes.extend_from_slice(&payload);
+        group.bytes.resize(start + header.frame_len() as usize, 0);
         group.count += 1;
         group.last_sequence = self.last_sequence;
         (sequence, offset)

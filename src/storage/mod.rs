@@ -12,6 +12,8 @@ mod disk;
 mod map;
 mod path;
 mod preallocate;
+#[cfg(feature = "encrypt")]
+mod private;
 #[cfg(any(test, feature = "test-util"))]
 mod sim;
 
@@ -24,6 +26,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use disk::Disk;
+#[cfg(feature = "encrypt")]
+pub(crate) use private::read_private;
 #[cfg(any(test, feature = "test-util"))]
 pub use sim::{Fault, SimDisk};
 
