@@ -13,6 +13,9 @@
 mod call;
 #[path = "crash/damage.rs"]
 mod damage;
+#[cfg(feature = "encrypt")]
+#[path = "crash/encrypted.rs"]
+mod encrypted;
 #[path = "crash/oracle.rs"]
 mod oracle;
 #[path = "crash/tolerance.rs"]
@@ -138,9 +141,14 @@ fn crash_point(seed: u64, operation: u64) -> Result<u64, String> {
 
 #[test]
 fn every_operation_is_a_crash_point() {
+    crash_points(200, 10_000);
+}
+
+/// Crashes at that many points of that many workloads, or as the environment says.
+fn crash_points(workloads: u64, wanted: u64) {
     let base = base_seed();
-    let workloads = variable("WORKLOADS").unwrap_or(200);
-    let wanted = variable("CRASH_POINTS").unwrap_or(10_000);
+    let workloads = variable("WORKLOADS").unwrap_or(workloads);
+    let wanted = variable("CRASH_POINTS").unwrap_or(wanted);
     let only = variable("CRASH_AT");
     let mut points = 0;
     let mut failures = Vec::new();
@@ -199,8 +207,12 @@ fn a_store_is_made_whole_or_not_at_all() {
 /// went: a failed sync leaves bytes that read back and are on no disk.
 #[test]
 fn one_failed_operation_costs_at_most_the_writes() {
+    failed_operations(4);
+}
+
+fn failed_operations(workloads: u64) {
     let base = base_seed();
-    let workloads = variable("WORKLOADS").unwrap_or(4);
+    let workloads = variable("WORKLOADS").unwrap_or(workloads);
     let every = variable("FAULT_EVERY").unwrap_or(4).max(1);
     let only = variable("CRASH_AT");
     let (mut faults, mut failures) = (0, Vec::new());

@@ -178,7 +178,7 @@ fn a_small_store_is_right_before_it_is_damaged() {
 }
 
 #[test]
-fn a_bit_that_turned_is_refused_and_never_answered() {
+pub(crate) fn a_bit_that_turned_is_refused_and_never_answered() {
     let seed = base_seed();
     let flips = variable("FLIPS").unwrap_or(1_200);
     let mut rng = Rng::with_seed(seed);
@@ -221,7 +221,7 @@ fn a_bit_that_turned_is_refused_and_never_answered() {
 /// Whatever is left of a file of a store that was closed, opening refuses it and changes nothing, or
 /// gives the right answers.
 #[test]
-fn every_prefix_of_a_file_is_refused_or_right() {
+pub(crate) fn every_prefix_of_a_file_is_refused_or_right() {
     let seed = base_seed();
     let sampled = variable("PREFIXES").unwrap_or(150);
     let mut rng = Rng::with_seed(seed);

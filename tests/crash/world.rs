@@ -69,10 +69,38 @@ impl Time {
     }
 }
 
+#[cfg(not(feature = "encrypt"))]
+fn encryption(options: Options) -> Options {
+    options
+}
+
+#[cfg(feature = "encrypt")]
+fn encryption(options: Options) -> Options {
+    let master = [7; 32];
+    if ENCRYPTED.get() {
+        options.encryption(onceward::Keys::from_fn(onceward::KeyId::of(&master), move |_| {
+            Some(master)
+        }))
+    } else {
+        options
+    }
+}
+
+#[cfg(feature = "encrypt")]
+thread_local! {
+    static ENCRYPTED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Encrypts the stores that this test opens from now on. A test has a thread of its own.
+#[cfg(feature = "encrypt")]
+pub(crate) fn encrypt() {
+    ENCRYPTED.set(true);
+}
+
 /// Opens the store as every test here does.
 pub(crate) fn open(disk: &Arc<SimDisk>, time: &Time) -> Result<Store, Error> {
     let disk: Arc<SimDisk> = Arc::clone(disk);
-    Options::new()
+    encryption(Options::new())
         .ttl(Duration::from_millis(TTL_MS))
         .segment_size(SEGMENT)
         .max_payload(1 << 20)
