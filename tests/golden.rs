@@ -56,10 +56,23 @@ fn long() -> Vec<u8> {
     (0..9_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
+/// The encrypted twin.
+fn golden_sealed() -> PathBuf {
+    golden().with_file_name("store-encrypted")
+}
+
+/// What the encrypted twin is opened with.
+#[cfg(feature = "encrypt")]
+fn sealed_options() -> Options {
+    let master = [0x2a; 32];
+    let keys = onceward::Keys::from_fn(onceward::KeyId::of(&master), move |_| Some(master));
+    Options::new().encryption(keys)
+}
+
 /// Writes the store: one opening, every kind of frame that a key can have.
-fn write(path: &Path) {
+fn write(path: &Path, options: Options) {
     let clock = ManualClock::new(WALL_MS);
-    let store = open(path, &clock);
+    let store = options.segment_size(64 << 10).clock(clock.clone()).open(path).unwrap();
     granted(&store, "complete").blocking_complete("created").unwrap();
     granted(&store, "empty").blocking_complete("").unwrap();
     clock.advance(Duration::from_secs(1));
@@ -153,18 +166,62 @@ fn assert_answers(store: &Store) {
     assert_eq!(store.iter().map(Result::unwrap).count(), 8);
 }
 
+/// The encrypted store of the same day answers the same, under its key.
+#[cfg(feature = "encrypt")]
+#[test]
+fn an_old_encrypted_store_stays_readable() {
+    let (_parent, path, clock) = copied_from(&golden_sealed());
+    let report = verify(&path).unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert!(path.join("segments/0000000001.key").exists());
+    let store = sealed_options().segment_size(64 << 10).clock(clock.clone()).open(&path).unwrap();
+    assert_answers(&store);
+    store.close().unwrap();
+    let refused = Options::new().clock(clock).open(&path).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::KeyMissing);
+}
+
+/// A program that cannot decrypt refuses it, by a kind of its own, and leaves it as it is.
+#[cfg(not(feature = "encrypt"))]
+#[test]
+fn an_encrypted_store_is_refused_and_not_modified() {
+    let (_parent, path, clock) = copied_from(&golden_sealed());
+    let segments = || {
+        let names = fs::read_dir(path.join("segments")).unwrap();
+        let mut found: Vec<_> = names
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (fs::read(&path).unwrap(), path))
+            .collect();
+        found.sort();
+        found
+    };
+    let (before, tree) = (segments(), fs::read(path.join("tree.redb")).unwrap());
+    let refused = Options::new().clock(clock).open(&path).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::UnsupportedFormat, "{refused}");
+    assert!(segments() == before && fs::read(path.join("tree.redb")).unwrap() == tree);
+    assert_eq!(verify(&path).unwrap().problems, Vec::<String>::new(), "checksums need no key");
+}
+
 /// A copy of the golden store, and a clock that stands where it was closed.
 fn copied() -> (tempfile::TempDir, PathBuf, ManualClock) {
+    copied_from(&golden())
+}
+
+fn copied_from(from: &Path) -> (tempfile::TempDir, PathBuf, ManualClock) {
     static BLESS: Once = Once::new();
     BLESS.call_once(|| {
         if std::env::var_os("BLESS").is_some() {
             let _ = fs::remove_dir_all(golden());
-            write(&golden());
+            write(&golden(), Options::new());
+            #[cfg(feature = "encrypt")]
+            let _ = fs::remove_dir_all(golden_sealed());
+            #[cfg(feature = "encrypt")]
+            write(&golden_sealed(), sealed_options());
         }
     });
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("data");
-    copy(&golden(), &path);
+    copy(from, &path);
     let clock = ManualClock::new(WALL_MS);
     clock.advance(Duration::from_secs(1));
     (parent, path, clock)

@@ -29,7 +29,7 @@ use crate::tree::{Entry, Tree};
 /// `Locked` when the store is open; `UnsupportedFormat` when it is none; `Io`; `Corrupt` when the
 /// damage leaves nothing to read. Whatever else is wrong is in the report.
 pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
-    verify_on(&on_disk(directory.as_ref()), None)
+    report(&on_disk(directory.as_ref()), None)
 }
 
 /// [`verify`] with the keys of an encrypted store: that each payload opens, and was sealed for its
@@ -39,14 +39,20 @@ pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
 /// As [`verify`]. A key that is missing is in the report.
 #[cfg(feature = "encrypt")]
 pub fn verify_with(directory: impl AsRef<Path>, keys: &Keys) -> Result<VerifyReport, Error> {
-    verify_on(&on_disk(directory.as_ref()), Some(keys))
+    report(&on_disk(directory.as_ref()), Some(keys))
 }
 
 fn on_disk(directory: &Path) -> Arc<dyn Storage> {
     Arc::new(Disk::new(directory))
 }
 
-fn verify_on(storage: &Arc<dyn Storage>, keys: Option<&Keys>) -> Result<VerifyReport, Error> {
+/// [`verify`] on any storage.
+#[cfg(all(feature = "http", feature = "test-util"))]
+pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+    report(storage, None)
+}
+
+fn report(storage: &Arc<dyn Storage>, keys: Option<&Keys>) -> Result<VerifyReport, Error> {
     let identity = create::read(&**storage)?;
     let _lock = create::lock(&**storage)?;
     let survey = survey(&**storage, identity.id)?;

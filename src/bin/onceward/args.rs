@@ -109,6 +109,10 @@ pub(crate) struct ServeArgs {
     /// Directory of the store, made when there is none [env: ONCEWARD_DATA] [default: onceward-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<String>,
+    /// File of the master key that stored responses are encrypted under; they are not unless given
+    /// [env: ONCEWARD_ENCRYPTION_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encryption_key_file: Option<String>,
     /// standard, ietf, managed-dev, magnolia, oec, stripe, adyen, or one of the file's
     /// [env: ONCEWARD_PROFILE] [default: standard]
     #[arg(long, value_name = "NAME")]

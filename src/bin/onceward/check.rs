@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use http::Method;
+use onceward::Options;
 use onceward::http::Profile;
 
 use crate::Failure;
@@ -12,6 +13,7 @@ use crate::config::fields::{FIELDS, key};
 use crate::config::written::quoted;
 use crate::config::{Effective, Rule, Settings};
 use crate::recorded;
+use crate::store;
 use crate::tls::Tls;
 
 /// Reads the settings and the files they name, and prints what is in effect, in the notation of
@@ -33,6 +35,7 @@ fn readable(settings: &Settings) -> Result<(), String> {
     if let Some((certificate, key)) = &settings.tls {
         Tls::load(certificate, key)?;
     }
+    store::encrypted(Options::new(), settings.encryption_key_file.as_deref()).map(drop)?;
     if settings.accept_change {
         return Ok(());
     }

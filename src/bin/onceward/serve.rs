@@ -40,8 +40,11 @@ pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
             Some(Arc::new(Tls::load(certificate, key).map_err(Failure::Usage)?))
         }
     };
+    let options = options(&settings.choice);
+    let options = store::encrypted(options, settings.encryption_key_file.as_deref())
+        .map_err(Failure::Usage)?;
     let open = tokio::select! {
-        open = store::open(&settings.data, options(&settings.choice), settings.wait_lock) => open?,
+        open = store::open(&settings.data, options, settings.wait_lock) => open?,
         () = signals.stop() => return Ok(0),
     };
     let served = match remember(&settings).await {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use onceward::{
-    Backend, Cursor, Error, ErrorKind, Fingerprint, Item, Options, State, Stats, Store, SweepReport,
+    Backend, Cursor, Error, ErrorKind, Fingerprint, Item, Keys, Options, State, Stats, Store,
+    SweepReport,
 };
 
 use crate::Failure;
@@ -60,6 +61,12 @@ impl Engine for Store {
     fn sweep(&self) -> Result<SweepReport, Error> {
         Store::sweep(self)
     }
+}
+
+/// `options` with the master keys in `file`, if there is one. Errors are in words for the operator.
+pub(crate) fn encrypted(options: Options, file: Option<&Path>) -> Result<Options, String> {
+    let Some(file) = file else { return Ok(options) };
+    Keys::from_file(file).map(|keys| options.encryption(keys)).map_err(|error| error.to_string())
 }
 
 /// Opens the store in `data` with `options`, trying again for `wait` while another process has it.

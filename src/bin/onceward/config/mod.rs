@@ -36,6 +36,7 @@ const NAMES: &[&str] = &[
     "admin",
     "admin-token-file",
     "data",
+    "encryption-key-file",
     "profile",
     "profiles",
     "route",
@@ -70,6 +71,7 @@ pub(crate) struct Settings {
     /// What the admin address asks for, from its file.
     pub(crate) admin_token: Option<Token>,
     pub(crate) data: PathBuf,
+    pub(crate) encryption_key_file: Option<PathBuf>,
     pub(crate) choice: Choice,
     pub(crate) principal: Principal,
     pub(crate) drain_timeout: Duration,
@@ -255,6 +257,7 @@ impl Settings {
                 _ => None,
             },
             data: from.setting("data", flags.data, PathBuf::from("onceward-data"))?,
+            encryption_key_file: from.optional("encryption-key-file", flags.encryption_key_file)?,
             choice: Choice::read(from, choice)?,
             principal: from.setting("principal", flags.principal, Principal::Authorization)?,
             drain_timeout: from.setting(
@@ -365,6 +368,7 @@ mod tests {
                 admin: None,
                 admin_token: None,
                 data: PathBuf::from("onceward-data"),
+                encryption_key_file: None,
                 choice: Choice {
                     main: Made::shipped(Profile::standard()),
                     refresh: Refresh::Off,
@@ -412,6 +416,7 @@ mod tests {
             ("admin", "[::1]:0"),
             ("admin-token-file", token.to_str().unwrap()),
             ("data", "d"),
+            ("encryption-key-file", "master"),
             ("profile", "oec"),
             ("principal", "single-tenant"),
             ("ttl", "1h"),
@@ -454,6 +459,7 @@ mod tests {
             admin: Some("[::1]:0".to_owned()),
             admin_token: Token::parse("s3cret"),
             data: PathBuf::from("d"),
+            encryption_key_file: Some(PathBuf::from("master")),
             choice: Choice {
                 main: Made::shipped(profile),
                 refresh: Refresh::Location,

@@ -30,6 +30,9 @@ pub(crate) struct StoreArgs {
     /// File with the token of the admin address
     #[arg(long, value_name = "FILE", env = "ONCEWARD_ADMIN_TOKEN_FILE")]
     pub(super) admin_token_file: Option<PathBuf>,
+    /// File of the store's master keys, when it is encrypted; with --data
+    #[arg(long, value_name = "FILE", env = "ONCEWARD_ENCRYPTION_KEY_FILE")]
+    pub(super) encryption_key_file: Option<PathBuf>,
     /// Print JSON, one object a line
     #[arg(long)]
     pub(super) json: bool,

@@ -9,7 +9,7 @@ use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use onceward::{ErrorKind, Store};
+use onceward::{ErrorKind, Options, Store};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -45,7 +45,8 @@ impl Client {
         let Some(data) = args.place.data.clone() else {
             return Err(Failure::Usage("give --admin URL or --data DIR".to_owned()));
         };
-        let opened = tokio::task::spawn_blocking(move || open(&data)).await;
+        let keys = args.encryption_key_file.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&data, keys.as_deref())).await;
         let store = opened.map_err(|error| Failure::Failed(error.to_string()))??;
         let api = Box::new(Api::new(store.clone(), None));
         Ok(Self::Store { store, api })
@@ -86,12 +87,13 @@ impl Client {
 }
 
 /// Opens the store in `data`; unlike the gateway, makes none.
-fn open(data: &Path) -> Result<Store, Failure> {
+fn open(data: &Path, keys: Option<&Path>) -> Result<Store, Failure> {
     let shown = data.display();
     if !data.join(STORE_FILE).is_file() {
         return Err(Failure::Failed(format!("there is no store in {shown}")));
     }
-    Store::open(data).map_err(|error| {
+    let options = crate::store::encrypted(Options::new(), keys).map_err(Failure::Usage)?;
+    options.open(data).map_err(|error| {
         Failure::Failed(if error.kind() == ErrorKind::Locked {
             format!(
                 "the store in {shown} is in use by another process: ask the gateway that runs on \
