@@ -32,7 +32,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn read(disk: &SimDisk) -> Self {
-        let logs = disk.files().into_iter().filter(|path| path.ends_with(".log"));
+        let logs = disk.files().into_iter().filter(|path| path.strip_suffix(".log").is_some());
         let segments = logs.map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect();
         Self::of(&disk.read_file("STORE").unwrap(), segments)
     }
@@ -40,8 +40,9 @@ impl Log {
     pub(crate) fn read_from(directory: &Path) -> Self {
         let names = fs::read_dir(directory.join("segments")).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let logs =
-            names.filter(|name| name.ends_with(".log")).map(|name| format!("segments/{name}"));
+        let logs = names
+            .filter(|name| name.strip_suffix(".log").is_some())
+            .map(|name| format!("segments/{name}"));
         let segments = logs.map(|path| (path.clone(), fs::read(directory.join(path)).unwrap()));
         Self::of(&fs::read(directory.join("STORE")).unwrap(), segments.collect())
     }
