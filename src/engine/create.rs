@@ -7,6 +7,7 @@ use crate::clock::Reading;
 use crate::error::{Error, ErrorKind};
 use crate::format::store::{Identity, LENGTH};
 use crate::log::{DIRECTORY, TEMPORARY};
+use crate::random::Random;
 use crate::storage::{Lock, Storage};
 
 const LOCK: &str = "LOCK";
@@ -27,7 +28,11 @@ pub(super) struct Directory {
 /// # Errors
 /// `UnsupportedFormat` for a directory with anything else in it, which is not modified; `Locked`;
 /// `Corrupt`; `Io`.
-pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Directory, Error> {
+pub(super) fn directory(
+    storage: &Arc<dyn Storage>,
+    random: &Random,
+    now: Reading,
+) -> Result<Directory, Error> {
     match storage.list("") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             storage.create_dir("").map_err(|error| Error::io("creating the directory", error))?;
@@ -57,7 +62,7 @@ pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Dire
         identity
     } else {
         refuse_foreign(&**storage, &names)?;
-        create(&**storage, now).map_err(|error| Error::io("creating the store", error))?
+        create(&**storage, random, now).map_err(|error| Error::io("creating the store", error))?
     };
     Ok(Directory { identity, lock })
 }
@@ -108,7 +113,7 @@ fn refuse_foreign(storage: &dyn Storage, names: &[String]) -> Result<(), Error> 
 }
 
 /// Makes a store; the file `STORE` comes last, and without it there is none.
-fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
+fn create(storage: &dyn Storage, random: &Random, now: Reading) -> io::Result<Identity> {
     storage.create_dir(DIRECTORY)?;
     remove(storage, NEWBORN)?;
     storage.create(NEWBORN)?.sync()?;
@@ -117,10 +122,10 @@ fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
     // damaged.
     storage.sync_dir("")?;
 
-    let mut random = [0_u8; 32];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut octets = [0_u8; 32];
+    random.fill(&mut octets)?;
     let mut identity = Identity { id: [0; 16], secret: [0; 16], created_ms: now.wall_ms };
-    let (id, secret) = random.split_at(16);
+    let (id, secret) = octets.split_at(16);
     identity.id.copy_from_slice(id);
     identity.secret.copy_from_slice(secret);
 

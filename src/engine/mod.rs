@@ -38,6 +38,8 @@ pub use iter::{Item, Iter};
 pub use store::Store;
 pub use ticket::{Ticket, Wait};
 pub use verify::verify;
+#[cfg(feature = "test-util")]
+pub use verify::verify_storage;
 
 use publish::{Publish, Queue};
 use timer::Timer;

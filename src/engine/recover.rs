@@ -29,6 +29,7 @@ use crate::key::Key;
 use crate::log::segment::Prepared;
 use crate::log::{self, Config, Draft, Log, Start};
 use crate::options::Options;
+use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
 
 /// Room prepared in a new segment beyond what recovery writes into it.
@@ -41,7 +42,7 @@ const RESERVE_LEN: u64 = 512 * 1024;
 /// Opens the store.
 pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner, Error> {
     let now = options.clock.read();
-    let directory = create::directory(&storage, now)?;
+    let directory = create::directory(&storage, &options.random, now)?;
     let identity = directory.identity;
     let survey = survey(&*storage, identity.id)?;
     let newborn = survey.temporary.iter().any(|path| path == create::NEWBORN);
@@ -54,12 +55,13 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     let tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
     restore.refuse_missing()?;
 
+    let by_wall = options.trust_wall_clock || is_planted(Bug::ExpiredByWallClock);
     let time = match restore.mark {
-        Some(mark) => StoreTime::resume(mark, now, options.trust_wall_clock),
-        None => StoreTime::new(now, options.trust_wall_clock),
+        Some(mark) => StoreTime::resume(mark, now, by_wall),
+        None => StoreTime::new(now, by_wall),
     };
     let now_ms = time.at(now);
-    if restore.damaged {
+    if restore.damaged && !is_planted(Bug::DamageForgotten) {
         let until = now_ms.saturating_add(restore.ttl_max_ms);
         restore.suspect_until_ms = restore.suspect_until_ms.max(until);
     }
@@ -72,6 +74,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         durability: options.durability,
         segment_size: options.segment_size,
         max_disk: options.max_disk,
+        random: options.random.clone(),
     };
     let log = new_log(&storage, config, &restore, &tail)?;
     let (previous_segment, previous_end) = restore.end;
@@ -157,7 +160,7 @@ fn new_log(
     };
     let header = segment::Header {
         store_id: config.store_id,
-        salt: log::random().map_err(io)?,
+        salt: config.random.number().map_err(io)?,
         id,
         prepared,
         epoch: config.epoch,
