@@ -56,7 +56,7 @@ fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
 /// the last group.
 fn small(seed: u64, closed: bool) -> Small {
     let (disk, time) = (Arc::new(SimDisk::new(seed)), Time::new());
-    let store = open(&disk, &time).unwrap();
+    let store = open(&disk, &time, seed).unwrap();
     let mut rng = Rng::with_seed(seed);
     let mut keys = vec![Kept::Free; KEYS];
     let granted = |number| match claim(&store, number).unwrap() {
@@ -67,7 +67,7 @@ fn small(seed: u64, closed: bool) -> Small {
     for (number, len) in [(0, 0), (1, 40), (2, 3_000), (6, 300)] {
         let ticket = granted(number);
         let bytes = payload(&mut rng, len);
-        keys[number] = Kept::Done(Content::Payload(bytes.clone()));
+        keys[number] = Kept::Done(Content::Payload(bytes[..].into()));
         if number == 6 {
             last = Some((ticket, bytes));
         } else {
@@ -79,7 +79,7 @@ fn small(seed: u64, closed: bool) -> Small {
     }
     let note = payload(&mut rng, 20);
     drive(&store, granted(3).complete_without_payload(note.clone())).unwrap();
-    keys[3] = Kept::Done(Content::Note(note));
+    keys[3] = Kept::Done(Content::Note(note[..].into()));
     drive(&store, granted(4).release()).unwrap();
     drop(granted(5));
     keys[5] = Kept::InDoubt;
@@ -139,7 +139,7 @@ fn check_all(
     closed: bool,
 ) -> Result<(), String> {
     let disk = Arc::new(damaged_disk.fork());
-    match open(&disk, &small.time.fork()) {
+    match open(&disk, &small.time.fork(), 1) {
         Ok(store) => {
             for (number, kept) in small.keys.iter().enumerate() {
                 check(&store, number, kept, damaged, !closed && number == 6)?;
