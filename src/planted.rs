@@ -50,6 +50,34 @@ pub enum Bug {
 }
 
 #[cfg(feature = "test-util")]
+impl Bug {
+    /// Every one of them.
+    pub const ALL: &[Self] = &[
+        Self::AcknowledgedBeforeSync,
+        Self::PublishedBeforeSync,
+        Self::DirectoryNotSynced,
+        Self::WentOnAfterEio,
+        Self::ExpiredByWallClock,
+        Self::PayloadNotCompared,
+        Self::ClaimNotLogged,
+        Self::SweptOneBucketEarly,
+        Self::InDoubtGranted,
+        Self::TailNotCopied,
+        Self::FingerprintSkippedInFlight,
+        Self::SecondsForMilliseconds,
+        Self::KeptTooLong,
+        Self::RenewalLost,
+        Self::UnlinkedBeforeRetired,
+        Self::CheckpointedBeforeSync,
+        Self::WaitersNotTold,
+        Self::GiveBackForgotten,
+        Self::RoomNotReserved,
+        Self::DamageForgotten,
+        Self::ReleaseForgotten,
+    ];
+}
+
+#[cfg(feature = "test-util")]
 thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }

@@ -17,6 +17,8 @@ mod client;
 mod damage;
 #[path = "sim/oracle.rs"]
 mod oracle;
+#[path = "sim/planted.rs"]
+mod planted;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/script.rs"]

@@ -13,7 +13,7 @@ use crate::call::{Boxed, Call};
 use crate::oracle::{Begun, Content, Fact, Is};
 use crate::run::{Held, Run};
 use crate::script::{How, Patience};
-use crate::world::{TTL_MS, key};
+use crate::world::{TTL_MS, key as name};
 
 /// Steps a store may take until nothing moves any more.
 const STEPS_MAX: u32 = 200;
@@ -29,7 +29,7 @@ impl Run<'_> {
     /// Begins a claim of the key; the poll is the caller's.
     pub(crate) fn claim(&mut self, store: &Store, key: usize, begun: Begun, patience: Patience) {
         let options = ClaimOptions::new().ttl(Duration::from_millis(begun.0));
-        let future = store.claim_with(crate::world::key(key), self.prints[begun.1], options);
+        let future = store.claim_with(name(key).as_key(), self.prints[begun.1], options);
         self.oracle.claim_begun(key, begun);
         self.calls.push((key, Call::Claim { begun, patience, future: Box::pin(future) }));
     }
@@ -57,7 +57,8 @@ impl Run<'_> {
             }
             How::Release => (Is::Free, Box::pin(ticket.release())),
             How::Note(len) => {
-                let note: Vec<u8> = self.payload(len).into_iter().take(len).collect();
+                let mut note = self.payload(len);
+                note.truncate(len);
                 let content = Content::Note(note[..].into());
                 (Is::Done(content), Box::pin(ticket.complete_without_payload(note)))
             }
@@ -93,7 +94,7 @@ impl Run<'_> {
         } else {
             (Is::Free, 0, Resolution::Release)
         };
-        let future = Box::pin(store.resolve(crate::world::key(key), resolution));
+        let future = Box::pin(store.resolve(name(key).as_key(), resolution));
         // Refused without being written for a key in any other state.
         let possible = self.oracle.may_be_in_doubt(key);
         let fact = possible.then(|| self.oracle.begun(key, is, ttl_ms));
@@ -302,7 +303,7 @@ impl Run<'_> {
 
     /// Looks at the key, and tells the oracle.
     pub(crate) fn look_at(&mut self, store: &Store, number: usize) -> Result<(), String> {
-        let seen = store.get(key(number));
+        let seen = store.get(name(number).as_key());
         self.notice_faults();
         if self.disk.is_off() {
             return Ok(());

@@ -45,7 +45,7 @@ fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
 }
 
 fn claim(store: &Store, number: usize) -> Result<Claim, Error> {
-    drive(store, store.claim(key(number), print()))
+    drive(store, store.claim(key(number).as_key(), print()))
 }
 
 fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {

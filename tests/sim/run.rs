@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::oracle::{Begun, Oracle};
 use crate::script::{End, How, Op, Patience, Script, Way};
 use crate::tally::Tally;
-use crate::world::{KEYS, TTL_MS, Time, key, open_with};
+use crate::world::{TTL_MS, Time, key, open_with};
 
 /// A ticket in hand.
 pub(crate) struct Held {
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
             script,
             disk: Arc::new(SimDisk::new(script.seed)),
             time: Time::new(),
-            oracle: Oracle::new(KEYS, prints, script.buffered),
+            oracle: Oracle::new(script.keys, prints, script.buffered),
             prints,
             store: None,
             calls: Vec::new(),
@@ -205,9 +205,9 @@ impl<'a> Run<'a> {
                 self.disk.set_capacity(slack.map(|slack| taken + slack));
                 self.bounded |= slack.is_some();
             }
-            Op::Rot { seed, bits } => {
+            Op::Rot { seed, bits, live } => {
                 drop(store);
-                self.rot(*seed, *bits)?;
+                self.rot(*seed, *bits, *live)?;
             }
         }
         self.poll()
@@ -266,8 +266,8 @@ impl<'a> Run<'a> {
     /// Looks at every key of a store that was opened just now.
     fn look_anew(&mut self) -> Result<(), String> {
         let Some(store) = self.store.clone() else { return Ok(()) };
-        for number in 0..KEYS {
-            let seen = store.get(key(number));
+        for number in 0..self.script.keys {
+            let seen = store.get(key(number).as_key());
             if self.disk.is_off() {
                 return Ok(());
             }
@@ -281,14 +281,14 @@ impl<'a> Run<'a> {
 
     /// Looks at every key, when nothing moves: what is in flight has somebody who can end it.
     fn look_at_all(&mut self, store: &Store) -> Result<(), String> {
-        for number in 0..KEYS {
+        for number in 0..self.script.keys {
             self.look_at(store, number)?;
             let stats = store.stats();
             if self.disk.is_off() || stats.poisoned {
                 continue;
             }
             let in_flight = matches!(
-                store.get(key(number)),
+                store.get(key(number).as_key()),
                 Ok(Some(record)) if record.state() == State::InFlight
             );
             if in_flight && !self.tickets.iter().any(|held| held.key == number) {
@@ -379,7 +379,8 @@ impl<'a> Run<'a> {
         }
         let certain = self.oracle.certain();
         self.forget(false);
-        if whole && !self.faulty && !self.bounded && !self.oracle.damaged && !stats.poisoned {
+        let faults = self.faulty || !self.faults.0.is_empty() || !self.faults.1.is_empty();
+        if whole && !faults && !self.bounded && !self.oracle.damaged && !stats.poisoned {
             self.verify(certain)?;
         }
         Ok(())
@@ -411,9 +412,15 @@ impl<'a> Run<'a> {
         self.open()
     }
 
-    /// Turns bits of a closed store over, most of them where something is written.
-    fn rot(&mut self, seed: u64, bits: u32) -> Result<(), String> {
-        self.close()?;
+    /// Turns bits of a store over, most of them where something is written, while it is closed or
+    /// while it is open. In the end it was closed well since: damage to the last group of a store
+    /// that was not may pass for a tear.
+    fn rot(&mut self, seed: u64, bits: u32, live: bool) -> Result<(), String> {
+        if live {
+            self.settle()?;
+        } else {
+            self.close()?;
+        }
         if self.disk.is_off() {
             return Ok(());
         }
@@ -434,6 +441,14 @@ impl<'a> Run<'a> {
             self.tally.flips += 1;
         }
         self.oracle.damaged = true;
+        if let Some(store) = self.store.clone() {
+            self.look_at_all(&store)?;
+            drop(store);
+            self.close()?;
+            if self.disk.is_off() {
+                return Ok(());
+            }
+        }
         self.open()
     }
 
@@ -445,7 +460,7 @@ impl<'a> Run<'a> {
         self.tolerate("sweep", swept)?;
         self.poll()?;
         if !self.disk.is_off() {
-            for number in 0..KEYS {
+            for number in 0..self.script.keys {
                 self.look_at(store, number)?;
             }
         }
@@ -475,13 +490,14 @@ impl<'a> Run<'a> {
         let Some(store) = self.store.clone() else { return Ok(()) };
         let swept = store.sweep().map(drop);
         self.tolerate("sweep", swept)?;
-        for number in 0..KEYS {
+        for number in 0..self.script.keys {
             self.claim(&store, number, (TTL_MS, 0), Patience::No);
         }
         self.settle()?;
         let poisoned = store.stats().poisoned;
-        if self.tickets.len() < KEYS && !self.oracle.damaged && !self.bounded && !poisoned {
-            return Err(format!("{} keys of {KEYS} are free in the end", self.tickets.len()));
+        let keys = self.script.keys;
+        if self.tickets.len() < keys && !self.oracle.damaged && !self.bounded && !poisoned {
+            return Err(format!("{} keys of {keys} are free in the end", self.tickets.len()));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use onceward::NOTE_OCTETS_MAX;
 use onceward::storage::{Fault, SimDisk};
 
 use crate::world::{KEYS, TTL_MS};
@@ -14,6 +15,8 @@ use crate::world::{KEYS, TTL_MS};
 pub(crate) struct Script {
     /// Of everything that is drawn while it runs: what the disk keeps, secrets, payloads.
     pub(crate) seed: u64,
+    /// How many keys there are.
+    pub(crate) keys: usize,
     pub(crate) buffered: bool,
     pub(crate) max_disk: Option<u64>,
     pub(crate) ops: Vec<Op>,
@@ -22,10 +25,10 @@ pub(crate) struct Script {
 /// As code, to be kept as a test.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, buffered, max_disk, ops } = self;
+        let Self { seed, keys, buffered, max_disk, ops } = self;
         writeln!(
             f,
-            "Script {{ seed: {seed}, buffered: {buffered}, max_disk: {max_disk:?}, ops: vec!["
+            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, ops: vec!["
         )?;
         for op in ops {
             writeln!(f, "    {op:?},")?;
@@ -113,10 +116,11 @@ pub(crate) enum Op {
     Capacity {
         slack: Option<u64>,
     },
-    /// The store is closed, bits of its files turn over, and it is opened again.
+    /// Bits of the store's files turn over while it is closed, or before; and it is opened again.
     Rot {
         seed: u64,
         bits: u32,
+        live: bool,
     },
 }
 
@@ -200,6 +204,7 @@ struct Drawing {
     /// Whether all claims bear one fingerprint.
     one_print: bool,
     nested_max: usize,
+    keys: usize,
 }
 
 /// Which kinds of steps there are, and how often each comes as a rule.
@@ -255,11 +260,12 @@ impl Script {
         let mut rng = Rng::with_seed(seed);
         let buffered = rng.u32(..5) == 0;
         let max_disk = (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000));
+        let keys = if rng.u32(..12) == 0 { 40 } else { KEYS };
         let mut weights = KINDS.map(|(kind, weight)| match kind {
             Kind::Claim | Kind::Finish | Kind::Settle => (kind, weight),
             // Not every script has them: whatever fails hides what comes after it.
             Kind::Fail | Kind::Capacity => (kind, if rng.u32(..3) == 0 { 3 } else { 0 }),
-            Kind::Rot => (kind, u32::from(rng.u32(..8) == 0)),
+            Kind::Rot => (kind, if rng.u32(..5) == 0 { 2 } else { 0 }),
             _ => (kind, weight * [0, 1, 1, 3][rng.usize(..4)]),
         });
         if let Some((_, weight)) = weights.iter_mut().find(|(kind, _)| *kind == Kind::Crash) {
@@ -269,6 +275,7 @@ impl Script {
             large: [0, 1, 1, 2][rng.usize(..4)],
             one_print: rng.bool(),
             nested_max: rng.usize(..5),
+            keys,
             rng,
         };
         let length = drawing.rng.usize(20..100);
@@ -286,7 +293,7 @@ impl Script {
             }
             drawing.step(kind, &mut ops);
         }
-        Self { seed, buffered, max_disk, ops }
+        Self { seed, keys, buffered, max_disk, ops }
     }
 }
 
@@ -302,12 +309,12 @@ impl Drawing {
                     1..=3 => Patience::Long,
                     _ => Patience::No,
                 };
-                Op::Claim { key: rng.usize(..KEYS), print, ttl_ms, patience }
+                Op::Claim { key: rng.usize(..self.keys), print, ttl_ms, patience }
             }
             Kind::Finish => {
                 let nth = rng.usize(..16);
                 let how = match rng.u32(..12) {
-                    0 => How::Note(rng.usize(..17)),
+                    0 => How::Note([0, 1, 16, NOTE_OCTETS_MAX][rng.usize(..4)]),
                     1 => How::Release,
                     2 => How::Drop,
                     _ => How::Complete(self.length()),
@@ -318,11 +325,11 @@ impl Drawing {
             Kind::Step => Op::Step,
             Kind::DropCall => Op::DropCall { nth: rng.usize(..16) },
             Kind::Resolve => {
-                let key = rng.usize(..KEYS);
+                let key = rng.usize(..self.keys);
                 let how = if rng.bool() { How::Release } else { How::Complete(self.length()) };
                 Op::Resolve { key, how }
             }
-            Kind::Get => Op::Get { key: rng.usize(..KEYS) },
+            Kind::Get => Op::Get { key: rng.usize(..self.keys) },
             Kind::Look => Op::Look,
             Kind::Checkpoint => Op::Checkpoint,
             Kind::Sweep => Op::Sweep,
@@ -349,6 +356,9 @@ impl Drawing {
             }
             Kind::Fail => {
                 let fault = if rng.u32(..4) == 0 { Fault::Full } else { Fault::Io };
+                if rng.bool() {
+                    return self.failing_commit(ops);
+                }
                 if rng.u32(..3) == 0 {
                     Op::FailRead { after: rng.u64(..30), fault: Fault::Io }
                 } else {
@@ -359,9 +369,27 @@ impl Drawing {
                 let slack = (rng.u32(..4) > 0).then(|| rng.u64(..60_000));
                 Op::Capacity { slack }
             }
-            Kind::Rot => Op::Rot { seed: rng.u64(..), bits: rng.u32(1..4) },
+            Kind::Rot => Op::Rot { seed: rng.u64(..), bits: rng.u32(1..4), live: rng.bool() },
         };
         ops.push(op);
+    }
+
+    /// A commit meets a device that fails, somebody looks, and the power goes: what a failed sync
+    /// left readable is gone then.
+    fn failing_commit(&mut self, ops: &mut Vec<Op>) {
+        self.step(Kind::Claim, ops);
+        self.step(Kind::Claim, ops);
+        ops.push(Op::Settle);
+        ops.push(Op::Fail { after: self.rng.u64(..3), fault: Fault::Io });
+        self.step(Kind::Finish, ops);
+        self.step(Kind::Finish, ops);
+        ops.push(Op::Settle);
+        ops.push(Op::Look);
+        let mut end = End::draw(&mut self.rng);
+        if end.way == Way::Kill {
+            end.way = Way::Total;
+        }
+        ops.push(Op::Crash { after: 0, end, nested: Vec::new() });
     }
 
     fn length(&mut self) -> usize {

@@ -23,10 +23,21 @@ const NAMES: [(&str, &str); KEYS] = [
     ("", "one"),
 ];
 
-/// The key of that number.
-pub(crate) fn key(number: usize) -> Key<'static> {
-    let (scope, key) = NAMES[number];
-    Key::new(scope, key).unwrap()
+/// A scope and a key.
+pub(crate) struct Name(String, String);
+
+impl Name {
+    pub(crate) fn as_key(&self) -> Key<'_> {
+        Key::new(&self.0, &self.1).unwrap()
+    }
+}
+
+/// The key of that number: the first few are short, and the others as long as may be.
+pub(crate) fn key(number: usize) -> Name {
+    match NAMES.get(number) {
+        Some((scope, key)) => Name((*scope).to_owned(), (*key).to_owned()),
+        None => Name("s".repeat(255), format!("{number:0>255}")),
+    }
 }
 
 /// The machine's clocks.
