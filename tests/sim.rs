@@ -15,6 +15,8 @@ mod call;
 mod client;
 #[path = "sim/damage.rs"]
 mod damage;
+#[path = "sim/found.rs"]
+mod found;
 #[path = "sim/oracle.rs"]
 mod oracle;
 #[path = "sim/planted.rs"]

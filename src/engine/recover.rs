@@ -44,7 +44,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     let now = options.clock.read();
     let directory = create::directory(&storage, &options.random, now)?;
     let identity = directory.identity;
-    let survey = survey(&*storage, identity.id)?;
+    let survey = survey(&*storage, &identity)?;
     let newborn = survey.temporary.iter().any(|path| path == create::NEWBORN);
     if survey.begun.is_empty() && !newborn {
         return Err(Error::corrupt("every segment of the store is missing"));

@@ -42,7 +42,7 @@ pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error>
 fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
     let identity = create::read(&**storage)?;
     let _lock = create::lock(&**storage)?;
-    let survey = survey(&**storage, identity.id)?;
+    let survey = survey(&**storage, &identity)?;
     let mut verification = Verification {
         secret: identity.secret,
         survey: &survey,

@@ -166,23 +166,21 @@ impl Oracle {
     /// The processes ended: nobody finishes what was claimed. `lossy`: with the power.
     pub(crate) fn restart(&mut self, lossy: bool) {
         for known in &mut self.keys {
-            let mut facts = std::mem::take(&mut known.before);
-            if !lossy {
-                facts.clear();
-            }
-            facts.append(&mut known.facts);
-            if facts.iter().any(|fact| fact.may_be_gone(self.now_ms)) {
-                facts.extend(known.claimed.iter().map(|claim| held(*claim)));
+            if known.facts.iter().any(|fact| fact.may_be_gone(self.now_ms)) {
+                known.facts.extend(known.claimed.iter().map(|claim| held(*claim)));
             }
             known.claimed.clear();
-            for fact in &mut facts {
+            for fact in known.before.iter_mut().chain(&mut known.facts) {
                 if fact.is == Is::Held {
                     (fact.is, fact.until_ms) = (Is::InDoubt, self.now_ms + fact.ttl_ms);
                 } else if fact.is != Is::InDoubt {
                     fact.settle(self.now_ms);
                 }
             }
-            known.facts = facts;
+            if lossy {
+                known.before.append(&mut known.facts);
+                std::mem::swap(&mut known.before, &mut known.facts);
+            }
         }
     }
 
