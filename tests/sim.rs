@@ -34,8 +34,9 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use onceward::storage::Fault;
 use run::run;
-use script::Script;
+use script::{End, Op, Script, Way};
 use shrink::shrink;
 use tally::Tally;
 
@@ -86,8 +87,100 @@ fn hold_many(base: u64, count: u64, seconds: Option<u64>) -> Tally {
 /// P0, all of it, under everything at once.
 #[test]
 fn p0_holds_whatever_happens() {
-    let tally = hold_many(base_seed(), variable("SCRIPTS").unwrap_or(300), variable("SECONDS"));
+    let tally = hold_many(base_seed(), variable("SCRIPTS").unwrap_or(600), variable("SECONDS"));
     println!("{tally:?}");
+    // What a quick run must have met, or it met too little.
+    let met = [
+        ("crashes", tally.crashes, 10),
+        ("nested crashes", tally.nested, 3),
+        ("power losses", tally.losses, 5),
+        ("clock moves", tally.clock, 10),
+        ("verifications", tally.verified, 1),
+    ];
+    for (what, count, each) in met {
+        let least = tally.scripts * each / 2;
+        assert!(count >= least, "{count} {what} in {} scripts, not {least}", tally.scripts);
+    }
+    for (what, count) in [
+        ("faults", tally.faults),
+        ("refusals for want of space", tally.refused),
+        ("dropped futures", tally.dropped),
+        ("replays", tally.replayed),
+        ("mismatches", tally.mismatched),
+        ("waits that ended", tally.waited),
+        ("flipped bits", tally.flips),
+    ] {
+        assert!(count * 30 >= tally.scripts, "{count} {what} in {} scripts", tally.scripts);
+    }
+}
+
+/// The world ends at each operation of a store's making, by every way there is and again on the way
+/// back: there is a store, or none, and never half of one.
+#[test]
+fn p0_holds_wherever_making_a_store_is_cut_off() {
+    let base = base_seed();
+    let mut all = Tally::default();
+    for seed in (0..variable("SCRIPTS").unwrap_or(1)).map(|nth| base.wrapping_add(nth)) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let script = Script { keys: world::KEYS, ops: Vec::new(), ..Script::draw_calm(seed) };
+        for after in 0..40 {
+            let ways = [Way::Kill, Way::Total, Way::Loss(rng.u64(..)), Way::Torn(rng.u64(..), 1)];
+            for way in ways {
+                let nested = (0..rng.usize(..5)).map(|_| (rng.u64(..40), End::draw(&mut rng)));
+                let nested = nested.collect();
+                let end = End { way, ..End::draw(&mut rng) };
+                all += hold(&script.after(Op::Crash { after, end, nested }));
+            }
+        }
+    }
+    println!("{all:?}");
+}
+
+/// Of a few workloads, each operation is where the world ends once.
+#[test]
+fn p0_holds_at_every_crash_point() {
+    let base = base_seed();
+    let mut all = Tally::default();
+    let every = variable("CRASH_EVERY").unwrap_or(3).max(1);
+    for seed in (0..variable("SCRIPTS").unwrap_or(4)).map(|nth| base.wrapping_add(nth)) {
+        let script = Script::draw_calm(seed);
+        let operations = hold(&script).operations;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for after in (seed % every..operations).step_by(every as usize) {
+            let (end, nested) = (End::draw(&mut rng), Vec::new());
+            all += hold(&script.after(Op::Crash { after, end, nested }));
+        }
+    }
+    println!("{all:?}");
+}
+
+/// Of a few workloads, each operation and each read fails once (EIO, or no space in the middle of a
+/// write): at most the writes end; what was refused is not granted, and what was seen stays.
+#[test]
+fn c35_one_failed_call_costs_at_most_the_writes() {
+    let base = base_seed();
+    let mut all = Tally::default();
+    let every = variable("FAULT_EVERY").unwrap_or(3).max(1);
+    for seed in (0..variable("SCRIPTS").unwrap_or(3)).map(|nth| base.wrapping_add(nth)) {
+        let script = Script::draw_calm(seed);
+        let Tally { operations, reads, .. } = hold(&script);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for after in (seed % every..operations).step_by(every as usize) {
+            let fault = if after % 4 == 3 { Fault::Full } else { Fault::Io };
+            let mut script = script.after(Op::Fail { after, fault });
+            if after % 2 == 0 {
+                // What a failed sync left readable goes with the power.
+                let (end, nested) = (End::draw(&mut rng), Vec::new());
+                script.ops.extend([Op::Look, Op::Crash { after: 0, end, nested }]);
+            }
+            all += hold(&script);
+        }
+        for after in (seed % every..reads).step_by(every as usize) {
+            all += hold(&script.after(Op::FailRead { after, fault: Fault::Io }));
+        }
+    }
+    println!("{all:?}");
+    assert!(all.faults >= all.scripts / 2, "{} faults in {} runs", all.faults, all.scripts);
 }
 
 /// A run is the same run again: whatever is asked of the disk, to the bit and in its order.

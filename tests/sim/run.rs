@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use onceward::storage::{SimDisk, Storage};
-use onceward::{ErrorKind, Fingerprint, State, Store, Ticket, verify_storage};
+use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket, verify_storage};
 
 use crate::call::Call;
 use crate::oracle::{Begun, Oracle};
@@ -117,6 +117,8 @@ impl<'a> Run<'a> {
         if !self.over {
             self.end_well().map_err(|wrong| format!("at the end: {wrong}"))?;
         }
+        self.tally.operations = self.disk.operations();
+        self.tally.reads = self.disk.reads();
         self.tally.trace = self.disk.trace();
         Ok(())
     }
@@ -434,6 +436,15 @@ impl<'a> Run<'a> {
             .collect();
         for _ in 0..bits {
             let (path, bytes) = &files[rng.usize(..files.len())];
+            let (path, bytes) = if rng.u32(..3) > 0 {
+                // Most of what there is to lose stands in segments.
+                let logs = files.iter().filter(|(path, _)| path.starts_with("segments"));
+                let logs: Vec<_> = logs.collect();
+                logs.get(rng.usize(..files.len()) % logs.len().max(1))
+                    .map_or((path, bytes), |it| (&it.0, &it.1))
+            } else {
+                (path, bytes)
+            };
             let start = rng.usize(..bytes.len());
             let near = bytes.iter().cycle().skip(start).position(|byte| *byte != 0);
             let at = (start + near.unwrap_or(0)) % bytes.len();
@@ -476,7 +487,7 @@ impl<'a> Run<'a> {
         }
         self.settle_and_look()?;
         while !self.tickets.is_empty() && !self.disk.is_off() {
-            self.finish(0, How::Note(3));
+            self.finish(0, How::Note(NOTE_OCTETS_MAX));
         }
         self.settle_and_look()?;
         self.disk.set_capacity(None);

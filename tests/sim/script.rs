@@ -185,7 +185,7 @@ impl Way {
 }
 
 impl End {
-    fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let way = Way::draw(rng);
         let reboot = way != Way::Kill && rng.u32(..4) > 0;
         let asleep_ms = [0, 0, 0, 0, 1, 500, 3_000, TTL_MS + 1][rng.usize(..8)];
@@ -260,7 +260,7 @@ impl Script {
         let mut rng = Rng::with_seed(seed);
         let buffered = rng.u32(..5) == 0;
         let max_disk = (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000));
-        let keys = if rng.u32(..12) == 0 { 40 } else { KEYS };
+        let keys = if rng.u32(..8) == 0 { 40 } else { KEYS };
         let mut weights = KINDS.map(|(kind, weight)| match kind {
             Kind::Claim | Kind::Finish | Kind::Settle => (kind, weight),
             // Not every script has them: whatever fails hides what comes after it.
@@ -294,6 +294,32 @@ impl Script {
             drawing.step(kind, &mut ops);
         }
         Self { seed, keys, buffered, max_disk, ops }
+    }
+}
+
+impl Script {
+    /// The script of this seed without what fails by itself: a ground for one fault at a time.
+    pub(crate) fn draw_calm(seed: u64) -> Self {
+        let mut script = Self::draw(seed);
+        script.max_disk = None;
+        script.ops.retain(|op| {
+            !matches!(
+                op,
+                Op::Crash { .. }
+                    | Op::Fail { .. }
+                    | Op::FailRead { .. }
+                    | Op::Capacity { .. }
+                    | Op::Rot { .. }
+            )
+        });
+        script
+    }
+
+    /// The same, with this before everything else: counted from when the store is made.
+    pub(crate) fn after(&self, op: Op) -> Self {
+        let mut script = self.clone();
+        script.ops.insert(0, op);
+        script
     }
 }
 
@@ -365,6 +391,7 @@ impl Drawing {
                     Op::Fail { after: rng.u64(..20), fault }
                 }
             }
+            Kind::Capacity if self.keys > KEYS && rng.bool() => return self.filling_up(ops),
             Kind::Capacity => {
                 let slack = (rng.u32(..4) > 0).then(|| rng.u64(..60_000));
                 Op::Capacity { slack }
@@ -390,6 +417,27 @@ impl Drawing {
             end.way = Way::Total;
         }
         ops.push(Op::Crash { after: 0, end, nested: Vec::new() });
+    }
+
+    /// A disk fills up while many claims are in flight, all of which end in as many octets as an
+    /// end may have.
+    fn filling_up(&mut self, ops: &mut Vec<Op>) {
+        ops.push(Op::Capacity { slack: Some(self.rng.u64(..60_000)) });
+        for nth in 0..self.keys {
+            let (key, patience) = ((nth * 7) % self.keys, Patience::No);
+            ops.push(Op::Claim { key, print: 0, ttl_ms: TTL_MS, patience });
+            if nth < 14 {
+                ops.push(Op::Settle);
+                ops.push(Op::Finish { nth, how: How::Complete(self.rng.usize(10_000..50_000)) });
+                ops.push(Op::Settle);
+            }
+        }
+        ops.push(Op::Settle);
+        for nth in 0..self.keys {
+            let how = if nth % 8 == 7 { How::Release } else { How::Note(NOTE_OCTETS_MAX) };
+            ops.push(Op::Finish { nth, how });
+        }
+        ops.push(Op::Settle);
     }
 
     fn length(&mut self) -> usize {

@@ -7,6 +7,9 @@ use std::ops::AddAssign;
 pub(crate) struct Tally {
     /// Scripts run.
     pub(crate) scripts: u64,
+    /// Operations and reads of the disk since the machine last started.
+    pub(crate) operations: u64,
+    pub(crate) reads: u64,
     /// Steps of scripts.
     pub(crate) steps: u64,
     /// Ends of the world, nested ones among them.
@@ -39,6 +42,8 @@ pub(crate) struct Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, more: Self) {
         self.scripts += more.scripts;
+        self.operations += more.operations;
+        self.reads += more.reads;
         self.steps += more.steps;
         self.crashes += more.crashes;
         self.nested += more.nested;
