@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use onceward::storage::{SimDisk, Storage};
-use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket, verify_storage};
+use onceward::storage::SimDisk;
+use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket};
 
 use crate::call::Call;
 use crate::oracle::{Begun, Oracle};
-use crate::script::{End, How, Op, Patience, Script, Way};
+use crate::script::{End, How, Op, Patience, Script};
 use crate::tally::Tally;
 use crate::world::{TTL_MS, Time, key, open_with};
 
@@ -20,10 +20,11 @@ pub(crate) struct Held {
 }
 
 /// The machine, the store on it, and who uses it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a thing that has happened or not")]
 pub(crate) struct Run<'a> {
     pub(crate) script: &'a Script,
     pub(crate) disk: Arc<SimDisk>,
-    time: Time,
+    pub(crate) time: Time,
     pub(crate) oracle: Oracle,
     pub(crate) prints: [Fingerprint; 2],
     pub(crate) store: Option<Store>,
@@ -31,20 +32,20 @@ pub(crate) struct Run<'a> {
     pub(crate) tickets: Vec<Held>,
     pub(crate) tally: Tally,
     pub(crate) payloads: u64,
-    opens: u64,
+    pub(crate) opens: u64,
     /// Whether a store was ever open here.
-    born: bool,
+    pub(crate) born: bool,
     /// What is to happen when the power goes.
-    armed: Option<(End, Vec<(u64, End)>)>,
+    pub(crate) armed: Option<(End, Vec<(u64, End)>)>,
     /// Faults set on this machine: operations and reads at which they come.
-    faults: (Vec<u64>, Vec<u64>),
+    pub(crate) faults: (Vec<u64>, Vec<u64>),
     /// Whether a fault came since the store was opened.
     pub(crate) faulty: bool,
     /// Whether the disk, or `max_disk`, may be full.
     pub(crate) bounded: bool,
     pub(crate) closing: bool,
     /// The store is damaged for good, and refused: nothing follows.
-    over: bool,
+    pub(crate) over: bool,
 }
 
 /// Runs a script to its end.
@@ -219,14 +220,14 @@ impl<'a> Run<'a> {
         self.disk.read_file(path).map_or(0, |bytes| bytes.len() as u64)
     }
 
-    fn advance(&mut self, ms: u64) {
+    pub(crate) fn advance(&mut self, ms: u64) {
         self.tally.clock += 1;
         self.time.advance(ms);
         self.oracle.now_ms += ms;
     }
 
     /// Opens the store, unless the power goes meanwhile, and looks at every key.
-    fn open(&mut self) -> Result<(), String> {
+    pub(crate) fn open(&mut self) -> Result<(), String> {
         for _ in 0..6 {
             self.opens += 1;
             let seed = self.script.seed.wrapping_add(self.opens << 32);
@@ -282,11 +283,17 @@ impl<'a> Run<'a> {
     }
 
     /// Looks at every key, when nothing moves: what is in flight has somebody who can end it.
-    fn look_at_all(&mut self, store: &Store) -> Result<(), String> {
+    pub(crate) fn look_at_all(&mut self, store: &Store) -> Result<(), String> {
         for number in 0..self.script.keys {
             self.look_at(store, number)?;
             let stats = store.stats();
-            if self.disk.is_off() || stats.poisoned {
+            if self.disk.is_off() {
+                return Ok(());
+            }
+            if stats.poisoned {
+                if !self.faulty && !self.oracle.damaged {
+                    return Err("writes ended, and nothing had failed".to_owned());
+                }
                 continue;
             }
             let in_flight = matches!(
@@ -309,158 +316,6 @@ impl<'a> Run<'a> {
             self.crash(end, &nested)?;
         }
         Ok(())
-    }
-
-    /// The world ends now, ends again as often as it shall while it comes back, and comes back.
-    fn crash(&mut self, end: End, nested: &[(u64, End)]) -> Result<(), String> {
-        self.die(end);
-        for (after, end) in nested {
-            self.disk.crash_at(*after);
-            self.open().map_err(|wrong| format!("coming back: {wrong}"))?;
-            if let Some(store) = self.store.clone() {
-                // Where it was not cut off while opening, it is while it keeps house.
-                let _ = store.checkpoint().and_then(|()| store.sweep());
-            }
-            self.die(*end);
-            self.tally.nested += 1;
-        }
-        self.open().map_err(|wrong| format!("back: {wrong}"))
-    }
-
-    /// The processes end, with the power or without.
-    fn die(&mut self, end: End) {
-        self.tally.crashes += 1;
-        let lossy = end.way != Way::Kill;
-        self.tally.losses += u64::from(lossy);
-        let disk = end.way.back(&self.disk);
-        self.forget(lossy);
-        self.disk = disk;
-        self.faults = (Vec::new(), Vec::new());
-        self.faulty = false;
-        self.sleep(end.reboot, end.asleep_ms);
-    }
-
-    fn sleep(&mut self, reboot: bool, asleep_ms: u64) {
-        if reboot {
-            self.tally.clock += 1;
-            self.time.reboot();
-            self.oracle.rebooted();
-        }
-        if asleep_ms > 0 {
-            self.advance(asleep_ms);
-        }
-    }
-
-    /// Futures, tickets and handles go, and the oracle is told.
-    fn forget(&mut self, lossy: bool) {
-        self.store = None;
-        self.calls.clear();
-        self.tickets.clear();
-        self.oracle.restart(lossy);
-    }
-
-    /// Closes the store, as a process does that ends well.
-    fn close(&mut self) -> Result<(), String> {
-        let Some(store) = self.store.take() else { return Ok(()) };
-        let stats = store.stats();
-        let closed = store.close();
-        self.notice_faults();
-        self.closing = true;
-        if self.disk.is_off() {
-            self.closing = false;
-            self.store = Some(store);
-            return Ok(());
-        }
-        let whole = closed.is_ok();
-        self.tolerate("close", closed)?;
-        self.poll()?;
-        self.closing = false;
-        drop(store);
-        if whole {
-            self.oracle.closed();
-        }
-        let certain = self.oracle.certain();
-        self.forget(false);
-        let faults = self.faulty || !self.faults.0.is_empty() || !self.faults.1.is_empty();
-        if whole && !faults && !self.bounded && !self.oracle.damaged && !stats.poisoned {
-            self.verify(certain)?;
-        }
-        Ok(())
-    }
-
-    /// What `verify` says of a store that was closed agrees, and changes nothing.
-    fn verify(&mut self, certain: u64) -> Result<(), String> {
-        let fork = Arc::new(self.disk.fork());
-        let operations = fork.operations();
-        let storage: Arc<dyn Storage> = fork.clone();
-        let report = verify_storage(&storage).map_err(|error| format!("verify: {error:?}"))?;
-        let agrees = report.is_sound()
-            && report.sealed
-            && report.complete + report.in_doubt + report.unfinished >= certain
-            && fork.operations() == operations;
-        if !agrees {
-            return Err(format!("{certain} records at least, and verify says {report:?}"));
-        }
-        self.tally.verified += 1;
-        Ok(())
-    }
-
-    fn reopen(&mut self, reboot: bool, asleep_ms: u64) -> Result<(), String> {
-        self.close()?;
-        if self.disk.is_off() {
-            return Ok(());
-        }
-        self.sleep(reboot, asleep_ms);
-        self.open()
-    }
-
-    /// Turns bits of a store over, most of them where something is written, while it is closed or
-    /// while it is open. In the end it was closed well since: damage to the last group of a store
-    /// that was not may pass for a tear.
-    fn rot(&mut self, seed: u64, bits: u32, live: bool) -> Result<(), String> {
-        if live {
-            self.settle()?;
-        } else {
-            self.close()?;
-        }
-        if self.disk.is_off() {
-            return Ok(());
-        }
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let files: Vec<(String, Vec<u8>)> = self
-            .disk
-            .files()
-            .into_iter()
-            .map(|path| (path.clone(), self.disk.read_file(&path).unwrap_or_default()))
-            .filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
-            .collect();
-        for _ in 0..bits {
-            let (path, bytes) = &files[rng.usize(..files.len())];
-            let (path, bytes) = if rng.u32(..3) > 0 {
-                // Most of what there is to lose stands in segments.
-                let logs = files.iter().filter(|(path, _)| path.starts_with("segments"));
-                let logs: Vec<_> = logs.collect();
-                logs.get(rng.usize(..files.len()) % logs.len().max(1))
-                    .map_or((path, bytes), |it| (&it.0, &it.1))
-            } else {
-                (path, bytes)
-            };
-            let start = rng.usize(..bytes.len());
-            let near = bytes.iter().cycle().skip(start).position(|byte| *byte != 0);
-            let at = (start + near.unwrap_or(0)) % bytes.len();
-            let _ = self.disk.flip_bit(path, at as u64 * 8 + rng.u64(..8));
-            self.tally.flips += 1;
-        }
-        self.oracle.damaged = true;
-        if let Some(store) = self.store.clone() {
-            self.look_at_all(&store)?;
-            drop(store);
-            self.close()?;
-            if self.disk.is_off() {
-                return Ok(());
-            }
-        }
-        self.open()
     }
 
     /// Sweeps at the last moment of a record, which is there, or just before; and lets it pass.
@@ -490,7 +345,7 @@ impl<'a> Run<'a> {
             self.finish(0, How::Note(NOTE_OCTETS_MAX));
         }
         self.settle_and_look()?;
-        self.disk.set_capacity(None);
+        self.heal()?;
         self.reopen(false, 0)?;
         if self.over {
             return Ok(());
@@ -511,6 +366,17 @@ impl<'a> Run<'a> {
             return Err(format!("{} keys of {keys} are free in the end", self.tickets.len()));
         }
         Ok(())
+    }
+
+    /// With room on the disk again, claims go on, in the same open store (C36).
+    fn heal(&mut self) -> Result<(), String> {
+        self.disk.set_capacity(None);
+        self.bounded = self.script.max_disk.is_some();
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        for number in 0..self.script.keys {
+            self.claim(&store, number, (TTL_MS, 0), Patience::No);
+        }
+        self.settle_and_look()
     }
 
     fn settle_and_look(&mut self) -> Result<(), String> {

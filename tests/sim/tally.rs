@@ -1,5 +1,6 @@
 //! What a simulation did, in figures.
 
+use std::fmt;
 use std::ops::AddAssign;
 
 /// Figures of one simulation, or of many.
@@ -59,5 +60,26 @@ impl AddAssign for Tally {
         self.verified += more.verified;
         self.flips += more.flips;
         self.trace = self.trace.rotate_left(1) ^ more.trace;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} runs, {} crash points ({} nested, {} with the power), {} faults, {} flipped bits, \
+             {} clock moves, {} dropped futures, {} waits, {} refusals, {} verified",
+            self.scripts,
+            self.crashes,
+            self.nested,
+            self.losses,
+            self.faults,
+            self.flips,
+            self.clock,
+            self.dropped,
+            self.waited,
+            self.refused,
+            self.verified
+        )
     }
 }
