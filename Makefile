@@ -1,7 +1,7 @@
 # The commands of this repository. Everything that must pass is listed in .ci/test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test sim proof bench fmt lint clean
+.PHONY: help demo serve-demo test sim proof bench fuzz fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,10 @@ proof: ## the long proof, row by row, under 90 minutes; PROOF_PERCENT=10 for a t
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
+
+fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
+	.ci/need cc c++ nightly cargo-fuzz
+	.ci/fuzz
 
 fmt: ## puts the source in its one form
 	cargo fmt --all

@@ -245,6 +245,7 @@ mod tests {
     const HOUR_MS: u64 = 3_600_000;
     const TEN_YEARS_MS: u64 = 10 * 365 * 24 * HOUR_MS;
 
+    /// C44.
     #[test]
     fn a_wall_clock_ten_years_off_moves_nothing() {
         let clock = ManualClock::new(TEN_YEARS_MS * 5);

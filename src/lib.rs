@@ -39,6 +39,9 @@ mod event;
 mod expiry;
 mod fingerprint;
 mod format;
+#[cfg(all(feature = "http", feature = "test-util"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "http")]
 pub mod http;
 mod index;
@@ -63,7 +66,7 @@ pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
 #[cfg(feature = "test-util")]
 pub use engine::verify_storage;
-pub use engine::{Item, Iter, Store, Ticket, Wait, verify};
+pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};

@@ -190,6 +190,16 @@ impl Record {
         matches!(self.content, Content::Note(_))
     }
 
+    /// How many octets the payload has, without reading it: `None` for a tombstone, and while there
+    /// is none yet.
+    pub fn payload_octets(&self) -> Option<u64> {
+        match &self.content {
+            Content::None | Content::Note(_) => None,
+            Content::Payload(payload) => Some(payload.len() as u64),
+            Content::Unverified(payload) => Some(u64::from(payload.place.len)),
+        }
+    }
+
     /// The payload, its checksum compared on every call: `None` for a tombstone, and while there is
     /// none yet.
     ///

@@ -7,6 +7,8 @@ pub struct Stats {
     /// Records in the index: complete, tombstones and in doubt, expired ones not yet swept among
     /// them.
     pub records: u64,
+    /// Records in doubt, expired ones not yet swept among them.
+    pub in_doubt: u64,
     /// Claims in flight.
     pub in_flight: u64,
     /// Segments of the log.
@@ -25,6 +27,26 @@ pub struct Stats {
     pub frames: u64,
     /// Bytes of groups written since the store was opened.
     pub bytes_written: u64,
+    /// Syncs of the log since the store was opened.
+    pub syncs: u64,
+    /// Claims granted since the store was opened.
+    pub claims: u64,
+    /// Results kept since the store was opened, those of resolutions among them.
+    pub completions: u64,
+    /// Tombstones written since the store was opened: work done, its result not kept.
+    pub tombstones: u64,
+    /// Keys released since the store was opened, those of resolutions among them.
+    pub releases: u64,
+    /// Keys left in doubt by a ticket that was dropped, since the store was opened.
+    pub left_in_doubt: u64,
+    /// Keys in doubt that were resolved since the store was opened.
+    pub resolutions: u64,
+    /// Records forgotten by sweeps since the store was opened.
+    pub expired: u64,
+    /// Bytes given back to the disk by sweeps since the store was opened.
+    pub bytes_freed: u64,
+    /// Segments removed by sweeps since the store was opened.
+    pub segments_removed: u64,
     /// This opening's number; the first is 1.
     pub epoch: u64,
     /// Whether writes have ended: a write failed, or the store was closed.

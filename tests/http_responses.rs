@@ -10,12 +10,17 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use onceward::http::{Body, Decision, IdempotencyLayer, OnError, Outcome, Profile, StoredResponse};
+use onceward::http::{
+    Body, Decision, IdempotencyLayer, OnError, Outcome, OversizeResponse, Profile, Route,
+};
 use onceward::{ErrorKind, State};
 use support::memory::{Fail, Memory};
 use support::stream::{channel, data, pieces, trailer};
-use support::{Api, created, oec, post, status};
+use support::{Api, created, keyed, oec, post, status};
 use tower::{Layer, ServiceExt};
+
+/// Longer than anything takes on a busy machine. Only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_response_waits_until_it_is_durable() {
@@ -273,15 +278,113 @@ async fn c25_a_chunked_response_is_collected_and_its_length_said() {
 }
 
 #[tokio::test]
-async fn c26_a_grpc_response_keeps_its_trailers_and_is_not_retained() {
-    let api = Api::with(Profile::standard(), |_, _| async {
-        let response = Response::builder().header("content-type", "application/grpc+proto");
-        response.body(pieces([data("ab"), trailer("grpc-status", "0")])).unwrap()
+async fn c26_a_grpc_response_of_one_message_is_replayed_with_its_trailers() {
+    for message in ["", "\0\0\0\0\x02ab"] {
+        let api = Api::with(Profile::standard(), move |_, _| async move {
+            let response = Response::builder().header("content-type", "application/grpc+proto");
+            response.body(pieces([data(message), trailer("grpc-status", "0")])).unwrap()
+        });
+        for decision in [Decision::Fresh, Decision::Replayed] {
+            let response = api.respond(post("k")).await;
+            assert_eq!(response.extensions().get(), Some(&decision));
+            assert_eq!(response.headers()["trailer"], "grpc-status");
+            assert!(!response.headers().contains_key("content-length"));
+            let read = response.into_body().collect().await.unwrap();
+            assert_eq!(read.trailers().unwrap()["grpc-status"], "0");
+            assert_eq!(read.to_bytes(), message);
+        }
+        assert_eq!(api.runs(), 1);
+    }
+}
+
+#[tokio::test]
+async fn c26_a_second_grpc_message_makes_a_live_stream_of_the_response() {
+    let (messages, body) = channel();
+    let body = std::sync::Arc::new(std::sync::Mutex::new(Some(body)));
+    let mut profile = Profile::standard();
+    profile.oversize_response = OversizeResponse::OmitBody;
+    let api = Api::with(profile, move |_, _| {
+        let body = body.lock().unwrap().take().unwrap();
+        async move { Response::builder().header("content-type", "application/grpc").body(body).unwrap() }
     });
-    let first = api.respond(post("k")).await.into_body().collect().await.unwrap();
-    assert_eq!(first.trailers().unwrap()["grpc-status"], "0");
-    assert_eq!(api.post("k").await.decision, Some(Decision::NotRetained));
-    assert_eq!(api.runs(), 1);
+    let first = tokio::spawn({
+        let api = api.clone();
+        async move { api.respond(post("k")).await }
+    });
+    messages.send(data("\0\0\0\0\x01a")).unwrap();
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished(), "one message may be all there is");
+    messages.send(data("\0\0\0\0\x01b")).unwrap();
+    let first = first.await.unwrap();
+    assert_eq!(first.extensions().get(), Some(&Decision::FreshNotRetained));
+    assert_eq!(api.store.states(), [State::Complete], "while the stream is still open");
+    messages.send(trailer("grpc-status", "0")).unwrap();
+    drop(messages);
+    let read = first.into_body().collect().await.unwrap();
+    assert_eq!(read.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(read.to_bytes(), "\0\0\0\0\x01a\0\0\0\0\x01b");
+    assert_eq!((api.post("k").await.decision, api.runs()), (Some(Decision::NotRetained), 1));
+}
+
+#[tokio::test]
+async fn c26_trailers_are_stored_where_the_profile_says_so() {
+    let mut profile = Profile::standard();
+    profile.store_trailers = true;
+    let handler = |_, _: Request<Body>| async {
+        let response = Response::builder().header("content-length", "4");
+        let trailers = [("x-sum", "1"), ("server-timing", "a"), ("idempotency-replayed", "true")];
+        let mut map = http::HeaderMap::new();
+        for (name, value) in trailers {
+            map.insert(name, HeaderValue::from_static(value));
+        }
+        response.body(pieces([data("abcd"), Ok(http_body::Frame::trailers(map))])).unwrap()
+    };
+    let api = Api::with(profile, handler);
+    for names in [&["x-sum", "server-timing"][..], &["x-sum"]] {
+        let response = api.respond(post("k")).await;
+        assert!(!response.headers().contains_key("content-length"));
+        assert_eq!(response.headers()["trailer"], names.join(", "));
+        let read = response.into_body().collect().await.unwrap();
+        let trailers = read.trailers().unwrap();
+        assert_eq!(
+            trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(),
+            names,
+            "C28, X10"
+        );
+        assert_eq!(read.to_bytes(), "abcd");
+    }
+    let dropping = Api::over(api.store.clone(), |layer| layer.principal(support::account), handler);
+    let response = dropping.respond(post("k")).await;
+    assert_eq!(response.headers()["content-length"], "4");
+    assert_eq!(response.into_body().collect().await.unwrap().trailers(), None);
+}
+
+#[tokio::test]
+async fn c25_a_live_route_is_streamed_and_not_kept_whatever_its_type() {
+    let mut profile = Profile::standard();
+    profile.live_routes = vec![Route::new(http::Method::POST, "/logs/{id}")];
+    let (lines, body) = channel();
+    let body = std::sync::Arc::new(std::sync::Mutex::new(Some(body)));
+    let api = Api::with(profile, move |_, request| {
+        let live = request.uri().path() == "/logs/1";
+        let body = if live { body.lock().unwrap().take().unwrap() } else { Body::full("whole") };
+        async move { Response::new(body) }
+    });
+    let ask = |path| keyed("POST", path, path).body(Body::empty()).unwrap();
+    // A test that fails would wait for the end of the stream.
+    let first = tokio::time::timeout(PATIENCE, api.respond(ask("/logs/1")));
+    let mut first = first.await.unwrap();
+    assert_eq!(first.extensions().get(), Some(&Decision::FreshNotRetained));
+    assert_eq!(api.store.states(), [State::Complete], "while the stream is still open");
+    lines.send(data("line")).unwrap();
+    let frame = first.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "line", "sent as it comes");
+    assert_eq!(api.send(ask("/logs/1")).await.json()["code"], "response-not-retained");
+    for decision in [Decision::Fresh, Decision::Replayed] {
+        assert_eq!(api.send(ask("/logs/1/lines")).await.decision, Some(decision));
+    }
 }
 
 #[tokio::test]
@@ -318,6 +421,133 @@ async fn c24_a_response_over_the_limit_reaches_its_first_client_whole_and_is_nev
             assert_eq!(api.runs(), 1);
         }
     }
+}
+
+#[tokio::test]
+async fn c24_of_a_response_over_the_limit_status_and_headers_can_be_kept() {
+    for in_pieces in [false, true] {
+        let mut profile = Profile::standard();
+        profile.response_octets_max = 8;
+        profile.oversize_response = OversizeResponse::OmitBody;
+        let api = Api::with(profile, move |_, _| async move {
+            let body = if in_pieces {
+                pieces([data("12345"), data("67890")])
+            } else {
+                Body::full("1234567890")
+            };
+            Response::builder()
+                .status(201)
+                .header("location", "/things/1")
+                .header("etag", "\"1\"")
+                .header("content-encoding", "x-none")
+                .header("onceward-body-omitted", "true")
+                .body(body)
+                .unwrap()
+        });
+        let first = api.post("k").await;
+        assert_eq!(first.seen(), (201, "1234567890"), "the first client gets it all");
+        assert_eq!(first.decision, Some(Decision::FreshBodyOmitted));
+        assert_eq!(first.header("onceward-body-omitted"), None, "nobody else may say so");
+        for _ in 0..2 {
+            let retry = api.post("k").await;
+            assert_eq!((retry.seen(), retry.decision), ((201, ""), Some(Decision::Replayed)));
+            let header = |name| retry.header(name);
+            assert_eq!(header("onceward-body-omitted"), Some("true"));
+            assert_eq!(header("idempotency-replayed"), Some("true"));
+            assert_eq!((header("location"), header("etag")), (Some("/things/1"), Some("\"1\"")));
+            assert_eq!((header("content-length"), header("content-encoding")), (Some("0"), None));
+        }
+        assert_eq!(api.runs(), 1);
+    }
+}
+
+/// The store's own limit on a payload counts as the profile's does.
+#[tokio::test]
+async fn c24_of_a_response_over_the_stores_limit_status_and_headers_can_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = onceward::Options::new().max_payload(1024);
+    let store = options.open(directory.path().join("data")).unwrap();
+    let mut profile = Profile::standard();
+    profile.oversize_response = OversizeResponse::OmitBody;
+    let long = tower::service_fn(|request: Request<Body>| async move {
+        let response = Response::builder().status(201).header("location", request.uri().path());
+        let header = request.headers().get("x-long").cloned();
+        let response =
+            header.into_iter().fold(response, |response, long| response.header("x", long));
+        Ok::<_, std::convert::Infallible>(response.body(Body::full("x".repeat(1024))).unwrap())
+    });
+    let service = IdempotencyLayer::new(store).profile(profile).single_tenant().layer(long);
+    let decide = |request| {
+        let service = service.clone();
+        async move {
+            let response = service.oneshot(request).await.unwrap();
+            (*response.extensions().get::<Decision>().unwrap(), response)
+        }
+    };
+    assert_eq!(decide(post("k")).await.0, Decision::FreshBodyOmitted);
+    let (decision, retry) = decide(post("k")).await;
+    assert_eq!((decision, retry.status().as_u16()), (Decision::Replayed, 201));
+    assert_eq!(retry.headers()["onceward-body-omitted"], "true");
+    assert_eq!(retry.headers()["location"], "/things");
+    let long = || {
+        let request = keyed("POST", "/things", "l").header("x-long", "x".repeat(1024));
+        request.body(Body::empty()).unwrap()
+    };
+    assert_eq!(decide(long()).await.0, Decision::FreshNotRetained, "not even the headers fit");
+    assert_eq!(decide(long()).await.0, Decision::NotRetained);
+}
+
+#[tokio::test]
+async fn c28_what_is_volatile_is_a_knob() {
+    let mut profile = Profile::standard();
+    profile.volatile_headers = vec!["x-node".into(), "x-trace-*".into()];
+    let api = Api::with(profile, |_, _| async {
+        let mut response = created(1);
+        for name in ["x-node", "x-trace-id", "x-trace", "x-request-id", "date", "date"] {
+            response.headers_mut().append(name, "1".parse().unwrap());
+        }
+        response
+    });
+    api.post("k").await;
+    let retry = api.post("k").await;
+    for (name, kept) in
+        [("x-node", false), ("x-trace-id", false), ("x-trace", true), ("x-request-id", true)]
+    {
+        assert_eq!(retry.headers.contains_key(name), kept, "{name}");
+    }
+    assert_eq!(retry.headers.get_all("date").iter().count(), 1, "whatever is volatile");
+    assert_ne!(retry.header("date"), Some("1"));
+}
+
+#[tokio::test]
+async fn c24_where_not_even_the_headers_fit_there_is_a_tombstone() {
+    for kind in [ErrorKind::PayloadTooLarge, ErrorKind::Full] {
+        let mut profile = Profile::standard();
+        profile.oversize_response = OversizeResponse::OmitBody;
+        let api = Api::new(profile);
+        api.store.fail(Fail { complete_refused: Some(kind), ..Fail::default() });
+        assert_eq!(api.post("k").await.decision, Some(Decision::FreshNotRetained));
+        assert_eq!((api.post("k").await.decision, api.runs()), (Some(Decision::NotRetained), 1));
+    }
+}
+
+#[tokio::test]
+async fn x1_c24_a_refresh_hook_gives_a_body_to_a_replay_without_one() {
+    let mut profile = Profile::standard();
+    profile.response_octets_max = 1;
+    profile.oversize_response = OversizeResponse::OmitBody;
+    let api = Api::layered(
+        |layer| {
+            layer.profile(profile).single_tenant().refresh(|stored, _| async move {
+                assert!(stored.body_omitted);
+                Ok(Some(onceward::http::Refreshed::new("now")))
+            })
+        },
+        |n, _| async move { created(n) },
+    );
+    api.post("k").await;
+    let retry = api.post("k").await;
+    assert_eq!((retry.seen(), retry.header("onceward-body-omitted")), ((201, "now"), None));
 }
 
 #[tokio::test]
@@ -430,9 +660,7 @@ async fn c35_a_success_nobody_could_replay_is_never_sent() {
 async fn a_damaged_record_is_said_to_be_damaged() {
     let api = Api::new(Profile::standard());
     api.post("k").await;
-    let newer = StoredResponse::new(StatusCode::OK, http::HeaderMap::new(), Bytes::new()).encode();
-    assert_eq!(newer[0], 1);
-    for octets in [&b""[..], b"\x02\0\xc8\0\0\0\0\0\0\0\0\0\0\0\0\0", b"{}"] {
+    for octets in [&b""[..], b"\x03\0\xc8\0\0\0\0\0\0\0\0\0\0\0\0\0", b"{}"] {
         api.store.overwrite_payloads(octets);
         let reply = api.post("k").await;
         assert_eq!((reply.status.as_u16(), reply.decision), (500, Some(Decision::Corrupt)));

@@ -32,14 +32,49 @@ fn c8_the_authorization_tells_callers_apart() {
 }
 
 #[test]
-fn a_caller_without_a_principal_is_passed_on_and_told_so() {
-    let upstream = Upstream::counting();
-    let gateway = Gateway::start(&upstream.url(), &[]);
-    for expected in ["1", "2"] {
-        let answer = exchange(gateway.address, post(""));
-        assert_eq!((answer.text(), replayed(&answer)), (expected, false));
-        assert_eq!(answer.one("onceward-key-ignored"), "no-principal");
+fn c8_a_caller_without_a_principal_is_passed_on_and_told_so() {
+    for flags in [&[][..], &["--principal", "header:X-Account"], &["--profile", "managed-dev"]] {
+        let upstream = Upstream::counting();
+        let gateway = Gateway::start(&upstream.url(), flags);
+        for expected in ["1", "2"] {
+            let answer = exchange(gateway.address, post(""));
+            assert_eq!((answer.text(), replayed(&answer)), (expected, false), "{flags:?}");
+            assert_eq!(answer.one("onceward-key-ignored"), "no-principal");
+        }
+        let said = gateway.stop();
+        let told: Vec<&String> =
+            said.iter().filter(|line| line.contains("key was ignored")).collect();
+        let [told] = told[..] else { panic!("once a minute: {said:#?}") };
+        assert!(told.contains("in the gateway, `principal`"), "which setting: {told}");
+        let each = said.iter().filter(|line| line.contains("decision=\"no-principal\""));
+        assert_eq!(each.count(), 2, "{said:#?}");
     }
+}
+
+/// An upstream that vouches for a caller and does not say for whom.
+#[test]
+fn c8_an_auth_request_that_names_nobody_passes_the_request_on() {
+    let upstream = Upstream::counting();
+    let flags = ["--principal", "auth-request:/auth:X-Account"];
+    let gateway = Gateway::start(&upstream.url(), &flags);
+    let answer = exchange(gateway.address, post("Authorization: Bearer one\r\n"));
+    assert_eq!((answer.status(), answer.text()), (201, "2"), "asked, and then sent");
+    assert_eq!(answer.one("onceward-key-ignored"), "no-principal");
+    let keyless = post("").replace("Idempotency-Key: canary-key\r\n", "");
+    assert_eq!(exchange(gateway.address, keyless).text(), "3", "nobody is asked without a key");
+}
+
+/// The upstream is down: nobody can say who the caller is, so nothing is claimed and nothing sent.
+#[test]
+fn c8_an_auth_request_that_is_not_answered_is_an_error_and_nothing_is_claimed() {
+    let upstream = Upstream::start(|_, _| false);
+    let flags = ["--principal", "auth-request:/auth:X-Account"];
+    let gateway = Gateway::start(&upstream.url(), &flags);
+    let answer = exchange(gateway.address, post("Authorization: Bearer one\r\n"));
+    assert_eq!(answer.status(), 502);
+    assert_eq!(upstream.requests().len(), 1, "the question, and nothing else");
+    let said = gateway.stop().join("\n");
+    assert!(said.contains("decision=\"before-the-store\""), "{said}");
 }
 
 #[test]

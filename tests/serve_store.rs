@@ -310,6 +310,7 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
     }
     assert_eq!(upstream.runs(&refused), 0);
     assert_eq!(get(gateway.admin, "/livez").status, 200);
+    assert_eq!(get(gateway.admin, "/readyz").status, 503, "C36: it takes no new key");
 
     for (request, client) in held.iter().zip(clients) {
         upstream.let_go(request);
@@ -342,6 +343,7 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
         answer = refused.answer(address);
     }
     assert!(answer.status == 201 && !answer.replayed, "{answer:?}");
+    assert_eq!(get(gateway.admin, "/readyz").status, 200, "C36: with room it takes keys again");
     for i in 0..5 {
         let request = Request::new(format!("room-{i}"), 201, 100_000);
         let first = request.answer(address);

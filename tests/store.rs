@@ -302,6 +302,7 @@ fn a_missing_or_damaged_tree_is_rebuilt_from_the_log() {
     }
 }
 
+/// C45.
 #[test]
 fn a_second_opener_fails_at_once_and_the_lock_is_free_after_close() {
     let (_parent, path) = directory();
@@ -386,6 +387,7 @@ fn caps_on_claims_in_flight_refuse_and_free_again() {
     granted(&store, "3").blocking_release().unwrap();
 }
 
+/// C36, C48.
 #[test]
 fn over_max_disk_claims_are_refused_and_granted_ones_can_finish() {
     let (_parent, path) = directory();
@@ -402,11 +404,16 @@ fn over_max_disk_claims_are_refused_and_granted_ones_can_finish() {
         });
     let full = full.expect("a cap on the disk that is never reached is none");
     assert_eq!(full.kind(), ErrorKind::Full);
+    let granted = tickets.len();
     for ticket in tickets {
         let Err(refused) = ticket.blocking_complete(vec![0; 4000]) else { continue };
         assert_eq!(refused.kind(), ErrorKind::Full);
         let ticket = refused.into_ticket().expect("refused without being written");
         ticket.blocking_complete_without_payload("201").unwrap();
+    }
+    for n in 0..granted {
+        let claim = store.blocking_claim(key(&n.to_string()), print()).unwrap();
+        assert!(matches!(claim, Claim::Replay(_)), "C48: {n} was evicted: {claim:?}");
     }
     assert!(!store.stats().poisoned);
 }
@@ -427,7 +434,7 @@ fn results_expire_after_their_retention_and_no_earlier() {
     clock.advance(24 * hour);
     assert_eq!(replayed(&store, "day").unwrap(), b"day", "valid at its last millisecond (X9)");
     clock.advance(Duration::from_millis(1));
-    assert!(store.get(key("day")).unwrap().is_none());
+    assert!(store.get(key("day")).unwrap().is_none(), "absent, though not swept yet (C43)");
     let claim = store.blocking_claim(key("held"), print()).unwrap();
     assert!(matches!(claim, Claim::InFlight(_)), "a living claim does not expire (C41): {claim:?}");
     granted(&store, "day").blocking_complete("again").unwrap();

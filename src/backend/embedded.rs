@@ -23,6 +23,10 @@ impl Backend for Store {
         self.claim_with(key, print, options)
     }
 
+    fn has_room(&self, scope: &[u8]) -> bool {
+        Store::has_room(self, scope)
+    }
+
     fn get(
         &self,
         key: Key<'_>,

@@ -36,6 +36,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
         options: ClaimOptions,
     ) -> impl Future<Output = Result<Claim<Self>, Error>> + Send + 'static;
 
+    /// Whether a claim of a new key in `scope` would be granted now, as far as limits on claims in
+    /// flight go. Asked before a request's body is read, so it must not wait for anything; the claim
+    /// is what decides. Yes, for a store that has no such limits.
+    fn has_room(&self, _scope: &[u8]) -> bool {
+        true
+    }
+
     /// Looks at `key` without claiming it: `None` when it is free, which an expired key is.
     fn get(
         &self,

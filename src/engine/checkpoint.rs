@@ -178,8 +178,11 @@ impl Inner {
     /// `Corrupt` when a record cannot be read: a tree without it would have its key forgotten.
     fn everything(&self, pending: &ByIdentity<(u64, Entry)>) -> Result<Vec<(u64, Entry)>, Error> {
         let mut all = ByIdentity::default();
-        let locations: Vec<Location> =
-            self.index.shards().flat_map(|shard| shard.locations().collect::<Vec<_>>()).collect();
+        let locations: Vec<Location> = self
+            .index
+            .shards()
+            .flat_map(|shard| shard.slots().map(|(_, at)| at).collect::<Vec<_>>())
+            .collect();
         for location in locations {
             let Some(segment) = self.log.segments.get(location.segment()) else { continue };
             let (identity, header) = segment.head(location.offset(), |frame| {

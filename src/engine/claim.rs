@@ -249,6 +249,21 @@ impl Inner {
         Ok(Attempt::Granted(Ticket::new(Arc::clone(self), held), done))
     }
 
+    /// What [`grant`](Self::grant) would refuse any key for.
+    pub(super) fn takes_claims(&self) -> Result<(), Error> {
+        self.log.poison().check()?;
+        self.refuse_unknown(self.now_ms())?;
+        // A shard is named by an identity; one speaks for all.
+        let shard = self.index.shard(Identity(0));
+        self.refuse_over_memory(&shard)?;
+        drop(shard);
+        self.caps.check()?;
+        if self.log.is_full() {
+            return Err(Error::new(ErrorKind::Full, "there is no room for another claim"));
+        }
+        Ok(())
+    }
+
     /// Unknown never becomes a grant: while damaged bytes may hold the key, it is refused.
     pub(super) fn refuse_unknown(&self, now_ms: u64) -> Result<(), Error> {
         let until = self.suspect_until_ms.load(std::sync::atomic::Ordering::Relaxed);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Inner;
 use super::record::Settled;
 use crate::error::Error;
-use crate::index::{Identity, SHARDS};
+use crate::format::frame::Kind;
+use crate::index::{Flight, Identity, SHARDS};
 use crate::location::Location;
-use crate::outcome::Record;
+use crate::outcome::{Record, State};
 
 /// A key and its record.
 #[derive(Clone, Debug)]
@@ -19,20 +20,97 @@ pub struct Item {
     pub key: Vec<u8>,
     /// The record.
     pub record: Record,
+    /// Where the walk was when it came by: a later one goes on behind it with [`Iter::after`].
+    pub cursor: Cursor,
+}
+
+/// A place in a walk over a store: a key's own, for as long as the store exists, whatever becomes of
+/// the key. Written as 18 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    shard: u8,
+    /// The half of the key's identity that a slot keeps.
+    hash: u64,
+}
+
+const _: () = assert!(SHARDS <= 1 << 8);
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x}{:016x}", self.shard, self.hash)
+    }
+}
+
+/// The text is not a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseCursorError;
+
+impl std::fmt::Display for ParseCursorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a cursor is 18 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for ParseCursorError {}
+
+impl std::str::FromStr for Cursor {
+    type Err = ParseCursorError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCursorError> {
+        let digits = text.len() == 18 && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let (shard, hash) = text.split_at_checked(2).filter(|_| digits).ok_or(ParseCursorError)?;
+        Ok(Self {
+            shard: u8::from_str_radix(shard, 16).map_err(|_| ParseCursorError)?,
+            hash: u64::from_str_radix(hash, 16).map_err(|_| ParseCursorError)?,
+        })
+    }
 }
 
 /// The live records of a store, a shard of the index at a time: each key at most once, and each
-/// that stood the whole time.
+/// that stood the whole time. Holds a few octets for each key of one shard, which is one in 64.
 pub struct Iter {
     inner: Arc<Inner>,
     next_shard: usize,
-    settled: Vec<Location>,
-    in_flight: Vec<Item>,
+    after: Option<Cursor>,
+    only: Option<State>,
+    /// What the shard held, last place first.
+    found: Vec<(Cursor, Found)>,
+}
+
+/// A key's record, as the index has it.
+enum Found {
+    Settled(Location),
+    InFlight { scope: Vec<u8>, key: Vec<u8>, record: Record },
+}
+
+impl Found {
+    fn flight(flight: &Flight) -> Self {
+        Self::InFlight {
+            scope: flight.owner.scope().to_vec(),
+            key: flight.owner.key().to_vec(),
+            record: flight.record(),
+        }
+    }
 }
 
 impl Iter {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, next_shard: 0, settled: Vec::new(), in_flight: Vec::new() }
+        Self { inner, next_shard: 0, after: None, only: None, found: Vec::new() }
+    }
+
+    /// The records in `state` alone; what is in another is not read. Before the first step.
+    #[must_use]
+    pub fn in_state(mut self, state: State) -> Self {
+        self.only = Some(state);
+        self
+    }
+
+    /// Goes on behind `cursor`. Before the first step.
+    #[must_use]
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.next_shard = usize::from(cursor.shard);
+        self.after = Some(cursor);
+        self
     }
 
     fn fill(&mut self) -> bool {
@@ -40,24 +118,42 @@ impl Iter {
             return false;
         }
         // A shard is named by the upper half of an identity.
-        let identity = Identity((self.next_shard as u128) << 64);
+        let shard_of = Identity((self.next_shard as u128) << 64);
+        let nth = self.next_shard as u8;
         self.next_shard += 1;
-        let shard = self.inner.index.shard(identity);
-        self.settled = shard.locations().collect();
-        let claims = shard.flights.values().filter(|flight| flight.counted);
-        self.in_flight = claims
-            .map(|flight| Item {
-                scope: flight.owner.scope().to_vec(),
-                key: flight.owner.key().to_vec(),
-                record: flight.record(),
-            })
-            .collect();
+        let at = |hash| Cursor { shard: nth, hash };
+        let behind = |cursor: &Cursor| self.after.is_none_or(|after| *cursor > after);
+        let wanted = |state| self.only.is_none_or(|only| only == state);
+        let shard = self.inner.index.shard(shard_of);
+        let slots = shard.slots().filter(|(hash, location)| {
+            let in_doubt = location.is(Kind::InDoubt);
+            wanted(if in_doubt { State::InDoubt } else { State::Complete }) && behind(&at(*hash))
+        });
+        self.found = slots.map(|(hash, it)| (at(hash), Found::Settled(it))).collect();
+        if wanted(State::InFlight) {
+            let claims = shard
+                .flights
+                .iter()
+                .filter(|(identity, flight)| flight.counted && behind(&at(identity.low())));
+            self.found.extend(
+                claims.map(|(identity, flight)| (at(identity.low()), Found::flight(flight))),
+            );
+        }
+        drop(shard);
+        self.found.sort_unstable_by_key(|(cursor, _)| std::cmp::Reverse(*cursor));
         true
     }
 
     /// The record at `location`, unless it has expired or moved on.
-    fn read(&self, location: Location) -> Option<Result<Item, Error>> {
-        let segment = self.inner.log.segments.get(location.segment())?;
+    fn read(&mut self, cursor: Cursor, location: Location) -> Option<Result<Item, Error>> {
+        let Some(segment) = self.inner.log.segments.get(location.segment()) else {
+            // Written again elsewhere, and its segment removed, since the shard was read.
+            let identity = Identity(u128::from(cursor.shard) << 64 | u128::from(cursor.hash));
+            let now = self.inner.index.shard(identity).candidates(identity);
+            let moved = now.iter().filter(|now| *now != location);
+            self.found.extend(moved.map(|now| (cursor, Found::Settled(now))));
+            return None;
+        };
         let read = segment.head(location.offset(), |frame| {
             (frame.scope.to_vec(), frame.key.to_vec(), frame.header)
         });
@@ -67,7 +163,7 @@ impl Iter {
         };
         let settled = Settled { segment, location, header };
         settled.known().at(self.inner.now_ms())?;
-        Some(settled.record().map(|record| Item { scope, key, record }))
+        Some(settled.record().map(|record| Item { scope, key, record, cursor }))
     }
 }
 
@@ -77,15 +173,17 @@ impl Iterator for Iter {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(item) = self.in_flight.pop() {
-                return Some(Ok(item));
-            }
-            if let Some(location) = self.settled.pop() {
-                if let Some(item) = self.read(location) {
-                    return Some(item);
+            match self.found.pop() {
+                Some((cursor, Found::InFlight { scope, key, record })) => {
+                    return Some(Ok(Item { scope, key, record, cursor }));
                 }
-            } else if !self.fill() {
-                return None;
+                Some((cursor, Found::Settled(location))) => {
+                    if let Some(item) = self.read(cursor, location) {
+                        return Some(item);
+                    }
+                }
+                None if self.fill() => {}
+                None => return None,
             }
         }
     }
@@ -94,5 +192,24 @@ impl Iterator for Iter {
 impl std::fmt::Debug for Iter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Iter").field("next_shard", &self.next_shard).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_from_its_text() {
+        let cursor = Cursor { shard: 63, hash: 0x00ff_0000_0000_0001 };
+        assert_eq!(cursor.to_string(), "3f00ff000000000001");
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for text in ["", "3f", "3f00ff0000000000010", "zz00ff000000000001", "+f00ff000000000001"] {
+            assert_eq!(text.parse::<Cursor>(), Err(ParseCursorError), "{text:?}");
+        }
+        assert_eq!(
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}".parse::<Cursor>(),
+            Err(ParseCursorError)
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod claim;
+mod counters;
 mod create;
 mod decide;
 mod iter;
@@ -34,7 +35,7 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::storage::{Lock, Storage};
 
-pub use iter::{Item, Iter};
+pub use iter::{Cursor, Item, Iter, ParseCursorError};
 pub use store::Store;
 pub use ticket::{Ticket, Wait};
 pub use verify::verify;
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     tree: Mutex<checkpoint::Checkpointer>,
     timer: Timer,
     threads: threads::Threads,
+    counters: counters::Counters,
     /// One sweep at a time. Lock order: before `tree`.
     sweeping: Mutex<()>,
     /// Whether the store was closed; held while it is being.

@@ -104,6 +104,9 @@ impl Inner {
         let mut changes = Vec::with_capacity(batch.iter().map(|group| group.frames.len()).sum());
         for frame in batch.iter().flat_map(|group| &group.frames) {
             let published = self.publish(frame);
+            if frame.change == Change::Flight {
+                self.counters.published(frame.location);
+            }
             if published.changed {
                 changes.push(*frame);
             }

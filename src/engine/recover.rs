@@ -14,6 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::checkpoint::Checkpointer;
+use super::counters::Counters;
 use super::publish::{Publish, Queue};
 use super::restore::{Copy, Restore};
 use super::survey::survey;
@@ -106,6 +107,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         tree: Mutex::new(Checkpointer::new(tree, position)),
         timer: Timer::default(),
         threads: threads::Threads::default(),
+        counters: Counters::default(),
         lock: Mutex::new(Some(directory.lock)),
         options,
         storage,

@@ -123,6 +123,11 @@ impl Store {
         self.inner.get(key)
     }
 
+    /// Whether fewer claims are in flight, in the store and in `scope`, than there may be.
+    pub(crate) fn has_room(&self, scope: &[u8]) -> bool {
+        self.inner.caps.have_room(scope)
+    }
+
     /// Ends a key in doubt, on disk when it resolves. Refused as an outcome for any other key.
     ///
     /// # Errors
@@ -174,6 +179,7 @@ impl Store {
         let suspect = inner.suspect_until_ms.load(Relaxed);
         Stats {
             records: inner.index.records(),
+            in_doubt: inner.index.in_doubt(),
             in_flight: u64::from(inner.caps.in_flight()),
             segments: inner.log.segments.all().len() as u64,
             log_bytes: inner.log.disk_bytes(),
@@ -183,11 +189,24 @@ impl Store {
             groups: committed.groups,
             frames: committed.frames,
             bytes_written: committed.bytes,
+            syncs: committed.syncs,
             epoch: inner.epoch,
             poisoned: inner.log.poison().is_set(),
             suspect_until_ms: (suspect != 0 && !expiry::is_expired(suspect, inner.now_ms()))
                 .then_some(suspect),
+            ..inner.counters.read()
         }
+    }
+
+    /// Whether a claim of a key that was never used would be granted now, as far as that can be
+    /// told without claiming one and without waiting: for health checks. A refusal for want of
+    /// room heals by itself, and so does this.
+    ///
+    /// # Errors
+    /// Those such a claim would be refused with: `Poisoned`, `Closed`, `Full`, `TooManyInFlight`
+    /// (in the store; scopes are not looked at), and `Corrupt` while damaged bytes may hold a key.
+    pub fn takes_claims(&self) -> Result<(), Error> {
+        self.inner.takes_claims()
     }
 
     /// The live records, in no order: of the time of the call, or later.
@@ -292,7 +311,9 @@ impl Inner {
             let wait = match self.try_resolve(&request, &resolution)? {
                 Resolving::Refused(outcome) => return Ok(outcome),
                 Resolving::Written(written) => {
-                    return written.wait().await.map(|()| Resolved::Done);
+                    written.wait().await?;
+                    self.counters.resolved();
+                    return Ok(Resolved::Done);
                 }
                 Resolving::Again(event) => event,
             };

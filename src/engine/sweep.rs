@@ -35,7 +35,9 @@ impl Inner {
         // A tree that takes no checkpoint, as on a full disk, must not keep segments from going.
         let checkpointed = self.checkpoint();
         let swept = self.drop_expired(&mut report);
-        self.retire(&mut report)?;
+        let retired = self.retire(&mut report);
+        self.counters.swept(&report);
+        retired?;
         checkpointed.and(swept).map(|()| report)
     }
 

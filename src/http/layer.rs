@@ -1,6 +1,7 @@
 //! The layer: a store, a profile, and who is asking.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use http::Uri;
 use http::request::Parts;
 
 use super::body::BoxError;
+use super::doubt::{Doubt, Ruling};
 use super::notice::Notices;
 use super::profile::Profile;
 use super::replay::Refreshed;
@@ -19,6 +21,8 @@ use crate::clock::SystemClock;
 type Principal = Arc<dyn Fn(&Parts) -> Option<Vec<u8>> + Send + Sync>;
 type OriginalUri = Arc<dyn Fn(&Parts) -> Option<Uri> + Send + Sync>;
 type RefreshFuture = Pin<Box<dyn Future<Output = Result<Option<Refreshed>, BoxError>> + Send>>;
+type RulingFuture = Pin<Box<dyn Future<Output = Result<Ruling, BoxError>> + Send>>;
+pub(crate) type Resolver = Arc<dyn Fn(Doubt) -> RulingFuture + Send + Sync>;
 pub(crate) type Refresh = Arc<dyn Fn(StoredResponse, Parts) -> RefreshFuture + Send + Sync>;
 
 /// A tower [`Layer`](tower_layer::Layer) that makes requests with a key idempotent.
@@ -57,12 +61,22 @@ pub(crate) struct Config {
     /// `None` where everyone is one.
     pub(crate) principal: Option<Principal>,
     pub(crate) refresh: Option<Refresh>,
+    pub(crate) resolver: Option<Resolver>,
+    /// Held while a key in doubt is resolved by a ruling: between the look that the ruling still
+    /// fits, and the resolution, nobody else resolves.
+    pub(crate) rulings: Arc<tokio::sync::Mutex<()>>,
     pub(crate) clock: SystemClock,
     pub(crate) notices: Arc<Notices>,
     original_uri: Option<OriginalUri>,
+    spool_dir: Option<PathBuf>,
 }
 
 impl Config {
+    /// Where what memory does not hold of a request's body waits.
+    pub(crate) fn spool_dir(&self) -> PathBuf {
+        self.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
     /// The URI the client sent.
     pub(crate) fn target(&self, parts: &Parts) -> Uri {
         let original = self.original_uri.as_ref().and_then(|original_uri| original_uri(parts));
@@ -77,9 +91,12 @@ impl<B: Backend> IdempotencyLayer<B, Unchosen> {
             profile: Profile::standard(),
             principal: None,
             refresh: None,
+            resolver: None,
+            rulings: Arc::default(),
             clock: SystemClock::new(),
             notices: Arc::default(),
             original_uri: None,
+            spool_dir: None,
         };
         Self { store, config: Arc::new(config), principal: std::marker::PhantomData }
     }
@@ -128,6 +145,33 @@ impl<B: Backend, P> IdempotencyLayer<B, P> {
         self
     }
 
+    /// Decides about keys in doubt (C34): `resolver` is asked when a request comes upon one, before
+    /// it is refused, and says whether the work was done. Where there is one, the profile's
+    /// `on_crash` is not looked at. It may be asked about one key by several requests at once; of
+    /// what they are told, the first is done.
+    ///
+    /// An error and a panic say nothing: the key stays in doubt.
+    ///
+    /// ```
+    /// # use onceward::http::{Chosen, IdempotencyLayer, Ruling};
+    /// # async fn was_charged(_: &str) -> Result<bool, std::io::Error> { Ok(true) }
+    /// # fn with<B: onceward::Backend>(layer: IdempotencyLayer<B, Chosen>) -> IdempotencyLayer<B, Chosen> {
+    /// layer.resolver(|doubt| async move {
+    ///     let charged = was_charged(&doubt.derived_key("charge")).await?;
+    ///     Ok(if charged { Ruling::InDoubt } else { Ruling::Release })
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn resolver<F, Fut>(mut self, resolver: F) -> Self
+    where
+        F: Fn(Doubt) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Ruling, BoxError>> + Send + 'static,
+    {
+        self.config_mut().resolver = Some(Arc::new(move |doubt| Box::pin(resolver(doubt))));
+        self
+    }
+
     /// Where the URI the client sent is found, when something in front of the layer rewrites it;
     /// `None` stands for the request's own.
     ///
@@ -140,6 +184,16 @@ impl<B: Backend, P> IdempotencyLayer<B, P> {
         F: Fn(&Parts) -> Option<Uri> + Send + Sync + 'static,
     {
         self.config_mut().original_uri = Some(Arc::new(original_uri));
+        self
+    }
+
+    /// Spools request bodies to `directory`, which must be there: what memory does not hold of a
+    /// body (see [`Profile::request_octets_in_memory`]) waits there, in files without a name, until
+    /// the handler has read it. By default [`std::env::temp_dir`], which on some systems is memory
+    /// itself. Where it fails, requests that need it are answered `store-unavailable` (C13).
+    #[must_use]
+    pub fn spool_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.config_mut().spool_dir = Some(directory.into());
         self
     }
 

@@ -7,13 +7,15 @@
 //! 3. No key: pass it on, or refuse it where keys are required.
 //! 4. A key that cannot be one, or an upgrade: refuse it, before the first octet of the body is
 //!    asked for.
-//! 5. Read the body. Too long: refuse it. Incomplete: refuse it; it never claims.
-//! 6. Claim the key with the request's fingerprint. Already used for another request: refuse it,
+//! 5. As many claims in flight as there may be, and the key not known: refuse it.
+//! 6. Read the body, in memory or in a temporary file. Too long: refuse it, or stream it. Incomplete:
+//!    refuse it; it never claims.
+//! 7. Claim the key with the request's fingerprint. Already used for another request: refuse it,
 //!    whatever else holds. In flight: refuse it, or wait. In doubt: refuse it. Done: replay.
-//! 7. Granted: run the handler in a task of its own, which goes on when the client hangs up.
-//! 8. Store the response, or release the key, or leave it in doubt, by what the handler said
+//! 8. Granted: run the handler in a task of its own, which goes on when the client hangs up.
+//! 9. Store the response, or release the key, or leave it in doubt, by what the handler said
 //!    ([`Outcome`]) and else by the status.
-//! 9. When that is durable, and not before: send the response.
+//! 10. When that is durable, and not before: send the response.
 //!
 //! The layer belongs inside authentication and rate limits, and outside whatever catches panics;
 //! `docs/http.md` has the order, the profiles and the error codes.
@@ -37,28 +39,41 @@
 
 mod admit;
 mod body;
+mod canonical;
 mod collect;
+mod detach;
+mod doubt;
+mod echo;
 mod execute;
 mod fields;
 mod fingerprint;
 mod future;
+mod grpc;
 mod key_header;
 mod layer;
 mod lookup;
 mod notice;
 mod outcome;
+mod overlong;
 mod panics;
 mod policy;
 mod problem;
 mod profile;
 mod published;
+mod receive;
 mod replay;
 mod request_id;
 mod response;
 mod service;
+mod settle;
+mod spool;
+mod streamed_print;
+mod streaming;
 mod tombstone;
+mod trailers;
 
 pub use body::{Body, BoxError};
+pub use doubt::{Doubt, Ruling};
 pub use future::ResponseFuture;
 pub use key_header::KeyFault;
 pub use layer::{Chosen, IdempotencyLayer, Unchosen};
@@ -69,7 +84,11 @@ pub use policy::{
 };
 pub use problem::Condition;
 pub use profile::Profile;
+pub use published::Policy;
 pub use replay::Refreshed;
 pub use response::{DecodeError, StoredResponse};
 pub use service::IdempotencyService;
 pub use tombstone::Tombstone;
+
+#[cfg(feature = "test-util")]
+pub(crate) use key_header::{parse as parse_key, read as read_key};

@@ -20,12 +20,14 @@ impl Notices {
         let (last, advice) = match why {
             Ignored::NoPrincipal => (
                 &self.no_principal,
-                "the request has no principal: give the layer a principal for it, or single_tenant",
+                "the request has no principal: give the layer a principal for it, or single_tenant \
+                 (in the gateway, `principal`)",
             ),
             Ignored::Route => (
                 &self.route,
                 "the route is not listed in the profile: list it in `routes`, or set \
-                 `enforce_unlisted`",
+                 `enforce_unlisted` (in the gateway, `routes` under [profiles.NAME], or `protect` \
+                 under [[route]])",
             ),
             Ignored::Method | Ignored::NoKey => return,
         };

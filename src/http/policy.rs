@@ -34,7 +34,8 @@ pub struct Route {
     /// The method.
     pub method: Method,
     /// A path, compared segment by segment with the raw path of the request; a segment in braces
-    /// (`{id}`) stands for any one segment that is not empty.
+    /// (`{id}`) stands for any one segment that is not empty, and a last segment `**` for any
+    /// number of them, also for none.
     pub path: String,
 }
 
@@ -46,12 +47,15 @@ impl Route {
 
     /// Whether a request is of this route.
     pub fn matches(&self, method: &Method, path: &str) -> bool {
-        if self.method != *method {
-            return false;
-        }
-        let (mut pattern, mut given) = (self.path.split('/'), path.split('/'));
+        self.method == *method && Self::path_matches(&self.path, path)
+    }
+
+    /// Whether `path` (raw, without the query) is one of those `pattern` stands for.
+    pub fn path_matches(pattern: &str, path: &str) -> bool {
+        let (mut pattern, mut given) = (pattern.split('/').peekable(), path.split('/'));
         loop {
             match (pattern.next(), given.next()) {
+                (Some("**"), _) if pattern.peek().is_none() => return true,
                 (None, None) => return true,
                 (Some(pattern), Some(given)) => {
                     let wildcard = pattern.starts_with('{') && pattern.ends_with('}');
@@ -143,9 +147,11 @@ pub enum OversizeResponse {
 pub enum Canonical {
     /// Octet by octet, as sent.
     Raw,
-    /// A JSON body (`application/json`, `+json`) as RFC 8785 writes it, so that white space and the
-    /// order of members do not count; any other body raw, and so a JSON body that cannot be parsed,
-    /// or names a member twice, or is longer than the memory a request may take.
+    /// A JSON body (`application/json`, `+json`, not encoded) as RFC 8785 writes it, so that white
+    /// space and the order of members do not count; but numbers keep all of their digits, where RFC
+    /// 8785 makes doubles of them, by which two of them can become one. Any other body raw, and so a
+    /// JSON body that cannot be parsed, or names a member twice, or is nested more than 128 deep, or
+    /// is longer than the memory a request may take.
     Json,
 }
 
@@ -232,6 +238,11 @@ impl Profile {
         }
     }
 
+    /// Whether responses to `method` on `path` (raw, without the query) are never collected (C25).
+    pub(crate) fn is_live_route(&self, method: &Method, path: &str) -> bool {
+        self.live_routes.iter().any(|route| route.matches(method, path))
+    }
+
     /// What becomes of the key, by what the handler said, else by the status (C16 to C21).
     pub(crate) fn verdict(
         &self,
@@ -305,6 +316,24 @@ mod tests {
                 Coverage::OtherMethod,
                 "O10: {method}"
             );
+        }
+    }
+
+    #[test]
+    fn a_last_segment_may_stand_for_any_number_of_them() {
+        for (pattern, path, matched) in [
+            ("/v1/**", "/v1", true),
+            ("/v1/**", "/v1/", true),
+            ("/v1/**", "/v1/a/b", true),
+            ("/v1/**", "/v10", false),
+            ("/v1/{id}/**", "/v1/a", true),
+            ("/v1/{id}/**", "/v1//a", false),
+            ("/**", "/", true),
+            ("/**", "*", false),
+            ("/**/a", "/b/a", false),
+            ("/v1/**", "/%76%31/a", false),
+        ] {
+            assert_eq!(Route::path_matches(pattern, path), matched, "{path} under {pattern}");
         }
     }
 

@@ -35,6 +35,11 @@ pub enum Condition {
     RecordCorrupt,
     /// The work was done and its result could not be recorded (C35).
     CompletionNotWritten,
+    /// The handler has not answered in time, and is still at work (C33).
+    ResponseTimeout,
+    /// The handler has not answered in time, or nobody waited for it any more, and it was stopped
+    /// (C31, C33).
+    HandlerStopped,
     /// The request body is longer than the profile protects (C13).
     RequestTooLarge,
     /// Too many requests are in flight.
@@ -59,6 +64,34 @@ struct Row {
 }
 
 impl Condition {
+    /// Every condition, each once, in the order of the requirements.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(Self::MissingKey), Self::next)
+    }
+
+    /// The condition after this one: a match, so that a new one cannot be left out of the published
+    /// policy without a word from the compiler.
+    fn next(&self) -> Option<Self> {
+        Some(match self {
+            Self::MissingKey => Self::InvalidKey(KeyFault::Malformed),
+            Self::InvalidKey(_) => Self::UpgradeNotSupported,
+            Self::UpgradeNotSupported => Self::KeyReused,
+            Self::KeyReused => Self::InProgress,
+            Self::InProgress => Self::OutcomeUnknown,
+            Self::OutcomeUnknown => Self::ResponseNotRetained(None),
+            Self::ResponseNotRetained(_) => Self::RecordCorrupt,
+            Self::RecordCorrupt => Self::CompletionNotWritten,
+            Self::CompletionNotWritten => Self::ResponseTimeout,
+            Self::ResponseTimeout => Self::HandlerStopped,
+            Self::HandlerStopped => Self::RequestTooLarge,
+            Self::RequestTooLarge => Self::TooManyInFlight,
+            Self::TooManyInFlight => Self::StoreUnavailable,
+            Self::StoreUnavailable => Self::UpstreamUnreachable,
+            Self::UpstreamUnreachable => Self::UpstreamBroken,
+            Self::UpstreamBroken => return None,
+        })
+    }
+
     /// The error's code: the `code` of the problem dialect, and the anchor in `docs/http.md`.
     pub fn code(&self) -> &'static str {
         self.row().code
@@ -102,6 +135,14 @@ impl Condition {
                 "The outcome of this request could not be recorded", 500,
                 (500, "api_error", "idempotency.outcome_unknown"),
                 (500, "idempotency_outcome_unknown"), None, false),
+            Self::ResponseTimeout => row("response-timeout",
+                "This request is taking longer than its response is waited for", 504,
+                (504, "api_error", "idempotency.response_timeout"),
+                (504, "response_timeout"), Some(1), true),
+            Self::HandlerStopped => row("outcome-unknown",
+                "This request was stopped before it was answered", 504,
+                (504, "api_error", "idempotency.outcome_unknown"),
+                (504, "idempotency_outcome_unknown"), None, false),
             Self::RequestTooLarge => row("request-too-large",
                 "The request is too large for an Idempotency-Key", 413,
                 (413, "invalid_request", "idempotency.request_too_large"),
@@ -170,6 +211,15 @@ impl Condition {
                  before using a new key."
                     .into()
             }
+            Self::ResponseTimeout => {
+                "This request is still being processed. Retry with the same key for its response."
+                    .into()
+            }
+            Self::HandlerStopped => {
+                "This request took too long and was stopped, and may or may not have taken effect. \
+                 It is not executed again; check its effect before using a new key."
+                    .into()
+            }
             Self::RequestTooLarge => {
                 "The request body is longer than is accepted with a key, and was not executed."
                     .into()
@@ -194,6 +244,23 @@ impl Condition {
     }
 }
 
+/// What a generated error tells a program, whatever its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The name in the problem dialect, and the anchor in the documentation.
+    pub(crate) anchor: &'static str,
+    /// What happened, in a few words.
+    pub(crate) title: &'static str,
+    pub(crate) status: StatusCode,
+    /// The class of error, where the dialect has one.
+    pub(crate) class: Option<&'static str>,
+    /// The name in the profile's dialect.
+    pub(crate) code: &'static str,
+    pub(crate) retry_after_s: Option<u8>,
+    /// Whether the same request with the same key may be sent again.
+    pub(crate) retryable: bool,
+}
+
 /// O15, to the octet.
 const OEC_IN_USE: &str = concat!(
     r#"{"error":"idempotency_key_in_use","message":"#,
@@ -201,12 +268,38 @@ const OEC_IN_USE: &str = concat!(
 );
 
 impl Profile {
+    /// What the profile's error for `condition` tells a program.
+    pub(crate) fn refusal(&self, condition: &Condition) -> Refusal {
+        let row = condition.row();
+        let (status, class, code) = match self.dialect {
+            Dialect::Problem => (row.problem_status, None, row.code),
+            Dialect::ManagedDev => {
+                let (status, class, code) = row.managed_dev;
+                (status, Some(class), code)
+            }
+            Dialect::Oec => (row.oec.0, None, row.oec.1),
+        };
+        let status = match (condition, self.mismatch) {
+            (Condition::KeyReused, Mismatch::Reject(status)) => status,
+            _ => StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        };
+        Refusal {
+            anchor: row.code,
+            title: row.title,
+            status,
+            class,
+            code,
+            retry_after_s: row.retry_after_s,
+            retryable: row.retryable,
+        }
+    }
+
     /// The generated error for `condition`, in the profile's dialect, never cached. `request` is
     /// the headers of the request it answers: managed.dev's envelope repeats its `X-Request-Id`.
     pub fn error(&self, condition: &Condition, request: &HeaderMap) -> Response<Body> {
-        let row = condition.row();
-        let status = self.error_status(condition, &row);
-        let docs_url = self.docs_url.replace("{code}", row.code);
+        let refusal = self.refusal(condition);
+        let status = refusal.status;
+        let docs_url = self.docs_url.replace("{code}", refusal.anchor);
         let detail = condition.detail(&self.header);
         let left = match condition {
             Condition::ResponseNotRetained(left) => left.as_ref(),
@@ -217,22 +310,22 @@ impl Profile {
                 let mut object = Object::new();
                 object
                     .text("type", &docs_url)
-                    .text("title", row.title)
+                    .text("title", refusal.title)
                     .number("status", status.as_u16())
                     .text("detail", &detail)
-                    .text("code", row.code)
-                    .flag("retryable", row.retryable)
+                    .text("code", refusal.code)
+                    .flag("retryable", refusal.retryable)
                     .original(left);
                 ("application/problem+json", object.finish())
             }
             Dialect::ManagedDev => {
                 let mut error = Object::new();
                 error
-                    .text("type", row.managed_dev.1)
-                    .text("code", row.managed_dev.2)
+                    .text("type", refusal.class.unwrap_or_default())
+                    .text("code", refusal.code)
                     .text("message", &detail)
                     .text("doc_url", &docs_url)
-                    .flag("retryable", row.retryable)
+                    .flag("retryable", refusal.retryable)
                     .original(left);
                 let mut envelope = Object::new();
                 envelope
@@ -246,9 +339,9 @@ impl Profile {
             Dialect::Oec => {
                 let mut object = Object::new();
                 object
-                    .text("error", row.oec.1)
+                    .text("error", refusal.code)
                     .text("message", &detail)
-                    .flag("retryable", row.retryable)
+                    .flag("retryable", refusal.retryable)
                     .original(left);
                 ("application/json", object.finish())
             }
@@ -265,32 +358,20 @@ impl Profile {
                 headers.insert(LINK, link);
             }
         }
-        if let Some(seconds) = row.retry_after_s {
+        if let Some(seconds) = refusal.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
         }
         if let Some(location) = left.and_then(|left| left.location.as_ref()) {
             headers.insert(LOCATION, location.clone());
         }
-        set_length(headers, status, body.len());
+        set_length(headers, status, body.len(), &HeaderMap::new());
         *response.body_mut() = Body::full(Bytes::from(body));
         response
-    }
-
-    fn error_status(&self, condition: &Condition, row: &Row) -> StatusCode {
-        if let (Condition::KeyReused, Mismatch::Reject(status)) = (condition, self.mismatch) {
-            return status;
-        }
-        let code = match self.dialect {
-            Dialect::Problem => row.problem_status,
-            Dialect::ManagedDev => row.managed_dev.0,
-            Dialect::Oec => row.oec.0,
-        };
-        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
 /// A header's name as people write it: `Idempotency-Key`.
-fn spelled(name: &HeaderName) -> String {
+pub(crate) fn spelled(name: &HeaderName) -> String {
     let mut start = true;
     let letter = |c: char| {
         let spelled = if start { c.to_ascii_uppercase() } else { c };
@@ -354,7 +435,7 @@ impl Object {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

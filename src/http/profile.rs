@@ -119,6 +119,10 @@ pub struct Profile {
     pub report_ignored: bool,
     /// Whether a response bears the key that its request bore, as it was written.
     pub echo_key: bool,
+    /// Whether the gateway makes the body of a replayed 202 anew from where its `Location` points,
+    /// unless it is configured otherwise (X1). In the library, `IdempotencyLayer::refresh` does
+    /// what it is given.
+    pub refresh_location: bool,
 }
 
 impl Profile {
@@ -173,6 +177,7 @@ impl Profile {
             replay_set_cookie: false,
             report_ignored: true,
             echo_key: false,
+            refresh_location: false,
         }
     }
 
@@ -187,7 +192,8 @@ impl Profile {
         }
     }
 
-    /// managed.dev (M1 to M18): any POST, a changed body is a 409, replays are not marked.
+    /// managed.dev (M1 to M18): any POST, a changed body is a 409, replays are not marked, and a
+    /// job is replayed "with its current status" (M10).
     pub fn managed_dev() -> Self {
         Self {
             name: "managed-dev".into(),
@@ -195,6 +201,7 @@ impl Profile {
             mismatch: Mismatch::Reject(StatusCode::CONFLICT),
             marker: None,
             dialect: Dialect::ManagedDev,
+            refresh_location: true,
             ..Self::standard()
         }
     }
@@ -229,12 +236,64 @@ impl Profile {
         }
     }
 
-    /// The five profiles.
-    pub fn all() -> [Self; 5] {
-        [Self::standard(), Self::ietf(), Self::managed_dev(), Self::magnolia(), Self::oec()]
+    /// Stripe's API v1, by its public reference ("Idempotent requests", "Advanced error handling").
+    ///
+    /// From there: any POST; keys of up to 255 characters, kept for at least 24 hours; changed
+    /// parameters, or another endpoint, are an error; whatever the endpoint answers is kept, 400s
+    /// and 500s too; a 401 and a rate limiter's 429 are not, and neither is a conflict with a
+    /// request still at work; replays bear `Idempotent-Replayed: true`.
+    ///
+    /// The statuses of the two errors, 400 and 409, are what its clients meet, and are not on those
+    /// pages. Ours: bare or quoted keys, errors in the problem dialect, and every knob not named
+    /// here.
+    pub fn stripe() -> Self {
+        Self {
+            name: "stripe".into(),
+            methods: vec![Method::POST],
+            mismatch: Mismatch::Reject(StatusCode::BAD_REQUEST),
+            marker: Some(HeaderName::from_static("idempotent-replayed")),
+            ..Self::standard()
+        }
     }
 
-    /// The profile of this name: `standard`, `ietf`, `managed-dev`, `magnolia` or `oec`.
+    /// Adyen's API, by its public documentation ("API idempotency").
+    ///
+    /// From there: any POST; keys of up to 64 characters, unique within a company account, which
+    /// is the principal here, and valid for at least 31 days; a request processed before gets the
+    /// first one's response; the key stands in the response.
+    ///
+    /// Ours: requests are not compared, since the document knows no error for a changed one; 409
+    /// for a request still at work; bare or quoted keys, no marker beside the key, errors in the
+    /// problem dialect, and every knob not named here.
+    pub fn adyen() -> Self {
+        Self {
+            name: "adyen".into(),
+            key_octets_max: 64,
+            methods: vec![Method::POST],
+            mismatch: Mismatch::Replay,
+            query: Query::Ignore,
+            marker: None,
+            ttl: 31 * DAY,
+            echo_key: true,
+            ..Self::standard()
+        }
+    }
+
+    /// Every profile there is, the default first.
+    pub fn all() -> [Self; 7] {
+        [
+            Self::standard(),
+            Self::ietf(),
+            Self::managed_dev(),
+            Self::magnolia(),
+            Self::oec(),
+            Self::stripe(),
+            Self::adyen(),
+        ]
+    }
+
+    /// The profile of this name: `standard`, `ietf`, `managed-dev`, `magnolia`, `oec`, `stripe` or
+    /// `adyen`.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|profile| profile.name == name)
     }
@@ -286,22 +345,39 @@ const VOLATILE: [&str; 14] = [
 mod tests {
     use super::*;
 
+    /// The seeds' three documents, and what follows them for want of a number of its own.
+    const SEEDS: [&str; 5] = ["standard", "ietf", "managed-dev", "magnolia", "oec"];
+
     #[test]
-    fn every_profile_is_found_by_its_name_and_keeps_a_day() {
+    fn every_profile_is_found_by_its_name() {
         for profile in Profile::all() {
-            assert_eq!(profile.ttl.as_secs(), 86_400, "M5, G14, O3");
-            assert_eq!(profile.key_octets_max, 255, "G22");
             assert_eq!(Profile::named(&profile.name).as_ref(), Some(&profile));
         }
-        assert_eq!(Profile::named("stripe"), None);
+        assert_eq!(Profile::named("Stripe"), None);
     }
 
     #[test]
-    fn only_the_draft_requires_keys_and_is_strict() {
+    fn m5_g14_g22_o3_the_seeds_promise_a_day_and_255_octets() {
+        for profile in SEEDS.map(|name| Profile::named(name).unwrap()) {
+            assert_eq!(profile.ttl.as_secs(), 86_400, "M5, G14, O3: {}", profile.name);
+            assert_eq!(profile.key_octets_max, 255, "G22: {}", profile.name);
+        }
+    }
+
+    #[test]
+    fn x6_x14_only_the_draft_requires_keys_and_is_strict() {
         for profile in Profile::all() {
             let draft = profile.name == "ietf";
             assert_eq!(profile.key_required, draft, "X6");
             assert_eq!(profile.key_syntax == KeySyntax::Strict, draft, "X14");
+        }
+    }
+
+    #[test]
+    fn x1_managed_dev_alone_promises_a_current_status() {
+        for profile in Profile::all() {
+            let promises = profile.name == "managed-dev";
+            assert_eq!(profile.refresh_location, promises, "M10: {}", profile.name);
         }
     }
 }

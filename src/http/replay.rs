@@ -13,6 +13,7 @@ use super::panics::{Panicked, catching_panics};
 use super::problem::Condition;
 use super::response::StoredResponse;
 use super::tombstone::Tombstone;
+use super::trailers;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::outcome::{Record, State};
@@ -64,14 +65,14 @@ async fn replay(config: &Config, record: &Record, parts: Parts) -> Response<Body
         );
         return refuse(config, &Condition::RecordCorrupt, Decision::Corrupt, &parts.headers);
     };
+    stored.trailers = trailers::kept(&stored.trailers, &stored.headers, &config.profile);
     stored.headers = fields::kept(&stored.headers, &config.profile);
-    let stored = refreshed(config, stored, parts).await;
-    let body_octets = stored.body.len();
-    let mut response = Response::new(Body::full(stored.body));
-    *response.status_mut() = stored.status;
-    let headers = response.headers_mut();
-    *headers = stored.headers;
-    fields::set_length(headers, stored.status, body_octets);
+    let mut stored = refreshed(config, stored, parts).await;
+    let headers = &mut stored.headers;
+    fields::set_length(headers, stored.status, stored.body.len(), &stored.trailers);
+    if stored.body_omitted {
+        headers.insert(fields::BODY_OMITTED, HeaderValue::from_static("true"));
+    }
     let now = std::time::UNIX_EPOCH + std::time::Duration::from_millis(config.clock.read().wall_ms);
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
         headers.insert(DATE, date);
@@ -79,6 +80,9 @@ async fn replay(config: &Config, record: &Record, parts: Parts) -> Response<Body
     if let Some(marker) = &config.profile.marker {
         headers.insert(marker.clone(), HeaderValue::from_static("true"));
     }
+    let mut response = Response::new(trailers::body(stored.body, stored.trailers));
+    *response.status_mut() = stored.status;
+    *response.headers_mut() = stored.headers;
     response.extensions_mut().insert(Decision::Replayed);
     response
 }
@@ -113,6 +117,8 @@ fn with_body(mut stored: StoredResponse, new: Refreshed) -> StoredResponse {
             stored.headers.insert(name, value);
         }
     }
+    stored.trailers.clear();
+    stored.body_omitted = false;
     stored.body = new.body;
     stored
 }

@@ -8,7 +8,13 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-const VERSION: u8 = 1;
+use super::streamed_print;
+
+/// The version without flags, which is written wherever it says enough: an older program reads it.
+const VERSION_PLAIN: u8 = 1;
+/// The version whose second octet holds flags.
+const VERSION_FLAGS: u8 = 2;
+const FLAG_BODY_OMITTED: u8 = 1;
 const HEAD_OCTETS: usize = 16;
 
 /// A response that was stored, or is about to be: final status, headers, whole body.
@@ -23,6 +29,9 @@ pub struct StoredResponse {
     pub body: Bytes,
     /// Trailers; empty for none.
     pub trailers: HeaderMap,
+    /// Whether there was a body, longer than is kept, and it was left out (C24): whatever `body` is
+    /// then, it is not stored.
+    pub body_omitted: bool,
 }
 
 /// The octets are not a stored response of a version this code knows.
@@ -38,31 +47,34 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl StoredResponse {
-    /// A response of these parts, without trailers.
+    /// A whole response of these parts, without trailers.
     pub fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
-        Self { status, headers, body, trailers: HeaderMap::new() }
+        Self { status, headers, body, trailers: HeaderMap::new(), body_omitted: false }
     }
 
     /// The octets to store.
     pub fn encode(&self) -> Bytes {
+        let body = if self.body_omitted { &[][..] } else { &self.body };
         let fields = || self.headers.iter().chain(&self.trailers);
         let fields_len: usize =
             fields().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
-        let mut out = BytesMut::with_capacity(HEAD_OCTETS + fields_len + self.body.len());
-        out.put_u8(VERSION);
-        out.put_u8(0);
+        let mut out = BytesMut::with_capacity(HEAD_OCTETS + fields_len + body.len());
+        let (version, flags) =
+            if self.body_omitted { (VERSION_FLAGS, FLAG_BODY_OMITTED) } else { (VERSION_PLAIN, 0) };
+        out.put_u8(version);
+        out.put_u8(flags);
         out.put_u16_le(self.status.as_u16());
         // A header map holds at most 2^15 entries, a name at most 2^16 - 1 octets.
         out.put_u16_le(self.headers.len() as u16);
         out.put_u16_le(self.trailers.len() as u16);
-        out.put_u64_le(self.body.len() as u64);
+        out.put_u64_le(body.len() as u64);
         for (name, value) in fields() {
             out.put_u16_le(name.as_str().len() as u16);
             out.put_u32_le(value.len() as u32);
             out.put_slice(name.as_str().as_bytes());
             out.put_slice(value.as_bytes());
         }
-        out.put_slice(&self.body);
+        out.put_slice(body);
         out.freeze()
     }
 
@@ -70,22 +82,25 @@ impl StoredResponse {
     ///
     /// # Errors
     /// [`DecodeError`] for anything else; no input panics.
-    pub fn decode(mut octets: Bytes) -> Result<Self, DecodeError> {
-        Self::read(&mut octets).ok_or(DecodeError)
+    pub fn decode(octets: Bytes) -> Result<Self, DecodeError> {
+        Self::read(&mut streamed_print::behind(octets)).ok_or(DecodeError)
     }
 
     fn read(octets: &mut Bytes) -> Option<Self> {
-        if octets.try_get_u8().ok()? != VERSION || octets.try_get_u8().ok()? != 0 {
-            return None;
-        }
+        let body_omitted = match (octets.try_get_u8().ok()?, octets.try_get_u8().ok()?) {
+            (VERSION_PLAIN | VERSION_FLAGS, 0) => false,
+            (VERSION_FLAGS, FLAG_BODY_OMITTED) => true,
+            _ => return None,
+        };
         let status = StatusCode::from_u16(octets.try_get_u16_le().ok()?).ok()?;
         let header_count = octets.try_get_u16_le().ok()?;
         let trailer_count = octets.try_get_u16_le().ok()?;
         let body_len = octets.try_get_u64_le().ok()?;
         let headers = read_fields(octets, header_count)?;
         let trailers = read_fields(octets, trailer_count)?;
-        (octets.len() as u64 == body_len).then_some(())?;
-        Some(Self { status, headers, body: std::mem::take(octets), trailers })
+        let fits = octets.len() as u64 == body_len && !(body_omitted && body_len > 0);
+        let body = std::mem::take(octets);
+        fits.then_some(Self { status, headers, body, trailers, body_omitted })
     }
 }
 
@@ -111,8 +126,11 @@ mod tests {
     use super::*;
 
     fn seeded() -> fastrand::Rng {
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        let seed = match std::env::var("SEED").as_deref() {
+            Ok("random") => fastrand::u64(..),
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => 20_260_101,
+        };
         println!("SEED={seed}");
         fastrand::Rng::with_seed(seed)
     }
@@ -165,6 +183,7 @@ mod tests {
                 headers,
                 trailers,
                 body: (0..random.usize(0..64)).map(|_| random.u8(..)).collect(),
+                body_omitted: false,
             };
             let decoded = StoredResponse::decode(stored.encode()).unwrap();
             assert_eq!(decoded, stored);
@@ -173,6 +192,26 @@ mod tests {
             };
             assert_eq!(order(&decoded.headers), order(&stored.headers));
         }
+    }
+
+    fn omitted() -> StoredResponse {
+        StoredResponse { body: Bytes::new(), body_omitted: true, ..sample() }
+    }
+
+    #[test]
+    fn c24_a_body_that_was_left_out_is_not_an_empty_one() {
+        let octets = omitted().encode();
+        assert_eq!(octets[..2], [2, 1]);
+        assert_eq!(StoredResponse { body_omitted: true, ..sample() }.encode(), octets);
+        assert_eq!(StoredResponse::decode(octets.clone()), Ok(omitted()));
+        let mut with_a_body = octets.to_vec();
+        with_a_body[8] = 1;
+        with_a_body.push(b'x');
+        assert_eq!(StoredResponse::decode(with_a_body.into()), Err(DecodeError));
+        let mut unflagged = octets.to_vec();
+        unflagged[1] = 0;
+        let plain = StoredResponse { body_omitted: false, ..omitted() };
+        assert_eq!(StoredResponse::decode(unflagged.into()), Ok(plain));
     }
 
     #[test]
@@ -188,18 +227,20 @@ mod tests {
     #[test]
     fn an_unknown_version_is_damage() {
         for at in [0, 1] {
-            let mut octets = sample().encode().to_vec();
-            octets[at] ^= 2;
-            assert_eq!(StoredResponse::decode(octets.into()), Err(DecodeError));
+            for whole in [sample(), omitted()] {
+                let mut octets = whole.encode().to_vec();
+                octets[at] ^= 4;
+                assert_eq!(StoredResponse::decode(octets.into()), Err(DecodeError));
+            }
         }
     }
 
     #[test]
     fn arbitrary_octets_never_panic() {
         let mut random = seeded();
-        let whole = sample().encode();
-        for _ in 0..50_000 {
-            let mut octets = whole.to_vec();
+        let wholes = [sample().encode(), omitted().encode()];
+        for n in 0..50_000 {
+            let mut octets = wholes[n % 2].to_vec();
             for _ in 0..random.usize(1..4) {
                 let at = random.usize(0..octets.len());
                 octets[at] = random.u8(..);
@@ -211,9 +252,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_bytes_are_the_golden_ones() {
-        let golden = include_bytes!("../../tests/golden/response.bin");
+    /// The response in the golden files, with this body.
+    fn golden(body: &'static [u8], body_omitted: bool) -> StoredResponse {
         let field = |name, value: &'static [u8]| {
             (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
         };
@@ -225,13 +265,23 @@ mod tests {
         ] {
             headers.append(name, value);
         }
-        let stored = StoredResponse {
+        StoredResponse {
             status: StatusCode::CREATED,
             headers,
-            body: Bytes::from_static(b"{}\r\n"),
+            body: Bytes::from_static(body),
             trailers: HeaderMap::from_iter([field("x-sum", b"7")]),
-        };
-        assert_eq!(stored.encode(), golden[..]);
-        assert_eq!(StoredResponse::decode(Bytes::from_static(golden)), Ok(stored));
+            body_omitted,
+        }
+    }
+
+    /// One file a version: what either says stays readable.
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let plain = include_bytes!("../../tests/golden/response.bin").as_slice();
+        let flags = include_bytes!("../../tests/golden/response-body-omitted.bin").as_slice();
+        for (octets, stored) in [(plain, golden(b"{}\r\n", false)), (flags, golden(b"", true))] {
+            assert_eq!(stored.encode(), octets);
+            assert_eq!(StoredResponse::decode(Bytes::from_static(octets)), Ok(stored));
+        }
     }
 }

@@ -7,21 +7,22 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use tower_service::Service;
-use tracing::Instrument;
 
 use super::admit::{Admission, admit};
 use super::body::{Body, BoxError};
-use super::collect::{Collected, collect, drain};
+use super::detach::detached;
+use super::echo::Echo;
 use super::execute::execute;
-use super::fingerprint;
+use super::fingerprint::Head;
 use super::future::ResponseFuture;
 use super::layer::Config;
 use super::lookup::Lookup;
 use super::outcome::{Decision, Idempotency, Ignored};
-use super::policy::Mismatch;
+use super::overlong::{dismiss, mismatched};
+use super::policy::OversizeRequest;
 use super::problem::Condition;
+use super::receive::{Received, receive};
 use super::replay::{answer, refuse, store_failed};
 use crate::backend::{Backend, BackendTicket, BackendWait};
 use crate::outcome::Claim;
@@ -86,12 +87,12 @@ where
                 let request = Request::from_parts(parts, Body::new(body));
                 ResponseFuture::pass(self.inner.call(request), why, report)
             }
-            Admission::Refuse(condition) => ResponseFuture::ready(refuse(
-                &self.config,
-                &condition,
-                Decision::Refused,
-                &parts.headers,
-            )),
+            Admission::Refuse(condition) => {
+                let (config, headers) = (&self.config, &parts.headers);
+                let mut response = refuse(config, &condition, Decision::Refused, headers);
+                Echo::of(headers, &config.profile).onto(&mut response);
+                ResponseFuture::ready(response)
+            }
             Admission::Keyed(keyed) => {
                 // The clone that is ready is the one to call; the other takes its place.
                 let next = self.inner.clone();
@@ -106,15 +107,9 @@ where
 }
 
 /// A protected request with a well-formed key.
-struct KeyedRequest<S, B> {
+pub(super) struct KeyedRequest<S, B> {
     inner: S,
-    lookup: Lookup<B>,
-}
-
-/// A request body in memory.
-struct Whole {
-    octets: Bytes,
-    trailers: Option<HeaderMap>,
+    pub(super) lookup: Lookup<B>,
 }
 
 impl<S, B, ResB> KeyedRequest<S, B>
@@ -130,7 +125,9 @@ where
         ReqB: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let digest = self.lookup.keyed.digest();
+        let echo = Echo::of(&parts.headers, &self.lookup.config.profile);
         let mut response = self.decide(parts, body).await?;
+        echo.onto(&mut response);
         response.extensions_mut().insert(digest);
         Ok(response)
     }
@@ -146,103 +143,97 @@ where
             Ok(None) => {}
             Err(response) => return Ok(*response),
         }
-        let body = match read(&config, &parts.headers, body).await {
-            Ok(body) => body,
-            Err(response) => return Ok(*response),
+        // A body that announces too much will not be read, now or later: no retry is asked for.
+        let doomed = config.profile.oversize_request == OversizeRequest::Reject
+            && body.size_hint().lower() > config.profile.request_octets_max as u64;
+        if !doomed && let Err(response) = self.lookup.refuse_flood(&parts.headers).await {
+            return Ok(*response);
+        }
+        let head = Head::of(&parts, &self.lookup.keyed.target, &config.profile);
+        let (body, hasher) = match receive(&config, head.body_hasher(), body).await {
+            Received::Whole(body, hasher) => (body, hasher),
+            Received::TooLong(body)
+                if config.profile.oversize_request == OversizeRequest::Stream =>
+            {
+                return self.stream(parts, head, body).await;
+            }
+            Received::TooLong(body) => {
+                let untouched = body.is_untouched();
+                dismiss(body.into_rest(), untouched, &parts.headers).await;
+                return Ok(too_large(&config, &parts.headers));
+            }
+            Received::Failed(error) => return Ok(incomplete(&config, &*error, &parts.headers)),
+            Received::NotSpooled(error) => {
+                return Ok(spool_failed(&config, &error, &parts.headers));
+            }
         };
-        let target = &self.lookup.keyed.target;
-        let print = fingerprint::of(&parts, target, &body.octets, &config.profile);
-        match self.lookup.claim(print).await {
-            Ok(Claim::Granted(ticket)) => self.run(ticket, parts, body).await,
+        let print = head.with(hasher, body.in_memory());
+        match self.lookup.claim(print, &parts).await {
+            Ok(Claim::Granted(ticket)) => self.run(ticket, parts, body.into_body()).await,
             Ok(Claim::Replay(record) | Claim::InDoubt(record)) => {
                 Ok(answer(&config, record, parts).await)
             }
             Ok(Claim::InFlight(wait)) => Ok(answer(&config, wait.record().clone(), parts).await),
-            Ok(Claim::Mismatch(record)) if config.profile.mismatch == Mismatch::Replay => {
-                // Nobody compares now; the record is from when somebody did.
-                Ok(answer(&config, record, parts).await)
-            }
-            Ok(Claim::Mismatch(_)) => {
-                Ok(refuse(&config, &Condition::KeyReused, Decision::Mismatch, &parts.headers))
+            Ok(Claim::Mismatch(record)) => {
+                Ok(mismatched(&config, record, &head, print, parts).await)
             }
             Err(error) => Ok(store_failed(&config, &error, &parts.headers)),
         }
     }
 
-    /// Runs the handler in a task of its own. Nothing is awaited between the grant and the spawn,
-    /// so whoever drops this future leaves either no claim or a claim that is being worked on.
-    async fn run(
+    /// Runs the handler. Nothing is awaited between the grant and its task, so whoever drops this
+    /// future leaves no claim that nobody minds.
+    pub(super) async fn run<T: BackendTicket>(
         self,
-        ticket: B::Ticket,
+        ticket: T,
         mut parts: Parts,
-        body: Whole,
+        body: Body,
     ) -> Result<Response<Body>, S::Error> {
         let asked = super::request_id::alone(&parts.headers);
         let Lookup { config, keyed, .. } = self.lookup;
-        let (key, number) = (keyed.key, ticket.number());
-        parts.extensions.insert(Idempotency { key, number });
-        // The body is here: whatever the request goes on to need not wait for leave again.
+        let live = config.profile.is_live_route(&parts.method, keyed.target.path());
+        parts.extensions.insert(Idempotency::new(keyed.scope, keyed.key, ticket.number()));
+        // The body is here, or is asked for by reading it: whatever the request goes on to need not
+        // wait for leave again.
         parts.headers.remove(EXPECT);
-        let request = Request::from_parts(parts, body.into_body());
-        let work = execute(Arc::clone(&config), self.inner, request, ticket);
-        let done = tokio::spawn(work.instrument(tracing::Span::current())).await;
-        done.unwrap_or_else(|_| {
-            // The runtime is shutting down, and took the task with it.
-            let condition = Condition::CompletionNotWritten;
-            Ok(refuse(&config, &condition, Decision::LeftInDoubt, &asked))
-        })
+        let request = Request::from_parts(parts, body);
+        let work = |stop| execute(Arc::clone(&config), self.inner, request, ticket, live, stop);
+        detached(Arc::clone(&config), asked, work).await
     }
 }
 
-impl Whole {
-    fn into_body(self) -> Body {
-        match self.trailers {
-            None => Body::full(self.octets),
-            Some(trailers) => {
-                let trailers = std::future::ready(Some(Ok(trailers)));
-                Body::new(http_body_util::Full::new(self.octets).with_trailers(trailers))
-            }
-        }
-    }
+fn too_large(config: &Config, headers: &HeaderMap) -> Response<Body> {
+    refuse(config, &Condition::RequestTooLarge, Decision::Refused, headers)
 }
 
-/// Reads the request's body, or gives the refusal (C13, C15).
-async fn read<ReqB>(
+/// The temporary file failed, and nothing is claimed (C13).
+pub(super) fn spool_failed(
     config: &Config,
+    error: &std::io::Error,
     headers: &HeaderMap,
-    body: ReqB,
-) -> Result<Whole, Box<Response<Body>>>
-where
-    ReqB: http_body::Body<Data = Bytes, Error: Into<BoxError>>,
-{
-    match collect(body, config.profile.request_octets_max).await {
-        Collected::Whole(octets, trailers) => return Ok(Whole { octets, trailers }),
-        Collected::TooLong(rest) => {
-            // To read on would ask a sender who waits for leave to send all of it (C14).
-            if !(rest.is_untouched() && headers.contains_key(EXPECT)) {
-                drain(rest).await;
-            }
-        }
-        Collected::Failed(error) if !is_length_limit(&*error) => {
-            return Err(Box::new(incomplete()));
-        }
-        // A limit in front of the layer struck first.
-        Collected::Failed(_) => {}
+) -> Response<Body> {
+    tracing::error!(%error, "a request body could not be spooled; the request was not executed");
+    refuse(config, &Condition::StoreUnavailable, Decision::StoreFailed, headers)
+}
+
+/// The request broke off, and most likely nobody reads this (C15); or a limit in front of the layer
+/// struck first.
+pub(super) fn incomplete(
+    config: &Config,
+    error: &(dyn std::error::Error + 'static),
+    headers: &HeaderMap,
+) -> Response<Body> {
+    if is_length_limit(error) {
+        return too_large(config, headers);
     }
-    let condition = Condition::RequestTooLarge;
-    Err(Box::new(refuse(config, &condition, Decision::Refused, headers)))
-}
-
-fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source())
-        .any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
-}
-
-/// The request broke off, and most likely nobody reads this (C15).
-fn incomplete() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.extensions_mut().insert(Decision::Refused);
     response
+}
+
+fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }

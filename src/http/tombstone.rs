@@ -6,6 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::streamed_print;
 use crate::backend::NOTE_OCTETS_MAX;
 
 const VERSION: u8 = 1;
@@ -46,7 +47,7 @@ impl Tombstone {
     /// Reads a note that [`encode`](Self::encode) wrote; `None` for anything else, which is a
     /// tombstone all the same.
     pub fn decode(note: &Bytes) -> Option<Self> {
-        let mut note = note.clone();
+        let mut note = streamed_print::behind(note.clone());
         if note.try_get_u8().ok()? != VERSION || note.try_get_u8().ok()? != 0 {
             return None;
         }

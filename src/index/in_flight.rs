@@ -106,12 +106,6 @@ impl Caps {
     /// # Errors
     /// `TooManyInFlight`, and nothing was counted.
     pub(crate) fn enter(&self, scope: &[u8]) -> Result<(), Error> {
-        let too_many = |what: &str, max: u32| {
-            Error::new(
-                ErrorKind::TooManyInFlight,
-                format!("{max} claims are in flight in the {what}, as many as there may be"),
-            )
-        };
         if self.in_flight.fetch_add(1, Relaxed) >= self.max {
             self.in_flight.fetch_sub(1, Relaxed);
             return Err(too_many("store", self.max));
@@ -125,6 +119,23 @@ impl Caps {
             *count += 1;
         } else {
             scopes.insert(scope.into(), 1);
+        }
+        Ok(())
+    }
+
+    /// Whether one more claim in `scope` would be counted.
+    pub(crate) fn have_room(&self, scope: &[u8]) -> bool {
+        let in_scope = || self.scopes.lock().get(scope).copied().unwrap_or(0);
+        self.in_flight() < self.max && in_scope() < self.max_per_scope
+    }
+
+    /// Whether the store may have one more claim in flight.
+    ///
+    /// # Errors
+    /// `TooManyInFlight`.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.in_flight() >= self.max {
+            return Err(too_many("store", self.max));
         }
         Ok(())
     }
@@ -146,6 +157,13 @@ impl Caps {
     }
 }
 
+fn too_many(what: &str, max: u32) -> Error {
+    Error::new(
+        ErrorKind::TooManyInFlight,
+        format!("{max} claims are in flight in the {what}, as many as there may be"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,13 +172,16 @@ mod tests {
     fn caps_hold_for_the_store_and_for_each_scope() {
         let caps = Caps::new(3, 2);
         caps.enter(b"a").unwrap();
+        assert!(caps.have_room(b"a"));
         caps.enter(b"a").unwrap();
+        assert!(!caps.have_room(b"a") && caps.have_room(b"b"), "one scope is full");
         assert_eq!(caps.enter(b"a").unwrap_err().kind(), ErrorKind::TooManyInFlight);
         caps.enter(b"b").unwrap();
         assert_eq!(caps.enter(b"c").unwrap_err().kind(), ErrorKind::TooManyInFlight);
         caps.leave(b"a");
         caps.enter(b"c").unwrap();
         assert_eq!(caps.in_flight(), 3);
+        assert!(!caps.have_room(b"d"), "the store is full");
         for scope in [b"a", b"b", b"c"] {
             caps.leave(scope);
         }

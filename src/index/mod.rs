@@ -114,6 +114,11 @@ impl Index {
         self.shards().map(|shard| shard.len() as u64).sum()
     }
 
+    /// Records in doubt.
+    pub(crate) fn in_doubt(&self) -> u64 {
+        self.shards().map(|shard| shard.in_doubt() as u64).sum()
+    }
+
     /// Bytes of heap, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.shards().map(|shard| shard.bytes() as u64).sum()

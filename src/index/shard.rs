@@ -2,6 +2,7 @@
 
 use super::table::{Slot, Table};
 use super::{ByIdentity, Flight, Identity};
+use crate::format::frame::Kind;
 use crate::location::Location;
 
 /// Part of the index.
@@ -11,6 +12,8 @@ use crate::location::Location;
 #[derive(Default)]
 pub(crate) struct Shard {
     slots: Table,
+    /// How many slots stand for a frame that leaves its key in doubt.
+    in_doubt: usize,
     pub(crate) flights: ByIdentity<Flight>,
 }
 
@@ -34,44 +37,55 @@ impl Shard {
         new: Location,
     ) -> Option<Location> {
         let hash = identity.low();
+        self.in_doubt += usize::from(new.is(Kind::InDoubt));
         if let Some(old) = old
             && let Some(slot) = self.slots.find_mut(hash, old)
         {
             slot.location = new;
+            self.in_doubt -= usize::from(old.is(Kind::InDoubt));
             return Some(old);
         }
         self.slots.insert(Slot { hash, location: new });
         None
     }
 
-    /// Moves a slot, if it still stands at `old`.
+    /// Moves a slot, if it still stands at `old`, to where the same record was written again.
     pub(crate) fn relocate(&mut self, identity: Identity, old: Location, new: Location) -> bool {
         self.slots.find_mut(identity.low(), old).map(|slot| slot.location = new).is_some()
     }
 
     /// Removes the key's slot, if it still stands at `location`.
     pub(crate) fn remove(&mut self, identity: Identity, location: Location) -> bool {
-        self.slots.remove(identity.low(), location)
+        let removed = self.slots.remove(identity.low(), location);
+        self.in_doubt -= usize::from(removed && location.is(Kind::InDoubt));
+        removed
     }
 
     /// Forgets everything. For recovery, which starts over when the tree cannot be believed.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
+        self.in_doubt = 0;
         self.flights.clear();
     }
 
     /// Keeps the slots whose frames stand where `keep` says.
     pub(crate) fn retain(&mut self, keep: impl Fn(Location) -> bool) {
         self.slots.retain(|slot| keep(slot.location));
+        self.in_doubt = self.slots.iter().filter(|slot| slot.location.is(Kind::InDoubt)).count();
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Where every slot's frame stands.
-    pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
-        self.slots.iter().map(|slot| slot.location)
+    /// How many keys are in doubt.
+    pub(crate) fn in_doubt(&self) -> usize {
+        self.in_doubt
+    }
+
+    /// The half hash of every slot, and where its frame stands.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u64, Location)> {
+        self.slots.iter().map(|slot| (slot.hash, slot.location))
     }
 
     /// Bytes of heap the slots take, the free ones among them.
@@ -114,7 +128,6 @@ impl Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::frame::Kind;
 
     fn at(offset: u64) -> Location {
         Location::new(1, offset, Kind::Complete)
@@ -138,6 +151,24 @@ mod tests {
         assert!(!shard.remove(key, at(8)));
         assert!(shard.remove(key, at(16)));
         assert_eq!(shard.len(), 0);
+    }
+
+    #[test]
+    fn keys_in_doubt_are_counted() {
+        let (mut shard, key, other) = (Shard::default(), Identity(7), Identity(8));
+        let doubt = |offset| Location::new(1, offset, Kind::InDoubt);
+        shard.put(key, None, doubt(8));
+        shard.put(other, None, at(16));
+        assert_eq!(shard.in_doubt(), 1);
+        assert!(shard.relocate(key, doubt(8), doubt(24)) && !shard.remove(key, doubt(8)));
+        assert_eq!(shard.in_doubt(), 1);
+        shard.put(key, Some(doubt(24)), at(32));
+        assert_eq!(shard.in_doubt(), 0);
+        shard.put(other, Some(at(16)), doubt(40));
+        shard.retain(|location| location != at(32));
+        assert_eq!(shard.in_doubt(), 1);
+        assert!(shard.remove(other, doubt(40)));
+        assert_eq!((shard.in_doubt(), shard.len()), (0, 0));
     }
 
     #[test]

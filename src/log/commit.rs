@@ -29,6 +29,7 @@ pub(crate) struct Committer {
     groups: u64,
     frames: u64,
     bytes: u64,
+    syncs: u64,
 }
 
 impl Committer {
@@ -42,6 +43,7 @@ impl Committer {
             groups: 0,
             frames: 0,
             bytes: 0,
+            syncs: 0,
         }
     }
 
@@ -53,6 +55,7 @@ impl Committer {
             } else {
                 synced?;
             }
+            self.syncs += 1;
         }
         self.durable_upto = self.written_upto;
         Ok(())
@@ -104,6 +107,7 @@ pub(crate) struct Committed {
     pub(crate) groups: u64,
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
+    pub(crate) syncs: u64,
 }
 
 impl<P> Log<P> {
@@ -223,6 +227,7 @@ impl<P> Log<P> {
 
     pub(crate) fn committed(&self) -> Committed {
         let committer = self.committer.lock();
-        Committed { groups: committer.groups, frames: committer.frames, bytes: committer.bytes }
+        let Committer { groups, frames, bytes, syncs, .. } = *committer;
+        Committed { groups, frames, bytes, syncs }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod segment;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -87,7 +88,9 @@ pub(crate) struct Log<P> {
     /// Room runs short; or the log is poisoned.
     short: Condvar,
     /// Bytes outside the log that count against `max_disk`.
-    pub(crate) other_bytes: std::sync::atomic::AtomicU64,
+    pub(crate) other_bytes: AtomicU64,
+    /// Whether the last preparation found no room.
+    refused_room: AtomicBool,
 }
 
 impl<P> Log<P> {
@@ -112,6 +115,7 @@ impl<P> Log<P> {
             preparing: Mutex::new(()),
             short: Condvar::new(),
             other_bytes: 0.into(),
+            refused_room: false.into(),
         }
     }
 
@@ -169,6 +173,13 @@ impl<P> Log<P> {
             }
             self.short.wait(&mut writer);
         }
+    }
+
+    /// Whether no claim is taken for want of room: there is none for one, and the disk, or
+    /// `max_disk`, had none when it was last asked, which the preparing thread does again in each
+    /// round.
+    pub(crate) fn is_full(&self) -> bool {
+        self.refused_room.load(Relaxed) && !self.writer.lock().takes_claims()
     }
 
     /// Whether room runs short.

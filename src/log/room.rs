@@ -46,6 +46,7 @@ impl<P> Log<P> {
             let _one = self.preparing.lock();
             self.prepare()
         };
+        self.refused_room.store(outcome.is_err(), Relaxed);
         let (met, waiters) = {
             let mut writer = self.writer.lock();
             writer.grow_ahead(self.config.segment_size / 2);

@@ -196,6 +196,12 @@ impl<P> Writer<P> {
         !self.wanted.nothing() || self.free() < self.reserved + SLACK + self.ahead / 2
     }
 
+    /// Whether the largest claim there may be finds room.
+    pub(super) fn takes_claims(&self) -> bool {
+        let claim = align8(frame::HEAD_MAX as u64) + group::HEADER as u64;
+        self.free() >= self.reserved + SLACK + FINISHING_MAX + claim
+    }
+
     /// Finds room for a frame of `len` octets by the right of `room`, rolling when it must.
     pub(super) fn take_room(&mut self, len: u64, room: Room) -> Result<(), Wanted> {
         let kept = match room {

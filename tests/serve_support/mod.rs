@@ -298,13 +298,14 @@ impl Gateway {
 
     /// Waits until the gateway says where it listens.
     pub fn ready(&mut self) {
-        self.line("listening on http://");
+        self.line("listening on http");
         let address = |start: &str| {
             let said = self.said.iter().find_map(|line| line.strip_prefix(start));
             said.map(|address| address.parse().unwrap())
         };
         self.admin = address("admin on http://");
-        self.address = address("listening on http://").unwrap();
+        let secure = address("listening on https://");
+        self.address = secure.or_else(|| address("listening on http://")).unwrap();
     }
 
     /// Waits for a line with `part` on standard error, and gives it. Lines are read once.
@@ -318,6 +319,11 @@ impl Gateway {
                 return line;
             }
         }
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Tells the gateway to stop.

@@ -41,6 +41,8 @@ struct Entries {
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Fail {
     pub(crate) claim: Option<ErrorKind>,
+    /// As many claims are in flight as there may be.
+    pub(crate) no_room: bool,
     /// Payloads are refused with this kind, the ticket handed back.
     pub(crate) complete_refused: Option<ErrorKind>,
     /// Payloads are lost, and the ticket with them.
@@ -233,6 +235,10 @@ impl Backend for Memory {
     ) -> impl Future<Output = Result<Claim<Self>, Error>> + Send + 'static {
         let (store, id) = (self.clone(), id(key));
         async move { store.try_claim(&id, print, options) }
+    }
+
+    fn has_room(&self, _scope: &[u8]) -> bool {
+        !self.0.entries.lock().fail.no_room
     }
 
     fn get(

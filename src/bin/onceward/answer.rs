@@ -31,12 +31,24 @@ pub(crate) fn broken(profile: &Profile, kept: &HeaderMap) -> Response<Body> {
     response
 }
 
+/// The upstream did not answer in time a request that no key is granted for: there is no key to say
+/// anything about.
+pub(crate) fn late() -> Response<Body> {
+    plain(StatusCode::GATEWAY_TIMEOUT, "the service did not answer in time")
+}
+
 /// A request of a kind that is not passed on; nothing was sent.
 pub(crate) fn not_passed_on(why: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::NOT_IMPLEMENTED, why);
+    response.extensions_mut().insert(Outcome::NotExecuted);
+    response
+}
+
+fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::full(why));
-    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response.extensions_mut().insert(Outcome::NotExecuted);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

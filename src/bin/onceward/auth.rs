@@ -33,7 +33,7 @@ pub(crate) async fn ask(
     if let Some(peer) = parts.extensions.get::<Peer>() {
         request.extensions_mut().insert(*peer);
     }
-    let response = proxy.send(request).await;
+    let response = proxy.send_in_time(request).await;
     if response.status().is_success() {
         Ok(Asked(principal::only(response.headers(), header).map(<[u8]>::to_vec)))
     } else {

@@ -128,7 +128,7 @@ async fn serve(listener: TcpListener, server: Server, stopped: oneshot::Receiver
     let stopped = async {
         let _ = stopped.await;
     };
-    let connections = listen::serve(listener, handle, stopped).await;
+    let connections = listen::serve(listener, None, handle, stopped).await;
     // What is still held back is cut off.
     let _ = tokio::time::timeout(DRAIN, connections.shutdown()).await;
 }

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{HeaderMap, HeaderName};
@@ -16,17 +17,33 @@ use tower_service::Service;
 
 use crate::answer;
 use crate::auth;
+use crate::config::Rule;
+use crate::metrics::METRICS;
+use crate::policy::{self, Policy};
 use crate::principal::Principal;
 use crate::proxy::{Peer, Proxy};
 
-/// Handles requests: the middleware `service` in front of the proxy, and what surrounds them.
-#[derive(Clone)]
-pub(crate) struct Gateway<S> {
+/// Handles requests: finds the rule a request is under, and asks who sent it. Clones share
+/// everything.
+pub(crate) struct Gateway<S>(Arc<Inner<S>>);
+
+struct Inner<S> {
+    principal: Principal,
+    main: Handler<S>,
+    /// The first that matches holds.
+    rules: Vec<(Rule, Handler<S>)>,
+    /// What is told to whoever asks for it, if anybody may.
+    policy: Option<Policy>,
+}
+
+/// What handles the requests under one rule: the middleware `service` in front of a proxy.
+pub(crate) struct Handler<S> {
     service: S,
     proxy: Proxy,
-    principal: Principal,
     profile: Profile,
     key_headers: Vec<HeaderName>,
+    /// Whether a key has any effect.
+    protects: bool,
 }
 
 /// The fields that may bear a key under `profile`.
@@ -34,19 +51,38 @@ pub(crate) fn key_headers(profile: &Profile) -> Vec<HeaderName> {
     std::iter::once(&profile.header).chain(&profile.header_aliases).cloned().collect()
 }
 
+impl<S> Clone for Gateway<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> Handler<S> {
+    /// A handler whose `service` is the middleware for `profile` around `proxy`.
+    pub(crate) fn new(service: S, proxy: Proxy, profile: Profile, protects: bool) -> Self {
+        let key_headers = key_headers(&profile);
+        Self { service, proxy, profile, key_headers, protects }
+    }
+}
+
 impl<S> Gateway<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    /// A gateway whose `service` is the middleware for `profile` around `proxy`.
-    pub(crate) fn new(service: S, proxy: Proxy, principal: Principal, profile: Profile) -> Self {
-        let key_headers = key_headers(&profile);
-        Self { service, proxy, principal, profile, key_headers }
+    /// A gateway that handles each request as the first of `rules` that matches says, and with
+    /// `main` where none does.
+    pub(crate) fn new(
+        principal: Principal,
+        main: Handler<S>,
+        rules: Vec<(Rule, Handler<S>)>,
+        policy: Option<Policy>,
+    ) -> Self {
+        Self(Arc::new(Inner { principal, main, rules, policy }))
     }
 
     /// Answers one request.
     pub(crate) async fn handle(
-        mut self,
+        self,
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
@@ -55,20 +91,30 @@ where
         if request.method() == Method::CONNECT {
             return answer::not_passed_on("CONNECT is not passed on");
         }
+        if let Some(policy) = &self.0.policy
+            && request.uri().path() == policy::PATH
+        {
+            return policy.answer(request.method(), request.headers());
+        }
         request.extensions_mut().insert(Peer(peer));
-        let key = hash_of_key(request.headers(), &self.key_headers);
-        let asks_who = (key.is_some() || self.profile.key_required)
-            && self.profile.methods.contains(request.method());
+        let handler = self.0.handler(request.method(), request.uri().path());
+        let key = hash_of_key(request.headers(), &handler.key_headers);
+        let asks_who = handler.protects
+            && (key.is_some() || handler.profile.key_required)
+            && handler.profile.methods.contains(request.method());
         let Some(key) = key else {
-            return self.admit(request, asks_who).await;
+            let response = self.0.admit(handler, request, asks_who).await;
+            METRICS.unkeyed(response.extensions().get() == Some(&Decision::Refused));
+            return response;
         };
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let mut response = self.admit(request, asks_who).await;
+        let mut response = self.0.admit(handler, request, asks_who).await;
         // A replay has the standard phrase: so has the first response, or the two would differ.
         response.extensions_mut().remove::<ReasonPhrase>();
         let decision = response.extensions().get().copied().map_or("before-the-store", word);
         let scope = response.extensions().get::<KeyDigest>().map(|digest| hex(&digest.scope));
+        METRICS.keyed(decision, arrived.elapsed());
         tracing::info!(
             decision,
             key,
@@ -81,27 +127,49 @@ where
         );
         response
     }
+}
+
+impl<S> Inner<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    /// What handles a request for this path (raw, without the query).
+    fn handler(&self, method: &Method, path: &str) -> &Handler<S> {
+        let matched = self.rules.iter().find(|(rule, _)| rule.matches(method, path));
+        matched.map_or(&self.main, |(_, handler)| handler)
+    }
 
     /// Passes a request on to the middleware, which has to know who sent it when a key is, or
     /// should be, at stake (`asks_who`).
-    async fn admit(&mut self, request: Request<Body>, asks_who: bool) -> Response<Body> {
+    async fn admit(
+        &self,
+        handler: &Handler<S>,
+        request: Request<Body>,
+        asks_who: bool,
+    ) -> Response<Body> {
         let (true, Principal::AuthRequest { path, header }) = (asks_who, &self.principal) else {
-            return self.through(request).await;
+            return handler.through(request).await;
         };
         let (mut parts, body) = request.into_parts();
-        match auth::ask(&self.proxy, path, header, &self.key_headers, &parts).await {
+        match auth::ask(&handler.proxy, path, header, &handler.key_headers, &parts).await {
             Ok(asked) => {
                 parts.extensions.insert(asked);
-                self.through(Request::from_parts(parts, body)).await
+                handler.through(Request::from_parts(parts, body)).await
             }
             Err(response) => response,
         }
     }
+}
 
-    async fn through(&mut self, request: Request<Body>) -> Response<Body> {
-        let ready = std::future::poll_fn(|cx| self.service.poll_ready(cx)).await;
+impl<S> Handler<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    async fn through(&self, request: Request<Body>) -> Response<Body> {
+        let mut service = self.service.clone();
+        let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).await;
         let Ok(()) = ready;
-        let Ok(response) = self.service.call(request).await;
+        let Ok(response) = service.call(request).await;
         response
     }
 }
@@ -143,9 +211,12 @@ fn decoded(value: &[u8]) -> Vec<u8> {
 fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Fresh => "fresh",
+        Decision::FreshBodyOmitted => "fresh-body-omitted",
+        Decision::FreshNotRecorded => "fresh-not-recorded",
         Decision::FreshNotRetained => "fresh-not-retained",
         Decision::Released => "released",
         Decision::LeftInDoubt => "left-in-doubt",
+        Decision::TimedOut => "timed-out",
         Decision::Replayed => "replayed",
         Decision::Mismatch => "mismatch",
         Decision::InFlight => "in-flight",

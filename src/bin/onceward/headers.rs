@@ -73,23 +73,57 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|option| !option.is_empty())
 }
 
-/// Tells the upstream who asked, over what, and for which host, in place of whatever the sender
-/// claimed: the gateway trusts nobody's word about other hops.
-pub(crate) fn set_forwarded(
-    headers: &mut HeaderMap,
-    peer: Option<IpAddr>,
-    proto: &'static str,
-    host: Option<HeaderValue>,
-) {
-    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
-        headers.remove(name);
+/// What is known of the hop a request came over.
+pub(crate) struct Hop {
+    /// Who sent it.
+    pub(crate) peer: Option<IpAddr>,
+    /// Whether the peer is a proxy whose word about earlier hops is believed.
+    pub(crate) trusted: bool,
+    /// `http` or `https`.
+    pub(crate) proto: &'static str,
+    /// The host it was for.
+    pub(crate) host: Option<HeaderValue>,
+}
+
+/// Tells the upstream who asked, over what, and for which host. What the sender says of other hops
+/// is replaced, unless the sender is a trusted proxy: then the list of addresses gets one more, and
+/// the rest stays where it stands.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, hop: Hop) {
+    let mut before = Vec::new();
+    if hop.trusted {
+        before.extend(headers.get_all(X_FORWARDED_FOR).iter().map(|line| line.as_bytes().to_vec()));
+        append_forwarded(headers, &hop);
+    } else {
+        for name in [FORWARDED, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
+            headers.remove(name);
+        }
     }
-    if let Some(peer) = peer.and_then(|peer| HeaderValue::try_from(peer.to_string()).ok()) {
-        headers.insert(X_FORWARDED_FOR, peer);
+    headers.remove(X_FORWARDED_FOR);
+    before.extend(hop.peer.map(|peer| peer.to_string().into_bytes()));
+    // In one line: some read the first alone.
+    let list = before.join(&b", "[..]);
+    if let Some(list) = HeaderValue::from_bytes(&list).ok().filter(|list| !list.is_empty()) {
+        headers.insert(X_FORWARDED_FOR, list);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-    if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host);
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(hop.proto));
+    if let Some(host) = hop.host {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+/// Adds this hop to `Forwarded` (RFC 7239), where a trusted proxy has begun one: without it, the
+/// upstream would take the hop before for the last.
+fn append_forwarded(headers: &mut HeaderMap, hop: &Hop) {
+    if !headers.contains_key(FORWARDED) {
+        return;
+    }
+    let peer = match hop.peer {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(peer)) => peer.to_string(),
+        Some(IpAddr::V6(peer)) => format!("\"[{peer}]\""),
+    };
+    if let Ok(entry) = HeaderValue::try_from(format!("for={peer};proto={}", hop.proto)) {
+        headers.append(FORWARDED, entry);
     }
 }
 
@@ -188,10 +222,34 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil.example"),
         ]);
-        set_forwarded(&mut map, Some(IpAddr::from([127, 0, 0, 1])), "http", None);
+        let peer = Some(IpAddr::from([127, 0, 0, 1]));
+        set_forwarded(&mut map, Hop { peer, trusted: false, proto: "http", host: None });
         assert_eq!(
             map,
             headers(&[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")])
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_about_other_hops_is_kept_and_added_to() {
+        let mut map = headers(&[
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-for", "5.6.7.8"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let host = Some(HeaderValue::from_static("api.example"));
+        let peer = Some("2001:db8::1".parse().unwrap());
+        set_forwarded(&mut map, Hop { peer, trusted: true, proto: "http", host });
+        assert_eq!(
+            map,
+            headers(&[
+                ("forwarded", "for=1.2.3.4"),
+                ("forwarded", "for=\"[2001:db8::1]\";proto=http"),
+                ("x-forwarded-for", "1.2.3.4, 5.6.7.8, 2001:db8::1"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "api.example"),
+            ])
         );
     }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -11,12 +12,19 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use onceward::http::Body;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::tls::Tls;
 
 /// How long the head of a request may take to arrive.
 pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an HTTP/2 peer is asked whether it is still there.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after the system refused to, for want of descriptors or memory.
@@ -59,11 +67,13 @@ fn is_peers_fault(error: &io::Error) -> bool {
     )
 }
 
-/// Serves HTTP/1.1 and HTTP/2 (by prior knowledge) on `listener` with `handle`, until `stop`
-/// resolves; then the listener is closed, idle connections are let go of, and the others wait in
-/// the returned group for what runs on them.
+/// Serves HTTP/1.1 and HTTP/2 on `listener` with `handle`, until `stop` resolves; then the listener
+/// is closed, idle connections and handshakes are let go of, and the others wait in the returned
+/// group for what runs on them. Over `tls` the client chooses the version in the handshake (ALPN),
+/// in clear text by how it begins (prior knowledge).
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     handle: H,
     stop: impl Future<Output = ()>,
 ) -> GracefulShutdown
@@ -75,25 +85,77 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE_INTERVAL);
+    // Dropped when this returns, which is what handshakes see.
+    let (accepting, stopped) = watch::channel(());
     tokio::pin!(stop);
     loop {
         let (stream, peer) = tokio::select! {
             biased;
-            () = &mut stop => return graceful,
+            () = &mut stop => break,
             accepted = accept(&listener) => accepted,
         };
-        let handle = handle.clone();
-        let service = service_fn(move |request| {
-            let response = handle(request, peer);
-            async move { Ok::<_, Infallible>(response.await) }
-        });
-        let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke");
+        let (builder, handle, watcher) = (builder.clone(), handle.clone(), graceful.watcher());
+        match &tls {
+            None => {
+                tokio::spawn(connection(TokioIo::new(stream), peer, builder, handle, watcher));
             }
-        });
+            Some(tls) => {
+                let (acceptor, stopped) = (tls.acceptor(), stopped.clone());
+                tokio::spawn(async move {
+                    if let Some(stream) = handshake(&acceptor, stream, stopped).await {
+                        let stream = TokioIo::new(stream);
+                        connection(stream, peer, builder, handle, watcher).await;
+                    }
+                });
+            }
+        }
+    }
+    drop(accepting);
+    graceful
+}
+
+/// Shakes hands, within a time and until nothing new is served.
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    mut stopped: watch::Receiver<()>,
+) -> Option<TlsStream<TcpStream>> {
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    tokio::select! {
+        shaken = shaken => match shaken {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("a TLS handshake took too long");
+                None
+            }
+        },
+        // Nothing is ever sent: this is the end of the sender.
+        _ = stopped.changed() => None,
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection<I, H, F>(
+    stream: I,
+    peer: SocketAddr,
+    builder: auto::Builder<TokioExecutor>,
+    handle: H,
+    watcher: Watcher,
+) where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let response = handle(request, peer);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(stream, service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection broke");
     }
 }

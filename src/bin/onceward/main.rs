@@ -7,24 +7,36 @@ mod admin;
 mod answer;
 mod args;
 mod auth;
+mod check;
 mod config;
+mod connect;
 mod demo;
 mod duration;
 mod gateway;
 mod headers;
 mod listen;
 mod log;
+mod metrics;
+mod octets;
+mod policy;
 mod principal;
 mod proxy;
+mod recorded;
 mod refresh;
 mod serve;
 mod signals;
+mod size;
 mod store;
+mod timestamp;
+mod tls;
+mod tools;
 mod tracked;
+mod trusted;
 mod upgrade;
 mod upstream;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -40,11 +52,17 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
+/// How long is waited for threads that are in the middle of something when all is over.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     // clap ends the process itself, with code 2 for usage and 0 for help.
     let ended = match Cli::parse().command {
         Command::Serve(args) => serve(*args),
+        Command::CheckConfig(args) => check::check_config(*args),
+        Command::Policy(args) => policy::print(args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Tool(tool) => tools::run(&tool),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
@@ -56,7 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let settings =
+    let (settings, _) =
         Settings::resolve(args, &|name| std::env::var_os(name)).map_err(Failure::Usage)?;
     log::start(&settings.log, settings.log_format).map_err(Failure::Failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -64,7 +82,7 @@ fn serve(args: ServeArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
     let ended = runtime.block_on(serve::serve(settings));
-    // What outlived the drain is cut off here, and not waited for.
-    runtime.shutdown_background();
-    ended
+    // What outlived the drain is cut off here; only a thread that waits for the disk outlives this.
+    runtime.shutdown_timeout(CUT_OFF);
+    ended.map(|in_doubt| tracing::info!(in_doubt, "stopped"))
 }

@@ -72,6 +72,16 @@ impl Principal {
         }
     }
 
+    /// The principal of the caller whom an operator names: by the field's value, as the caller or
+    /// the upstream sends it. Where everyone is one, whatever the name.
+    pub(crate) fn named(&self, name: &str) -> Vec<u8> {
+        match self {
+            Self::Authorization => Fingerprint::of(name).as_bytes().to_vec(),
+            Self::Header(_) | Self::AuthRequest { .. } => name.as_bytes().to_vec(),
+            Self::SingleTenant => Vec::new(),
+        }
+    }
+
     /// What the operator is told about this choice when the gateway starts.
     pub(crate) fn notice(&self) -> Option<String> {
         match self {
@@ -165,6 +175,23 @@ mod tests {
         let one = of(&[("authorization", "Bearer one")]).unwrap();
         assert_eq!(one, Fingerprint::of("Bearer one").as_bytes());
         assert_ne!(Some(one), of(&[("authorization", "Bearer two")]));
+    }
+
+    #[test]
+    fn a_caller_is_found_by_the_name_an_operator_knows_him_by() {
+        let fields = &[("authorization", "Bearer one"), ("x-account", "acct_1")];
+        for (how, name) in [
+            ("authorization", "Bearer one"),
+            ("header:x-account", "acct_1"),
+            ("single-tenant", "whoever"),
+        ] {
+            let principal = Principal::parse(how).unwrap();
+            assert_eq!(Some(principal.named(name)), principal.of(&parts(fields)), "{how}");
+        }
+        let asked = Principal::parse("auth-request:/auth:x-account").unwrap();
+        let mut parts = parts(&[]);
+        parts.extensions.insert(Asked(Some(b"acct_1".to_vec())));
+        assert_eq!(Some(asked.named("acct_1")), asked.of(&parts));
     }
 
     #[test]

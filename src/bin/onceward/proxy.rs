@@ -8,6 +8,7 @@
 //! 4. It answered 502, 504, or 503 without `Retry-After`: a gateway further in lost the request;
 //!    unknown, unless `on-gateway-status` says otherwise.
 //! 5. Any other answer: the status decides, in the middleware.
+//! 6. No answer in the profile's time: the middleware's to say, where a key is granted (C33).
 //!
 //! Nothing is ever sent twice. A connection taken from the pool may have been closed by the
 //! upstream a moment ago: if the client notices before it wrote anything, that is case 1, and if
@@ -17,7 +18,7 @@
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,11 +27,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use onceward::http::{Body, Outcome, Profile};
+use onceward::http::{Body, Idempotency, Outcome, Profile};
 
 use crate::answer;
 use crate::config::{HostPolicy, OnGatewayStatus};
-use crate::headers;
+use crate::duration::show;
+use crate::headers::{self, Hop};
+use crate::metrics::{Answered, METRICS};
+use crate::trusted::Trusted;
 use crate::upgrade::Wish;
 use crate::upstream::{Sender, Upstream};
 
@@ -42,37 +46,57 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Sends requests to the upstream. Clones share one pool of connections.
 #[derive(Clone)]
-pub(crate) struct Proxy(Arc<Inner>);
+pub(crate) struct Proxy {
+    way: Arc<Way>,
+    profile: Arc<Profile>,
+}
 
-struct Inner {
-    upstream: Upstream,
-    sender: Sender,
-    host: HostPolicy,
-    on_gateway_status: OnGatewayStatus,
-    profile: Profile,
+/// How requests reach the upstream.
+pub(crate) struct Way {
+    pub(crate) upstream: Upstream,
+    pub(crate) sender: Sender,
+    pub(crate) host: HostPolicy,
+    pub(crate) on_gateway_status: OnGatewayStatus,
+    /// Whose word about earlier hops is passed on.
+    pub(crate) trusted: Trusted,
+    /// What clients speak to the gateway: `http` or `https`.
+    pub(crate) proto: &'static str,
 }
 
 impl Proxy {
-    /// A proxy to `upstream`, whose own errors are in the dialect of `profile`.
-    pub(crate) fn new(
-        upstream: Upstream,
-        sender: Sender,
-        host: HostPolicy,
-        on_gateway_status: OnGatewayStatus,
-        profile: Profile,
-    ) -> Self {
-        Self(Arc::new(Inner { upstream, sender, host, on_gateway_status, profile }))
+    /// A proxy by `way`, whose own errors are in the dialect of `profile`.
+    pub(crate) fn new(way: Way, profile: Profile) -> Self {
+        Self { way: Arc::new(way), profile: Arc::new(profile) }
+    }
+
+    /// The same, with errors in the dialect of `profile`, and its time for requests without a key.
+    pub(crate) fn under(&self, profile: Profile) -> Self {
+        Self { way: Arc::clone(&self.way), profile: Arc::new(profile) }
     }
 
     /// Where requests go.
     pub(crate) fn upstream(&self) -> &Upstream {
-        &self.0.upstream
+        &self.way.upstream
+    }
+
+    /// [`send`](Self::send), for a request that no key is granted for: one that takes longer than
+    /// the profile's time is let go of. Where a key is granted, the middleware keeps the time, and
+    /// knows what becomes of the key (C33).
+    pub(crate) async fn send_in_time(&self, request: Request<Body>) -> Response<Body> {
+        let Some(limit) = self.profile.timeout else {
+            return self.send(request).await;
+        };
+        let answered = tokio::time::timeout(limit, self.send(request)).await;
+        answered.unwrap_or_else(|_| {
+            tracing::warn!(limit = show(limit), "the upstream did not answer in time");
+            answer::late()
+        })
     }
 
     /// Sends `request` to its target under the upstream's base, and gives the answer with what the
     /// middleware should make of it.
     pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
-        match request.uri().path_and_query().and_then(|path| self.0.upstream.join(path)) {
+        match request.uri().path_and_query().and_then(|path| self.way.upstream.join(path)) {
             Some(uri) => self.send_to(uri, request).await,
             None => answer::not_passed_on("only requests for a path are passed on"),
         }
@@ -80,11 +104,11 @@ impl Proxy {
 
     /// Sends `request` to `uri`, which is at the upstream.
     pub(crate) async fn send_to(&self, uri: Uri, mut request: Request<Body>) -> Response<Body> {
-        let inner = &*self.0;
+        let way = &*self.way;
         let wish = Wish::take(&mut request);
         let (mut parts, body) = request.into_parts();
         let kept = answer::keep(&parts.headers);
-        forward(&mut parts, inner.host, &inner.upstream);
+        forward(&mut parts, way);
         if let Some(wish) = &wish {
             wish.pass_on(&mut parts.headers);
         }
@@ -92,7 +116,7 @@ impl Proxy {
         *onward.method_mut() = parts.method;
         *onward.uri_mut() = uri;
         *onward.headers_mut() = parts.headers;
-        match inner.sender.request(onward).await {
+        match way.sender.request(onward).await {
             Ok(response) => self.received(response, wish, &kept),
             Err(error) => self.failed(&error, &kept),
         }
@@ -110,19 +134,23 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wish), Some(agreed)) = (wish, agreed) else {
                 tracing::warn!("the upstream changed protocol without being asked");
-                return answer::broken(&self.0.profile, kept);
+                METRICS.upstream(Answered::Broken);
+                return answer::broken(&self.profile, kept);
             };
             wish.join(&mut response, agreed);
         }
         let outcome = if said {
+            METRICS.upstream(Answered::NotExecuted);
             Some(Outcome::NotExecuted)
         } else if lost_further_in(&response) {
-            match self.0.on_gateway_status {
+            METRICS.upstream(Answered::LostFurtherIn);
+            match self.way.on_gateway_status {
                 OnGatewayStatus::InDoubt => Some(Outcome::Unknown),
                 OnGatewayStatus::Release => Some(Outcome::NotExecuted),
                 OnGatewayStatus::Store => None,
             }
         } else {
+            METRICS.upstream(Answered::Status(response.status()));
             None
         };
         let mut response = response.map(Body::new);
@@ -139,32 +167,37 @@ impl Proxy {
     ) -> Response<Body> {
         let cause = in_full(error);
         if never_written(error) {
+            METRICS.upstream(Answered::Unreachable);
             tracing::warn!(error = cause, "the upstream was not reached");
-            return answer::unreachable(&self.0.profile, kept);
+            return answer::unreachable(&self.profile, kept);
         }
+        METRICS.upstream(Answered::Broken);
         tracing::warn!(error = cause, "the connection to the upstream broke: outcome unknown");
-        answer::broken(&self.0.profile, kept)
+        answer::broken(&self.profile, kept)
     }
 }
 
 /// Makes a request's fields those of the next hop.
-fn forward(parts: &mut Parts, policy: HostPolicy, upstream: &Upstream) {
+fn forward(parts: &mut Parts, way: &Way) {
     // The authority in the target wins over `Host` (RFC 9112, section 3.2.2); HTTP/2 has it alone.
     let asked = match parts.uri.authority() {
         Some(authority) => HeaderValue::try_from(authority.as_str()).ok(),
         None => parts.headers.get(header::HOST).cloned(),
     };
-    let peer: Option<IpAddr> = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+    // An IPv4 peer of an IPv6 socket is an IPv4 peer.
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
     headers::strip_hop_by_hop(&mut parts.headers);
     // The gateway answered the expectation itself, when it began to read the body.
     parts.headers.remove(header::EXPECT);
-    headers::set_forwarded(&mut parts.headers, peer, "http", asked.clone());
+    let trusted = peer.is_some_and(|peer| way.trusted.holds(peer));
+    let hop = Hop { peer, trusted, proto: way.proto, host: asked.clone() };
+    headers::set_forwarded(&mut parts.headers, hop);
     headers::append_via(&mut parts.headers, parts.version);
-    let host = match policy {
+    let host = match way.host {
         HostPolicy::Preserve => asked,
         HostPolicy::Upstream => None,
     };
-    parts.headers.insert(header::HOST, host.unwrap_or_else(|| upstream.host().clone()));
+    parts.headers.insert(header::HOST, host.unwrap_or_else(|| way.upstream.host().clone()));
 }
 
 /// Whether the request is known not to have left: no connection was made, or the one it was given
@@ -220,13 +253,23 @@ impl tower_service::Service<Request<Body>> for Proxy {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let proxy = self.clone();
-        Box::pin(async move { Ok(proxy.send(request).await) })
+        let granted = request.extensions().get::<Idempotency>().is_some();
+        Box::pin(async move {
+            Ok(if granted { proxy.send(request).await } else { proxy.send_in_time(request).await })
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn way(upstream: Upstream, host: HostPolicy) -> Way {
+        let hour = std::time::Duration::from_secs(3600);
+        let sender = upstream.sender(None, hour, hour).unwrap();
+        let (on_gateway_status, trusted) = (OnGatewayStatus::InDoubt, Trusted::default());
+        Way { upstream, sender, host, on_gateway_status, trusted, proto: "http" }
+    }
 
     fn forwarded(policy: HostPolicy, target: &str, fields: &[(&str, &str)]) -> HeaderMap {
         let mut request = Request::builder().uri(target);
@@ -235,7 +278,7 @@ mod tests {
         }
         let mut parts = request.body(()).unwrap().into_parts().0;
         parts.extensions.insert(Peer(SocketAddr::from(([192, 0, 2, 7], 4711))));
-        forward(&mut parts, policy, &Upstream::parse("http://up:81").unwrap());
+        forward(&mut parts, &way(Upstream::parse("http://up:81").unwrap(), policy));
         parts.headers
     }
 
@@ -318,9 +361,7 @@ mod tests {
             closed.send(()).unwrap();
             stream.read(&mut heard).unwrap_or(0)
         });
-        let sender = upstream.sender(None, std::time::Duration::from_secs(3600)).unwrap();
-        let (host, status) = (HostPolicy::Preserve, OnGatewayStatus::InDoubt);
-        let proxy = Proxy::new(upstream, sender, host, status, Profile::standard());
+        let proxy = Proxy::new(way(upstream, HostPolicy::Preserve), Profile::standard());
 
         let first = proxy.send(Request::new(Body::empty())).await;
         assert_eq!(first.status(), 200);

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use onceward::{Backend, Error, ErrorKind, Fingerprint, Options, State, Store};
+use onceward::{
+    Backend, Cursor, Error, ErrorKind, Fingerprint, Item, Options, State, Stats, Store, SweepReport,
+};
 
 use crate::Failure;
 use crate::duration::show;
@@ -12,44 +14,65 @@ use crate::gateway::hex;
 /// How often a locked store is tried again while waiting for it.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 
+/// The most keys in doubt that are logged when the gateway starts.
+const TOLD_MAX: u64 = 100;
+
 /// A store the gateway runs on: what it needs besides claims.
 pub(crate) trait Engine: Backend {
-    /// Whether the store takes writes, and if not why. Does not wait.
-    fn takes_writes(&self) -> Result<(), String>;
-    /// Calls `tell` with the scope and the key of every record in doubt. Waits for the disk.
-    fn in_doubt(&self, tell: impl FnMut(&[u8], &[u8])) -> Result<(), Error>;
+    /// Whether the store takes new keys, and if not why. Does not wait.
+    fn takes_claims(&self) -> Result<(), String>;
+    /// The records in `state`, or all of them, from behind `after` on. Waits for the disk.
+    fn walk(
+        &self,
+        state: Option<State>,
+        after: Option<Cursor>,
+    ) -> impl Iterator<Item = Result<Item, Error>>;
+    /// The store's figures.
+    fn stats(&self) -> Stats;
+    /// Forgets what has expired. Waits for the disk.
+    fn sweep(&self) -> Result<SweepReport, Error>;
 }
 
 impl Engine for Store {
-    fn takes_writes(&self) -> Result<(), String> {
-        if self.stats().poisoned {
-            return Err("the store takes no writes: one has failed, or it was closed".to_owned());
-        }
-        Ok(())
+    fn takes_claims(&self) -> Result<(), String> {
+        Store::takes_claims(self).map_err(|error| format!("the store takes no new keys: {error}"))
     }
 
-    fn in_doubt(&self, mut tell: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
-        for item in self {
-            let item = item?;
-            if item.record.state() == State::InDoubt {
-                tell(&item.scope, &item.key);
-            }
+    fn walk(
+        &self,
+        state: Option<State>,
+        after: Option<Cursor>,
+    ) -> impl Iterator<Item = Result<Item, Error>> {
+        let mut walk = self.iter();
+        if let Some(state) = state {
+            walk = walk.in_state(state);
         }
-        Ok(())
+        if let Some(cursor) = after {
+            walk = walk.after(cursor);
+        }
+        walk
+    }
+
+    fn stats(&self) -> Stats {
+        Store::stats(self)
+    }
+
+    fn sweep(&self) -> Result<SweepReport, Error> {
+        Store::sweep(self)
     }
 }
 
-/// Opens the store in `data`, trying again for `wait` while another process has it.
+/// Opens the store in `data` with `options`, trying again for `wait` while another process has it.
 pub(crate) async fn open(
     data: &Path,
-    ttl: Duration,
+    options: Options,
     wait: Option<Duration>,
 ) -> Result<Store, Failure> {
     let started = Instant::now();
     let mut told = false;
     loop {
-        let dir = data.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Options::new().ttl(ttl).open(dir))
+        let (dir, options) = (data.to_owned(), options.clone());
+        let opened = tokio::task::spawn_blocking(move || options.open(dir))
             .await
             .map_err(|error| Failure::Failed(format!("opening the store: {error}")))?;
         let error = match opened {
@@ -84,17 +107,28 @@ pub(crate) async fn open(
     }
 }
 
-/// Logs every key in doubt, by its scope and its hash, for somebody to resolve (C34). In the
-/// background: a large store takes a while to walk, and nothing depends on this.
+/// Logs the keys in doubt, by scope and hash, for somebody to resolve (C34): the first of them, and
+/// how many there are. In the background: a large store takes a while to walk, and nothing depends
+/// on this.
 pub(crate) fn tell_of_doubt(engine: impl Engine) {
     tokio::task::spawn_blocking(move || {
-        let told = engine.in_doubt(|scope, key| {
-            let key = Fingerprint::of(key);
-            let key = key.as_bytes().get(..8).map(hex);
-            tracing::warn!(key, scope = hex(scope), "a key is in doubt until resolved or expired");
-        });
-        if let Err(error) = told {
-            tracing::error!(%error, "the keys in doubt could not all be listed");
+        let mut count = 0_u64;
+        for item in engine.walk(Some(State::InDoubt), None) {
+            match item {
+                Ok(item) => {
+                    count += 1;
+                    if count <= TOLD_MAX {
+                        let key = Fingerprint::of(&item.key);
+                        let key = key.as_bytes().get(..8).map(hex);
+                        let scope = hex(&item.scope);
+                        tracing::warn!(key, scope, "a key is in doubt until resolved or expired");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "a key in doubt cannot be read"),
+            }
+        }
+        if count > 0 {
+            tracing::warn!(count, "keys are in doubt: `onceward list --state in-doubt` has them");
         }
     });
 }

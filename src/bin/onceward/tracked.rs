@@ -23,15 +23,27 @@ pub(crate) struct Tracked<B> {
 
 /// How many are at work. Clones share one count.
 #[derive(Clone)]
-pub(crate) struct Count(watch::Sender<usize>);
+pub(crate) struct Count(watch::Sender<Load>);
+
+/// Those at work now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    /// Claims, waits, and keys that are granted or being settled.
+    all: usize,
+    /// Of these, the keys that are granted and not settled: in doubt when the process ends.
+    granted: usize,
+}
 
 /// One at work, until it is dropped.
-struct AtWork(watch::Sender<usize>);
+struct AtWork {
+    count: watch::Sender<Load>,
+    granted: bool,
+}
 
 impl<B> Tracked<B> {
     /// Counts those at work on `inner`, from now on.
     pub(crate) fn new(inner: B) -> Self {
-        Self { inner, count: Count(watch::Sender::new(0)) }
+        Self { inner, count: Count(watch::Sender::new(Load::default())) }
     }
 
     /// The count.
@@ -43,24 +55,41 @@ impl<B> Tracked<B> {
 impl Count {
     /// How many are at work now.
     pub(crate) fn now(&self) -> usize {
-        *self.0.borrow()
+        self.0.borrow().all
+    }
+
+    /// How many keys are granted and not settled now.
+    pub(crate) fn granted(&self) -> usize {
+        self.0.borrow().granted
     }
 
     /// Waits until nobody is at work.
     pub(crate) async fn idle(&self) {
         // The sender is held by `self`: the channel cannot close while this waits.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.0.subscribe().wait_for(|load| load.all == 0).await;
     }
 
     fn enter(&self) -> AtWork {
-        self.0.send_modify(|count| *count += 1);
-        AtWork(self.0.clone())
+        self.0.send_modify(|load| load.all += 1);
+        AtWork { count: self.0.clone(), granted: false }
+    }
+}
+
+impl AtWork {
+    /// The same, with a key granted to it.
+    fn granted(mut self) -> Self {
+        self.granted = true;
+        self.count.send_modify(|load| load.granted += 1);
+        self
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
+        self.count.send_modify(|load| {
+            load.all = load.all.saturating_sub(1);
+            load.granted = load.granted.saturating_sub(usize::from(self.granted));
+        });
     }
 }
 
@@ -78,7 +107,9 @@ pub(crate) struct TrackedWait<W> {
 
 fn tracked<B: Backend>(claim: Claim<B>, count: Count, at_work: AtWork) -> Claim<Tracked<B>> {
     match claim {
-        Claim::Granted(inner) => Claim::Granted(TrackedTicket { inner, at_work }),
+        Claim::Granted(inner) => {
+            Claim::Granted(TrackedTicket { inner, at_work: at_work.granted() })
+        }
         Claim::Replay(record) => Claim::Replay(record),
         Claim::InFlight(inner) => Claim::InFlight(TrackedWait { inner, count }),
         Claim::Mismatch(record) => Claim::Mismatch(record),

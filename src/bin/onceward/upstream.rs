@@ -14,14 +14,14 @@ use onceward::http::Body;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// How long a connection to the upstream may take to open, TLS apart.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::connect::Timed;
+
 /// How long a connection may be silent before the system asks whether the other end is alive.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// The client the gateway sends with: HTTP/1.1, one request at a time on each connection, so that
 /// a connection that breaks leaves exactly one request unknown.
-pub(crate) type Sender = Client<HttpsConnector<HttpConnector>, Body>;
+pub(crate) type Sender = Client<Timed<HttpsConnector<HttpConnector>>, Body>;
 
 /// The upstream's address: scheme, authority and a base path, from `--upstream`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,15 +98,20 @@ impl Upstream {
     }
 
     /// A client for this upstream. `ca` is a PEM file of the authorities to trust for https, in
-    /// place of the system's; `idle` is how long an unused connection is kept.
+    /// place of the system's; `idle` is how long an unused connection is kept, and `connect` how
+    /// long a new one may take to open.
     ///
     /// Errors are in words for the operator: a PEM file that cannot be read or holds no
     /// certificate, or a system without any.
-    pub(crate) fn sender(&self, ca: Option<&Path>, idle: Duration) -> Result<Sender, String> {
+    pub(crate) fn sender(
+        &self,
+        ca: Option<&Path>,
+        idle: Duration,
+        connect: Duration,
+    ) -> Result<Sender, String> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(TCP_KEEPALIVE));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(self.tls(ca)?)
@@ -119,7 +124,7 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(idle)
             .set_host(false)
-            .build(connector))
+            .build(Timed::new(connector, connect)))
     }
 
     fn tls(&self, ca: Option<&Path>) -> Result<rustls::ClientConfig, String> {
@@ -227,9 +232,9 @@ mod tests {
         let file = dir.path().join("ca.pem");
         let upstream = Upstream::parse("https://up").unwrap();
         let idle = Duration::from_secs(1);
-        let absent = upstream.sender(Some(&file), idle).unwrap_err();
+        let absent = upstream.sender(Some(&file), idle, idle).unwrap_err();
         std::fs::write(&file, "no certificate").unwrap();
-        let empty = upstream.sender(Some(&file), idle).unwrap_err();
+        let empty = upstream.sender(Some(&file), idle, idle).unwrap_err();
         for message in [absent, empty] {
             assert!(message.contains("ca.pem"), "{message}");
         }

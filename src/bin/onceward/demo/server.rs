@@ -101,7 +101,7 @@ impl Server {
 }
 
 fn mount(api: &Arc<Api>, store: &Store, below: String, profile: Profile) -> Mount {
-    let (name, refreshes) = (below.clone(), profile.name == "managed-dev");
+    let (name, refreshes) = (below.clone(), profile.refresh_location);
     let mut layer =
         IdempotencyLayer::new(store.clone()).profile(profile).principal(move |parts: &Parts| {
             // An account has keys of its own in each API: one store holds them all.

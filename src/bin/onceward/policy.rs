@@ -1,0 +1,149 @@
+//! What clients are told about keys (D3, D5): the command `policy`, and what the gateway publishes
+//! at a well-known path.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use onceward::http::{Body, Profile};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::args::PolicyArgs;
+use crate::config::{Choice, ChoiceFlags, Rule};
+
+/// Where the gateway publishes it.
+pub(crate) const PATH: &str = "/.well-known/idempotency-policy";
+
+/// The policy of a gateway, written once.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    json: String,
+    markdown: String,
+}
+
+impl Policy {
+    /// The policy of these profiles and rules.
+    pub(crate) fn of(choice: &Choice) -> Self {
+        Self { json: json(choice), markdown: markdown(choice) }
+    }
+
+    /// Answers a request for [`PATH`]: in Markdown where `Accept` asks for that and not for JSON.
+    pub(crate) fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Body> {
+        let (text, kind) = if wants_markdown(headers) {
+            (&self.markdown, "text/markdown; charset=utf-8")
+        } else {
+            (&self.json, "application/json")
+        };
+        let mut response = Response::new(Body::full(text.clone()));
+        if *method != Method::GET && *method != Method::HEAD {
+            response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return response;
+        }
+        let headers = response.headers_mut();
+        let fields: [(HeaderName, HeaderValue); 3] = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+            (header::VARY, HeaderValue::from_static("accept")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("max-age=300")),
+        ];
+        headers.extend(fields);
+        response
+    }
+}
+
+/// Whether the first of the two types named in `Accept` is Markdown. Weights are left out of
+/// account: who sends them for this is told in JSON, as is everybody who names neither.
+fn wants_markdown(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .find_map(|range| match range.as_str() {
+            "text/markdown" | "text/*" => Some(true),
+            "application/json" | "application/*" | "*/*" => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
+}
+
+/// The main profile's policy; where there are rules, with one more member for them.
+fn json(choice: &Choice) -> String {
+    if choice.rules.is_empty() {
+        return choice.profile().policy_json();
+    }
+    let mut policy = of_profile(choice.profile());
+    if let Value::Object(members) = &mut policy {
+        members.insert("routes".to_owned(), choice.rules.iter().map(of_rule).collect());
+    }
+    format!("{policy:#}\n")
+}
+
+fn of_rule(rule: &Rule) -> Value {
+    let policy = if rule.protect { of_profile(&rule.profile) } else { Value::Null };
+    let methods: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
+    json!({
+        "path": rule.path,
+        "methods": if methods.is_empty() { Value::Null } else { methods.into() },
+        "policy": policy,
+    })
+}
+
+fn of_profile(profile: &Profile) -> Value {
+    // It is JSON, and becomes a member of more.
+    serde_json::from_str(&profile.policy_json()).unwrap_or_default()
+}
+
+fn markdown(choice: &Choice) -> String {
+    let mut text = choice.profile().policy_document();
+    for rule in &choice.rules {
+        let methods: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
+        let methods = if methods.is_empty() { String::new() } else { methods.join(", ") + " " };
+        let policy = if rule.protect {
+            rule.profile.policy_document()
+        } else {
+            "- A key has no effect here.\n".to_owned()
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n## `{methods}{}`\n\n{policy}", rule.path);
+    }
+    text
+}
+
+/// `onceward policy`.
+pub(crate) fn print(args: PolicyArgs) -> Result<(), Failure> {
+    let flags = ChoiceFlags { profile: args.profile, ..ChoiceFlags::default() };
+    let choice = Choice::resolve(args.config, flags, &|name| std::env::var_os(name))
+        .map_err(Failure::Usage)?;
+    let policy = Policy::of(&choice);
+    let text = if args.json { policy.json } else { policy.markdown };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::Failed(format!("standard output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_is_for_those_who_ask_for_it() {
+        for (accept, markdown) in [
+            ("", false),
+            ("*/*", false),
+            ("text/markdown", true),
+            ("text/html, Text/Markdown;q=0.9, application/json", true),
+            ("application/json, text/markdown", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(wants_markdown(&headers), markdown, "{accept}");
+        }
+        assert!(!wants_markdown(&HeaderMap::new()));
+    }
+}

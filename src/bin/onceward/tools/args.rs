@@ -1,0 +1,160 @@
+//! The command line of the tools.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What an operator asks of a gateway, or of the store of one that does not run.
+// The lines of documentation are the program's help, where backticks would be shown.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tool {
+    /// List keys: by scope and hash, and as they are with --show-keys
+    List(ListArgs),
+    /// Show one key
+    Get(GetArgs),
+    /// Give a key in doubt back: its work was not done, and the next request does it
+    Release(ReleaseArgs),
+    /// End a key in doubt: give it back, or say what response replays are to give
+    Resolve(ResolveArgs),
+    /// Show the store's figures
+    Stats(StoreArgs),
+    /// Forget what has expired, now; this also happens by itself
+    Sweep(StoreArgs),
+}
+
+/// Which store, and how the answer is printed.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StoreArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// File with the token of the admin address
+    #[arg(long, value_name = "FILE", env = "ONCEWARD_ADMIN_TOKEN_FILE")]
+    pub(super) admin_token_file: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where the store is.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PlaceArgs {
+    /// Admin address of the gateway that runs on the store: http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(super) admin: Option<String>,
+    /// Directory of the store, on which nothing runs; opening it leaves what was in flight in doubt
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+}
+
+/// Whose keys.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ScopeArgs {
+    /// The scope in hexadecimal digits, as log lines and lists have it
+    #[arg(long, value_name = "HEX", conflicts_with = "principal")]
+    pub(super) scope: Option<String>,
+    /// The caller, by the value of the field the gateway knows callers by; with --admin
+    #[arg(long, value_name = "TEXT")]
+    pub(super) principal: Option<String>,
+    /// The method, where a key belongs to a path (oec) [default: POST]
+    #[arg(long, value_name = "METHOD", requires = "principal")]
+    pub(super) method: Option<String>,
+    /// The path, where a key belongs to one (oec)
+    #[arg(long, value_name = "PATH", requires = "principal")]
+    pub(super) path: Option<String>,
+}
+
+/// Which key.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KeyArgs {
+    /// The key, without quotes around it
+    pub(super) key: String,
+    /// KEY is the key's SHA-256, or the first 16 digits of it, as log lines have it
+    #[arg(long)]
+    pub(super) hash: bool,
+    #[command(flatten)]
+    pub(super) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
+}
+
+/// The flags of `list`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListArgs {
+    /// Keys in this state alone
+    #[arg(long, value_enum)]
+    pub(super) state: Option<StateArg>,
+    /// So many keys at most [default: all]
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// Show keys as they are, which others may guess the next ones by
+    #[arg(long)]
+    pub(super) show_keys: bool,
+    #[command(flatten)]
+    pub(super) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
+}
+
+/// A key's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateArg {
+    InDoubt,
+    InFlight,
+    Complete,
+}
+
+impl StateArg {
+    /// The word the API has for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::InDoubt => "in-doubt",
+            Self::InFlight => "in-flight",
+            Self::Complete => "complete",
+        }
+    }
+}
+
+/// The flags of `get`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+    /// Show the key as it is
+    #[arg(long)]
+    pub(super) show_keys: bool,
+}
+
+/// The flags of `release`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReleaseArgs {
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+}
+
+/// The flags of `resolve`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ResolveArgs {
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
+    #[command(flatten)]
+    pub(super) how: HowArgs,
+    /// Header field of the response, NAME: VALUE; may be given again
+    #[arg(long, value_name = "FIELD", conflicts_with = "release")]
+    pub(super) header: Vec<String>,
+    /// File with the body of the response, - for standard input [default: no body]
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    pub(super) body: Option<PathBuf>,
+}
+
+/// How a key is resolved.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct HowArgs {
+    /// The work was not done: give the key back
+    #[arg(long)]
+    pub(super) release: bool,
+    /// The work was done: replay a response with this status
+    #[arg(long, value_name = "CODE")]
+    pub(super) status: Option<u16>,
+}

@@ -1,0 +1,261 @@
+//! What the gateway may be told in its file, and how it says what it was told.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod serve_support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serve_support::{Gateway, Upstream, command, exchange, get, keyed, response};
+
+const ONE: [&str; 2] = ["--principal", "single-tenant"];
+
+/// Runs `onceward` to its end: its exit code, what it printed, and what it complained of.
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onceward"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ONCEWARD_") {
+            command.env_remove(name);
+        }
+    }
+    let ended = command.args(args).stdin(Stdio::null()).output().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (ended.status.code(), text(ended.stdout), text(ended.stderr))
+}
+
+fn file(dir: &Path, text: &str) -> String {
+    let path = dir.join("gateway.toml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_example_is_accepted() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/gateway.example.toml");
+    let (code, said, why) = run(&["check-config", "--config", example]);
+    assert_eq!(code, Some(0), "{why}");
+    for part in [
+        "upstream = \"http://127.0.0.1:3000/v1\"",
+        "principal = \"auth-request:/whoami:x-account-id\"",
+        "trusted-proxies = [\"10.0.0.0/8\", \"fd00::/8\"]",
+        "#   mismatch = \"reject 409\"",
+        "# route * /reports/**: not protected",
+        "# route * /jobs/**: profile \"jobs\"",
+        "# route POST /accounts/{id}/payouts: profile \"payments\": methods = [\"POST\"], ttl = \"31d\"",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn check_config_says_where_each_setting_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(
+        dir.path(),
+        "upstream = \"http://127.0.0.1:9\"\nttl = \"1h\"\nprofile = \"mine\"\n[profiles.mine]\n\
+         base = \"ietf\"\nkey-syntax = \"lenient\"\n",
+    );
+    let mut check = Command::new(env!("CARGO_BIN_EXE_onceward"));
+    check.args(["check-config", "--config", &config, "--listen", "127.0.0.1:0"]);
+    check.env("ONCEWARD_WAIT_LOCK", "2m").current_dir(dir.path());
+    let ended = check.output().unwrap();
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    for line in [
+        format!("upstream = \"http://127.0.0.1:9\"  # {config}:1: upstream"),
+        "listen = \"127.0.0.1:0\"  # --listen".to_owned(),
+        "wait-lock = \"2m\"  # ONCEWARD_WAIT_LOCK".to_owned(),
+        "drain-timeout = \"25s\"  # default".to_owned(),
+        "# admin  # not set".to_owned(),
+        format!("#   key-syntax = \"lenient\"  # {config}:6"),
+        "#   key-required = true".to_owned(),
+        "#   ttl = \"1h\"".to_owned(),
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line} in {said}");
+    }
+    assert!(!dir.path().join("onceward-data").exists(), "nothing is opened");
+
+    // What it says is what a file may say.
+    let again = dir.path().join("again.toml");
+    std::fs::write(&again, said.replace("profile = \"mine\"", "profile = \"ietf\"")).unwrap();
+    let (code, _, why) = run(&["check-config", "--config", again.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{why}");
+}
+
+#[test]
+fn check_config_refuses_what_serve_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let pem = dir.path().join("empty.pem");
+    std::fs::write(&pem, "nothing").unwrap();
+    let pem = pem.to_str().unwrap();
+    let up = "upstream = \"http://127.0.0.1:9\"\n";
+    for (text, part) in [
+        ("profile = \"standard\"\n".to_owned(), "no upstream"),
+        (format!("{up}[profiles.x]\nbase = \"ietf\"\ntll = 1\n"), "gateway.toml:4: unknown field"),
+        (format!("{up}[[route]]\npath = \"v1\"\n"), "gateway.toml:3: route.path: `v1`"),
+        (format!("{up}upstream-ca = \"{pem}\"\n"), "empty.pem: no certificate"),
+        (format!("{up}tls-cert = \"{pem}\"\ntls-key = \"{pem}\"\n"), "empty.pem: no certificate"),
+    ] {
+        let config = file(dir.path(), &text);
+        let (code, said, why) = run(&["check-config", "--config", &config]);
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{text}");
+        assert!(why.contains(part) && why.lines().count() == 1, "{part} in {why}");
+        let ended = Gateway::spawn_unready(command(&["--config", &config]).current_dir(&dir));
+        let (status, said) = ended.ended();
+        assert_eq!(status.code(), Some(2), "{text}");
+        assert_eq!(said, [why.trim_end()], "both say the same");
+    }
+}
+
+#[test]
+fn a_profile_of_the_file_is_obeyed() {
+    let upstream = Upstream::counting();
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(
+        dir.path(),
+        "profile = \"mine\"\n[profiles.mine]\nbase = \"standard\"\nheader = \"X-Key\"\n\
+         methods = [\"PUT\"]\nmarker = \"x-again\"\nmismatch = \"reject 400\"\n\
+         key-required = true\n",
+    );
+    let gateway = Gateway::start(&upstream.url(), &[ONE[0], ONE[1], "--config", &config]);
+    let put = |body: &str| {
+        let request = keyed("/a", "k", body).replace("Idempotency-Key", "X-Key");
+        exchange(gateway.address, request.replace("POST", "PUT"))
+    };
+    assert_eq!(put("{}").text(), "1");
+    let again = put("{}");
+    assert_eq!((again.text(), again.one("x-again")), ("1", "true"));
+    assert_eq!(put("{ }").status(), 400, "the status that was asked for (X2)");
+    let unkeyed = get("/a").replace("GET", "PUT");
+    assert!(exchange(gateway.address, unkeyed).text().contains("missing-key"), "X6");
+    let posted = exchange(gateway.address, keyed("/a", "k", "{}"));
+    assert_eq!(posted.text(), "2", "a POST is not protected here");
+    let requests = upstream.requests();
+    assert_eq!(requests[0].one("x-key"), "k", "the key is passed on");
+    assert_eq!(requests.len(), 2);
+}
+
+#[test]
+fn c24_a_profile_may_keep_longer_responses_than_the_store_does_by_itself() {
+    let long = "x".repeat(17 << 20);
+    let upstream = Upstream::start(move |_, wire| {
+        wire.send(response("200 OK", "", &long));
+        true
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(
+        dir.path(),
+        "profile = \"long\"\n[profiles.long]\nbase = \"standard\"\n\
+         response-octets-max = \"17MiB\"\n",
+    );
+    let gateway = Gateway::start(&upstream.url(), &[ONE[0], ONE[1], "--config", &config]);
+    for replayed in [0, 1] {
+        let answer = exchange(gateway.address, keyed("/", "k", "{}"));
+        assert_eq!((answer.status(), answer.body.len()), (200, 17 << 20));
+        assert_eq!(answer.all("idempotency-replayed").len(), replayed);
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn d5_the_policy_is_printed_and_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(
+        dir.path(),
+        "ttl = \"2h\"\n[[route]]\npath = \"/free/**\"\nprotect = false\n\
+         [[route]]\npath = \"/jobs\"\nprofile = \"managed-dev\"\n",
+    );
+    let (code, markdown, _) = run(&["policy", "--config", &config]);
+    assert_eq!(code, Some(0));
+    for part in ["kept for 2 hours", "## `/free/**`", "no effect here", "## `/jobs`"] {
+        assert!(markdown.contains(part), "{part} in {markdown}");
+    }
+    assert_eq!(run(&["policy", "--config", &config, "--markdown"]).1, markdown);
+    let (_, json, _) = run(&["policy", "--config", &config, "--json"]);
+    let policy: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(policy["routes"][0]["path"], "/free/**");
+    assert!(policy["routes"][0]["policy"].is_null(), "{json}");
+    let (_, oec, _) = run(&["policy", "--profile", "oec"]);
+    assert!(oec.contains("X-Idempotency-Key") || oec.contains("x-idempotency-key"), "{oec}");
+    assert_eq!(run(&["policy", "--profile", "nobody"]).0, Some(2));
+
+    let upstream = Upstream::counting();
+    let flags = [ONE[0], ONE[1], "--config", &config, "--publish-policy"];
+    let gateway = Gateway::start(&upstream.url(), &flags);
+    let path = "/.well-known/idempotency-policy";
+    let published = exchange(gateway.address, get(path));
+    assert_eq!((published.status(), published.text()), (200, json.as_str()));
+    assert_eq!(published.one("content-type"), "application/json");
+    let accept = get(path).replace("\r\n\r\n", "\r\nAccept: text/markdown\r\n\r\n");
+    let published = exchange(gateway.address, accept);
+    assert_eq!(published.text(), markdown);
+    assert_eq!(published.one("content-type"), "text/markdown; charset=utf-8");
+    assert_eq!(published.one("vary"), "accept");
+    let posted = exchange(gateway.address, keyed(path, "k", "{}"));
+    assert_eq!((posted.status(), posted.one("allow")), (405, "GET, HEAD"));
+    assert!(upstream.requests().is_empty(), "the gateway itself answers");
+
+    let silent = Gateway::start(&upstream.url(), &[ONE[0], ONE[1], "--publish-policy=false"]);
+    assert_eq!(exchange(silent.address, get(path)).text(), "1", "the upstream's own otherwise");
+}
+
+/// The story: a store has results in it. The gateway is started with another principal rule, under
+/// which every key would be somebody else's and a retry would be executed again. It refuses, until
+/// it is told that this is meant.
+#[test]
+fn a_store_is_run_under_the_rules_it_was_run_under() {
+    let upstream = Upstream::counting();
+    let data = tempfile::tempdir().unwrap();
+    let url = upstream.url();
+    let flags = |more: &[&'static str]| {
+        let mut flags = vec!["--upstream", &url, "--listen", "127.0.0.1:0"];
+        flags.extend(["--data", data.path().to_str().unwrap(), "--log", "warn"]);
+        flags.extend(more);
+        flags.into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let start = |more: &[&'static str]| {
+        let flags = flags(more);
+        Gateway::spawn_unready(&mut command(&flags.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    let mut first = start(&ONE);
+    first.ready();
+    exchange(first.address, keyed("/", "k", "{}"));
+    first.stop();
+
+    for (other, told) in [
+        (&["--principal", "authorization"][..], "`principal: authorization`"),
+        (&[ONE[0], ONE[1], "--profile", "oec"][..], "profile oec: compared=no"),
+        (&[ONE[0], ONE[1], "--profile", "magnolia"][..], "profile magnolia: "),
+    ] {
+        let (status, said) = start(other).ended();
+        let said = said.join("\n");
+        assert_eq!(status.code(), Some(2), "{said}");
+        for part in [told, "`principal: single-tenant", "profile standard: ", "--accept-change"] {
+            let named = part != "`principal: single-tenant" || other[1] == "authorization";
+            let named = named && (part != "profile standard: " || other.len() == 4);
+            assert!(!named || said.contains(part), "{part} in {said}");
+        }
+        let mut check = vec!["check-config".to_owned()];
+        check.extend(flags(other));
+        let (code, _, why) = run(&check.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!((code, why.trim_end()), (Some(2), said.as_str()), "known before a start");
+    }
+
+    // What changes no key is no change.
+    let mut longer = start(&[ONE[0], ONE[1], "--ttl", "48h", "--max-request", "1KiB"]);
+    longer.ready();
+    let replay = exchange(longer.address, keyed("/", "k", "{}"));
+    assert_eq!(replay.one("idempotency-replayed"), "true");
+    longer.stop();
+
+    let meant = ["--principal", "authorization", "--accept-change"];
+    let mut other = start(&meant);
+    other.line("accepted: the store in");
+    other.ready();
+    other.stop();
+    let mut since = start(&meant[..2]);
+    since.ready();
+    since.stop();
+    assert_eq!(start(&ONE).ended().0.code(), Some(2), "and it is the rule from now on");
+}
