@@ -4,6 +4,8 @@
 /// A bug that can be planted: each breaks one line of the promise (P0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "test-util", non_exhaustive)]
+// Public only with the feature; without it, as visible as it can be.
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
 pub enum Bug {
     /// A group is acknowledged once it is written, before it is synced (P0.2).
     AcknowledgedBeforeSync,
