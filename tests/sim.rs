@@ -65,7 +65,7 @@ fn base_seed() -> u64 {
 /// P0, all of it, under everything at once.
 #[test]
 fn p0_holds_whatever_happens() {
-    let tally = each_seed(600, |seed| hold(&Script::draw(seed)));
+    let tally = each_seed(1_500, |seed| hold(&Script::draw(seed)));
     if tally.scripts < 300 {
         // A replay, which meets what it meets.
         return;

@@ -182,7 +182,7 @@ fn a_small_store_is_right_before_it_is_damaged() {
 #[test]
 fn a_bit_that_turned_is_refused_and_never_answered() {
     let seed = base_seed();
-    let flips = variable("FLIPS").unwrap_or(1_200);
+    let flips = variable("FLIPS").unwrap_or(3_000);
     let mut rng = Rng::with_seed(seed);
     let mut failures = Vec::new();
     let (started, mut flipped) = (Instant::now(), 0);
