@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::conformance::{ConformanceArgs, UpstreamArgs};
 use crate::tools::Tool;
 
 /// An idempotency gateway: the work is done once, the answer is the same.
@@ -25,6 +26,10 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     /// Sample API under all profiles, with a guided tour of what their documents promise
     Demo(DemoArgs),
+    /// Whether a server keeps a profile's promises: a table of requirements, by what HTTP shows
+    Conformance(Box<ConformanceArgs>),
+    /// API to put behind the layer that `conformance` is to check
+    ConformanceUpstream(UpstreamArgs),
     #[command(flatten)]
     Tool(Box<Tool>),
 }

@@ -9,6 +9,7 @@ mod args;
 mod auth;
 mod check;
 mod config;
+mod conformance;
 mod connect;
 mod demo;
 mod duration;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check::check_config(*args),
         Command::Policy(args) => policy::print(args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Conformance(args) => conformance::conformance(&args),
+        Command::ConformanceUpstream(args) => conformance::conformance_upstream(&args),
         Command::Tool(tool) => tools::run(&tool),
     };
     let (why, code) = match ended {
