@@ -57,12 +57,12 @@ pub(super) fn directory(
             // Whoever made it may have been cut off before its name was on disk, and nothing said
             // since would be found without it.
             put(&**storage, &identity)
-                .map_err(|error| Error::io("finishing the store's creation", error))?;
+                .map_err(|error| full_or_io("finishing the store's creation", error))?;
         }
         identity
     } else {
         refuse_foreign(&**storage, &names)?;
-        create(&**storage, random, now).map_err(|error| Error::io("creating the store", error))?
+        create(&**storage, random, now).map_err(|error| full_or_io("creating the store", error))?
     };
     Ok(Directory { identity, lock })
 }
@@ -141,6 +141,16 @@ fn put(storage: &dyn Storage, identity: &Identity) -> io::Result<()> {
     file.sync()?;
     storage.rename(STORE_TEMPORARY, STORE)?;
     storage.sync_dir("")
+}
+
+/// A full disk is told as such, for it heals.
+fn full_or_io(doing: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorKind::Full, doing).with_source(error)
+        }
+        _ => Error::io(doing, error),
+    }
 }
 
 /// Whether the store's first segment may still have to come.

@@ -1,9 +1,9 @@
 //! What the simulator found, each as the smallest script that showed it.
 
 use crate::run::run;
-use crate::script::Op::{Claim, Crash, Finish, Settle, Step};
+use crate::script::Op::{Capacity, Claim, Crash, Finish, Reopen, Settle, Step};
 use crate::script::Patience::{Long, No, Past};
-use crate::script::Way::{Kill, Loss, Torn};
+use crate::script::Way::{Kill, Loss, Torn, Total};
 use crate::script::{End, How, Script};
 
 fn holds(script: &Script) {
@@ -43,6 +43,31 @@ fn p0_1_a_later_group_that_outlived_the_first_of_its_segment_is_a_tear() {
             Step,
             Claim { key: 3, print: 0, ttl_ms: 10_000, patience: No },
             Step,
+        ],
+    });
+}
+
+/// A store whose making was cut off is opened again on a disk that has filled up since: that is
+/// `Full`, which heals, and not a fault of the device.
+#[test]
+fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
+    let awake = |way| End { reboot: false, ..end(way) };
+    let nested = vec![
+        (44, End { asleep_ms: 3_000, ..awake(Total) }),
+        (10, End { asleep_ms: 1, ..awake(Torn(17_023_780_948_478_424_766, 8)) }),
+        (35, end(Total)),
+    ];
+    holds(&Script {
+        seed: 777_533,
+        keys: 8,
+        buffered: false,
+        max_disk: None,
+        ops: vec![
+            Claim { key: 0, print: 0, ttl_ms: 10_000, patience: No },
+            Crash { after: 0, end: end(Total), nested: Vec::new() },
+            Reopen { reboot: false, asleep_ms: 0 },
+            Capacity { slack: Some(13_210) },
+            Crash { after: 20, end: end(Torn(16_093_430_195_510_936_334, 1)), nested },
         ],
     });
 }
