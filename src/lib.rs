@@ -58,6 +58,7 @@ mod stats;
 pub mod storage;
 #[cfg(not(feature = "test-util"))]
 mod storage;
+mod sync;
 mod tree;
 
 pub use backend::{Backend, BackendTicket, BackendWait, NOTE_OCTETS_MAX};

@@ -146,7 +146,7 @@ impl Inner {
                     if self.index.shard(identity).candidates(identity) != candidates {
                         return Ok(None);
                     }
-                    std::thread::yield_now();
+                    crate::sync::thread::yield_now();
                 }
                 return Err(Error::corrupt(format!("a record's segment is gone: {location:?}")));
             }

@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::checkpoint::Checkpointer;
 use super::counters::Counters;
 use super::publish::{Publish, Queue};
@@ -32,6 +30,7 @@ use crate::log::{self, Config, Draft, Log, Start};
 use crate::options::Options;
 use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
+use crate::sync::Mutex;
 
 /// Room prepared in a new segment beyond what recovery writes into it.
 const FIRST_ROOM: u64 = 64 * 1024;

@@ -82,7 +82,7 @@ impl Inner {
         });
         match appended {
             Ok(appended) => {
-                flight.phase = Phase::Settling;
+                flight.phase = Phase::Settling { durable: flight.is_durable() };
                 flight.written = Arc::clone(&appended.done);
                 held.holds = false;
                 Ok(appended.done)

@@ -415,7 +415,7 @@ impl Inner {
             location,
             claimed_at_ms: header.claimed_at_ms,
             ttl_ms,
-            phase: Phase::Settling,
+            phase: Phase::Settling { durable: true },
             written,
             replaces: Some(location),
             counted: false,

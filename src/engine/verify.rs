@@ -39,7 +39,7 @@ pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error>
     verify_on(storage)
 }
 
-fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
     let identity = create::read(&**storage)?;
     let _lock = create::lock(&**storage)?;
     let survey = survey(&**storage, &identity)?;

@@ -16,12 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::options::Durability;
 use crate::poison::Poison;
 use crate::random::Random;
 use crate::storage::Storage;
+use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 
 use super::{DIRECTORY, TEMPORARY, file_name, path};
 use crate::error::Error;
@@ -18,6 +17,7 @@ use crate::location::Location;
 use crate::outcome::{Place, Source, Unverified};
 use crate::planted::{Bug, is_planted};
 use crate::storage::{File, Map, Storage};
+use crate::sync::RwLock;
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
 /// was retired and unlinked.
