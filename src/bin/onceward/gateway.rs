@@ -251,6 +251,19 @@ mod tests {
         assert_ne!(hash("abc-2"), Some(bare));
     }
 
+    /// A word that is not counted by itself would be counted among "other", as a refusal.
+    #[test]
+    fn every_word_of_the_log_is_one_of_the_metrics() {
+        let code = include_str!("gateway.rs");
+        let (_, words) = code.split_once("fn word(decision").unwrap();
+        let (words, _) = words.split_once("\n}\n").unwrap();
+        let words: Vec<&str> = words.split('"').skip(1).step_by(2).collect();
+        assert!(words.contains(&"fresh") && words.contains(&"timed-out"), "{words:?}");
+        for word in words {
+            assert!(crate::metrics::is_counted(word), "{word}");
+        }
+    }
+
     #[test]
     fn no_key_no_hash() {
         let name = HeaderName::from_static("idempotency-key");

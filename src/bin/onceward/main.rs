@@ -21,6 +21,7 @@ mod metrics;
 mod octets;
 mod policy;
 mod principal;
+mod prompt;
 mod proxy;
 mod recorded;
 mod refresh;
