@@ -1,6 +1,5 @@
 //! Verifying a store that nobody has open: everything is read, nothing is modified.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +11,7 @@ use crate::error::Error;
 use crate::format::frame::{Frame, Kind};
 use crate::format::head::Head;
 use crate::format::segment;
-use crate::index::Identity;
+use crate::index::{ByIdentity, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log;
@@ -31,17 +30,26 @@ pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
     verify_on(&(Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>))
 }
 
+/// [`verify`] of the store on `storage`.
+///
+/// # Errors
+/// As there.
+#[cfg(feature = "test-util")]
+pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+    verify_on(storage)
+}
+
 pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
     let identity = create::read(&**storage)?;
     let _lock = create::lock(&**storage)?;
-    let survey = survey(&**storage, identity.id)?;
+    let survey = survey(&**storage, &identity)?;
     let mut verification = Verification {
         secret: identity.secret,
         survey: &survey,
         report: VerifyReport::default(),
-        records: HashMap::new(),
-        claims: HashMap::new(),
-        forgotten: HashMap::new(),
+        records: ByIdentity::default(),
+        claims: ByIdentity::default(),
+        forgotten: ByIdentity::default(),
         expected: Expected::default(),
     };
     verification.read_log()?;
@@ -54,10 +62,10 @@ struct Verification<'a> {
     survey: &'a Survey,
     report: VerifyReport,
     /// Where each key's record stands, as the log says.
-    records: HashMap<Identity, (Location, u64)>,
-    claims: HashMap<Identity, u64>,
+    records: ByIdentity<(Location, u64)>,
+    claims: ByIdentity<u64>,
     /// Keys somebody resolved as free, and when.
-    forgotten: HashMap<Identity, u64>,
+    forgotten: ByIdentity<u64>,
     expected: Expected,
 }
 
@@ -147,7 +155,7 @@ impl Verification<'_> {
     }
 
     fn read_tree(&mut self, storage: &Arc<dyn Storage>, store_id: [u8; 16]) {
-        let mut entries: HashMap<Identity, Entry> = HashMap::new();
+        let mut entries: ByIdentity<Entry> = ByIdentity::default();
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);
