@@ -28,6 +28,7 @@ mod refresh;
 mod serve;
 mod signals;
 mod size;
+mod steady;
 mod store;
 mod timestamp;
 mod tls;
