@@ -71,7 +71,7 @@ mod tests {
         let mut body = Steady::new(Body::new(body), LIMIT);
         for octet in [&b"a"[..], b"b", b"c"] {
             let send = async {
-                sleep(LIMIT - Duration::from_secs(1)).await;
+                sleep(LIMIT.saturating_sub(Duration::from_secs(1))).await;
                 sender.send_data(Bytes::from_static(octet)).await.unwrap();
             };
             let (frame, ()) = tokio::join!(body.frame(), send);
