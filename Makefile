@@ -1,7 +1,7 @@
 # The commands of this repository. Everything that must pass is listed in .ci/test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test bench fuzz threads fmt lint clean
+.PHONY: help demo serve-demo test sim proof bench fuzz threads fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -16,6 +16,13 @@ serve-demo: ## the same tour, then the sample API until it is interrupted
 
 test: ## everything that must pass, installing what it needs
 	.ci/test
+
+sim: ## the simulator alone; SEED=N replays a seed, SEED=random draws one
+	.ci/need cc
+	cargo test --locked --features test-util --test sim -- --nocapture
+
+proof: ## the long proof, row by row, under 90 minutes; PROOF_PERCENT=10 for a tenth of it
+	.ci/proof
 
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc

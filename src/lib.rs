@@ -55,7 +55,9 @@ mod location;
 mod log;
 mod options;
 mod outcome;
+mod planted;
 mod poison;
+mod random;
 mod stats;
 #[cfg(feature = "test-util")]
 pub mod storage;
@@ -70,6 +72,8 @@ pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
 #[cfg(feature = "encrypt")]
 pub use crypt::{KeyId, Keys};
+#[cfg(feature = "test-util")]
+pub use engine::verify_storage;
 #[cfg(feature = "encrypt")]
 pub use engine::verify_with;
 pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify};
@@ -78,6 +82,8 @@ pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 pub use options::{Durability, Options};
 pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
+#[cfg(feature = "test-util")]
+pub use planted::{Bug, plant};
 pub use stats::{Stats, SweepReport, VerifyReport};
 
 /// The README's examples, held to the API.

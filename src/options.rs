@@ -8,6 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::crypt::Keys;
 use crate::engine::Store;
 use crate::error::{Error, ErrorKind};
+use crate::random::Random;
 use crate::storage::{Disk, Storage};
 
 /// What `complete` and `claim` wait for.
@@ -37,6 +38,7 @@ pub struct Options {
     pub(crate) keys: Option<Keys>,
     /// Whether the store runs its own threads; a simulator steps it instead.
     pub(crate) threads: bool,
+    pub(crate) random: Random,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock::new()),
             keys: None,
             threads: true,
+            random: Random::default(),
         }
     }
 }
@@ -162,6 +165,14 @@ impl Options {
     #[cfg(feature = "test-util")]
     pub fn stepped(mut self) -> Self {
         self.threads = false;
+        self
+    }
+
+    /// Draws the store's secret and its salts from `seed`. Another one at each opening: a salt tells
+    /// one opening's bytes from another's.
+    #[cfg(feature = "test-util")]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.random = Random::seeded(seed);
         self
     }
 

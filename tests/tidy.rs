@@ -24,7 +24,9 @@ const GROUND: &[&str] = &[
     "key",
     "options",
     "outcome",
+    "planted",
     "poison",
+    "random",
     "stats",
     "sync",
 ];

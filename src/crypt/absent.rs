@@ -6,6 +6,7 @@ use std::io;
 
 use crate::error::{Error, ErrorKind};
 use crate::format::frame::Frame;
+use crate::random::Random;
 
 /// Octets a sealed payload has more than a plain one.
 pub(crate) const OVERHEAD: u64 = 0;
@@ -39,7 +40,7 @@ impl DataKey {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "with encryption it may fail")]
-pub(crate) fn master(keys: Option<&Keys>) -> Result<Option<Master>, Error> {
+pub(crate) fn master(keys: Option<&Keys>, _: &Random) -> Result<Option<Master>, Error> {
     match keys {
         Some(keys) => match keys.0 {},
         None => Ok(None),

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{KeyId, Secret};
 use crate::format::frame::{self, Frame};
 use crate::format::key::{LENGTH, WRAPPED_OCTETS, Wrapped};
+use crate::random::Random;
 
 /// Octets a sealed payload has more than a plain one: its tag. A multiple of 8, so that a frame
 /// grows by as many.
@@ -23,11 +24,13 @@ const _: () = assert!(OVERHEAD.is_multiple_of(8));
 pub(crate) struct Master {
     id: KeyId,
     secret: Secret,
+    /// Where data keys come from.
+    random: Random,
 }
 
 impl Master {
-    pub(super) fn new(id: KeyId, secret: [u8; 32]) -> Self {
-        Self { id, secret: Zeroizing::new(secret) }
+    pub(super) fn new(id: KeyId, secret: [u8; 32], random: Random) -> Self {
+        Self { id, secret: Zeroizing::new(secret), random }
     }
 
     fn cipher(&self) -> Aes256GcmSiv {
@@ -41,7 +44,7 @@ impl Master {
         segment: u32,
     ) -> io::Result<(DataKey, [u8; LENGTH])> {
         let mut secret: Secret = Zeroizing::new([0; 32]);
-        fill(&mut *secret)?;
+        self.random.fill(&mut *secret)?;
         let mut wrapped = Wrapped {
             store_id,
             segment,
@@ -49,7 +52,7 @@ impl Master {
             nonce: [0; 12],
             key: [0; WRAPPED_OCTETS],
         };
-        fill(&mut wrapped.nonce)?;
+        self.random.fill(&mut wrapped.nonce)?;
         let key = seal(&self.cipher(), wrapped.nonce, &wrapped.binding(), &*secret);
         wrapped.key = *key.first_chunk().ok_or_else(|| io::Error::other("a short key"))?;
         Ok((DataKey::new(store_id, segment, &secret), wrapped.encode()))
@@ -141,10 +144,6 @@ fn open(cipher: &Aes256GcmSiv, nonce: [u8; 12], binding: &[u8], sealed: &[u8]) -
     Some(out)
 }
 
-fn fill(octets: &mut [u8]) -> io::Result<()> {
-    getrandom::fill(octets).map_err(|error| io::Error::other(error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +152,7 @@ mod tests {
     const STORE: [u8; 16] = [3; 16];
 
     fn master() -> Master {
-        Master::new(KeyId::from_octets([1; 16]), [2; 32])
+        Master::new(KeyId::from_octets([1; 16]), [2; 32], Random::default())
     }
 
     fn frame() -> Frame<'static> {
@@ -222,7 +221,7 @@ mod tests {
     fn a_data_key_opens_under_its_own_master_and_binding_alone() {
         let (_, kept) = master().make(STORE, 7).unwrap();
         let wrapped = Wrapped::decode(&kept).unwrap();
-        let other = Master::new(KeyId::from_octets([1; 16]), [9; 32]);
+        let other = Master::new(KeyId::from_octets([1; 16]), [9; 32], Random::default());
         assert!(other.unwrap(&wrapped).is_none());
         let mut key = wrapped.key;
         for bit in 0..WRAPPED_OCTETS * 8 {

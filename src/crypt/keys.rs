@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Master;
 use crate::error::{Error, ErrorKind};
+use crate::random::Random;
 use crate::storage::read_private;
 
 /// A key file has fewer octets than this.
@@ -112,8 +113,8 @@ impl Keys {
         self.current
     }
 
-    pub(super) fn find(&self, id: KeyId) -> Option<Master> {
-        (self.find)(id).map(|secret| Master::new(id, secret))
+    pub(super) fn find(&self, id: KeyId, random: &Random) -> Option<Master> {
+        (self.find)(id).map(|secret| Master::new(id, secret, random.clone()))
     }
 }
 

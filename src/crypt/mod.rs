@@ -8,6 +8,7 @@ mod keys;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
+use crate::random::Random;
 
 pub(crate) use data::{DataKey, Master, OVERHEAD};
 pub use keys::{KeyId, Keys};
@@ -19,9 +20,9 @@ type Secret = Zeroizing<[u8; 32]>;
 ///
 /// # Errors
 /// `KeyMissing`: the current key is not among them.
-pub(crate) fn master(keys: Option<&Keys>) -> Result<Option<Master>, Error> {
+pub(crate) fn master(keys: Option<&Keys>, random: &Random) -> Result<Option<Master>, Error> {
     keys.map(|keys| {
-        keys.find(keys.current()).ok_or_else(|| {
+        keys.find(keys.current(), random).ok_or_else(|| {
             let message = format!("the current master key, {}, was not given", keys.current());
             Error::new(ErrorKind::KeyMissing, message)
         })
@@ -47,6 +48,6 @@ pub(crate) fn unlock(
     let id = KeyId::from_octets(wrapped.master);
     let missing = |what: &str| Error::new(ErrorKind::KeyMissing, format!("master key {id} {what}"));
     let keys = keys.ok_or_else(|| missing("is needed, and no keys were given"))?;
-    let master = keys.find(id).ok_or_else(|| missing("was not given"))?;
+    let master = keys.find(id, &Random::default()).ok_or_else(|| missing("was not given"))?;
     master.unwrap(&wrapped).ok_or_else(|| missing("does not open it: other octets have its name"))
 }

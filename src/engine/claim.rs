@@ -21,6 +21,7 @@ use crate::key::Key;
 use crate::location::Location;
 use crate::log::{Appended, Draft, NoRoom, Room, Wanted};
 use crate::outcome::{Claim, ClaimOptions, Record};
+use crate::planted::{Bug, is_planted};
 
 /// How often a slot may be found pointing at a segment that has just gone, before it is a fault: a
 /// sweep removes slots before segments, so a second look finds the slot gone, too.
@@ -113,6 +114,9 @@ impl Inner {
                 match decide::claim(known, request.fingerprint, now_ms) {
                     Verdict::Replay => return answer(Claim::Replay, settled),
                     Verdict::Mismatch => return answer(Claim::Mismatch, settled),
+                    Verdict::InDoubt if is_planted(Bug::InDoubtGranted) => {
+                        expired = Some(settled.location);
+                    }
                     Verdict::InDoubt => return answer(Claim::InDoubt, settled),
                     Verdict::Grant | Verdict::InFlight => expired = Some(settled.location),
                 }
@@ -164,7 +168,9 @@ impl Inner {
         let known = Known::InFlight { fingerprint: flight.fingerprint };
         let record = flight.record();
         Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
-            Verdict::Mismatch => Claim::Mismatch(record),
+            Verdict::Mismatch if !is_planted(Bug::FingerprintSkippedInFlight) => {
+                Claim::Mismatch(record)
+            }
             _ => {
                 Claim::InFlight(Wait::new(Arc::clone(self), request.clone(), record, flight.end()))
             }
@@ -184,7 +190,8 @@ impl Inner {
         self.refuse_over_memory(shard)?;
         let scope = request.owner.scope();
         self.caps.enter(scope)?;
-        let reserve = finishing_len(&request.owner);
+        let reserve =
+            if is_planted(Bug::RoomNotReserved) { 0 } else { finishing_len(&request.owner) };
         let draft = Draft {
             kind: Kind::Claim,
             flags: 0,
@@ -197,9 +204,15 @@ impl Inner {
             term_ms: request.ttl_ms,
             fingerprint: request.fingerprint,
         };
-        let appended = self.log.append(&draft, Room::Free { reserve }, |sequence, location| {
-            Publish::claim(request.identity, sequence, location)
-        });
+        let appended = if is_planted(Bug::ClaimNotLogged) {
+            let done = Event::new();
+            done.fire(Ok(()));
+            Ok(Appended { sequence: 0, location: Location::from_bits(0), done })
+        } else {
+            self.log.append(&draft, Room::Free { reserve }, |sequence, location| {
+                Publish::claim(request.identity, sequence, location)
+            })
+        };
         let Appended { sequence, location, done } = match appended {
             Ok(appended) => appended,
             Err(no_room) => {

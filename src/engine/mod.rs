@@ -40,6 +40,8 @@ pub use ticket::{Ticket, Wait};
 pub use verify::verify;
 #[cfg(all(feature = "http", feature = "test-util"))]
 pub(crate) use verify::verify_on;
+#[cfg(feature = "test-util")]
+pub use verify::verify_storage;
 #[cfg(feature = "encrypt")]
 pub use verify::verify_with;
 

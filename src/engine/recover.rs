@@ -29,6 +29,7 @@ use crate::key::Key;
 use crate::log::segment::Prepared;
 use crate::log::{self, Config, Draft, Log, Start};
 use crate::options::Options;
+use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
 use crate::sync::Mutex;
 
@@ -42,11 +43,11 @@ const RESERVE_LEN: u64 = 512 * 1024;
 /// Opens the store.
 pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner, Error> {
     // First of all: without its current key a store is not even made.
-    let master = crypt::master(options.keys.as_ref())?;
+    let master = crypt::master(options.keys.as_ref(), &options.random)?;
     let now = options.clock.read();
-    let directory = create::directory(&storage, now)?;
+    let directory = create::directory(&storage, &options.random, now)?;
     let identity = directory.identity;
-    let survey = survey(&*storage, identity.id)?;
+    let survey = survey(&*storage, &identity)?;
     let newborn = survey.temporary.iter().any(|path| path == create::NEWBORN);
     if survey.begun.is_empty() && !newborn {
         return Err(Error::corrupt("every segment of the store is missing"));
@@ -58,12 +59,13 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     restore.refuse_missing()?;
     restore.unlock(options.keys.as_ref(), &mut tail)?;
 
+    let by_wall = options.trust_wall_clock || is_planted(Bug::ExpiredByWallClock);
     let time = match restore.mark {
-        Some(mark) => StoreTime::resume(mark, now, options.trust_wall_clock),
-        None => StoreTime::new(now, options.trust_wall_clock),
+        Some(mark) => StoreTime::resume(mark, now, by_wall),
+        None => StoreTime::new(now, by_wall),
     };
     let now_ms = time.at(now);
-    if restore.damaged {
+    if restore.damaged && !is_planted(Bug::DamageForgotten) {
         let until = now_ms.saturating_add(restore.ttl_max_ms);
         restore.suspect_until_ms = restore.suspect_until_ms.max(until);
     }
@@ -77,6 +79,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         segment_size: options.segment_size,
         max_disk: options.max_disk,
         master,
+        random: options.random.clone(),
     };
     let log = new_log(&storage, config, &restore, &tail)?;
     let (previous_segment, previous_end) = restore.end;
@@ -178,7 +181,7 @@ fn new_log(
     };
     let header = segment::Header {
         store_id: config.store_id,
-        salt: log::random().map_err(io)?,
+        salt: config.random.number().map_err(io)?,
         id,
         prepared,
         epoch: config.epoch,

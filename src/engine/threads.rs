@@ -111,7 +111,7 @@ impl Inner {
 
     /// One round of housekeeping. What fails is tried again in a later round, or has poisoned the
     /// store, which every writer sees.
-    fn keep(&self, round: u32) {
+    pub(super) fn keep(&self, round: u32) {
         if self.options.durability == Durability::Buffered {
             let _ = self.log.sync();
         }

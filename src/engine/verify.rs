@@ -1,6 +1,6 @@
 //! Verifying a store that nobody has open: everything is read, nothing is modified.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::format::frame::{Frame, Kind};
 use crate::format::head::Head;
 use crate::format::segment;
-use crate::index::Identity;
+use crate::index::{ByIdentity, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log;
@@ -46,8 +46,17 @@ fn on_disk(directory: &Path) -> Arc<dyn Storage> {
     Arc::new(Disk::new(directory))
 }
 
-/// [`verify`] on any storage.
-#[cfg(all(feature = "http", feature = "test-util"))]
+/// [`verify`] of the store on `storage`.
+///
+/// # Errors
+/// As there.
+#[cfg(feature = "test-util")]
+pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+    verify_on(storage)
+}
+
+/// [`verify`] on any storage, inside the crate.
+#[cfg(feature = "test-util")]
 pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
     report(storage, None)
 }
@@ -55,15 +64,15 @@ pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Erro
 fn report(storage: &Arc<dyn Storage>, keys: Option<&Keys>) -> Result<VerifyReport, Error> {
     let identity = create::read(&**storage)?;
     let _lock = create::lock(&**storage)?;
-    let survey = survey(&**storage, identity.id)?;
+    let survey = survey(&**storage, &identity)?;
     let mut verification = Verification {
         secret: identity.secret,
         survey: &survey,
         locked: BTreeMap::new(),
         report: VerifyReport::default(),
-        records: HashMap::new(),
-        claims: HashMap::new(),
-        forgotten: HashMap::new(),
+        records: ByIdentity::default(),
+        claims: ByIdentity::default(),
+        forgotten: ByIdentity::default(),
         expected: Expected::default(),
     };
     verification.unlock(storage, keys, identity.id)?;
@@ -80,10 +89,10 @@ struct Verification<'a> {
     locked: BTreeMap<u32, String>,
     report: VerifyReport,
     /// Where each key's record stands, as the log says.
-    records: HashMap<Identity, (Location, u64)>,
-    claims: HashMap<Identity, u64>,
+    records: ByIdentity<(Location, u64)>,
+    claims: ByIdentity<u64>,
     /// Keys somebody resolved as free, and when.
-    forgotten: HashMap<Identity, u64>,
+    forgotten: ByIdentity<u64>,
     expected: Expected,
 }
 
@@ -204,7 +213,7 @@ impl Verification<'_> {
     }
 
     fn read_tree(&mut self, storage: &Arc<dyn Storage>, store_id: [u8; 16]) {
-        let mut entries: HashMap<Identity, Entry> = HashMap::new();
+        let mut entries: ByIdentity<Entry> = ByIdentity::default();
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);

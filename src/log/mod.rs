@@ -21,12 +21,12 @@ use std::time::Duration;
 use crate::crypt::{Master, OVERHEAD};
 use crate::options::Durability;
 use crate::poison::Poison;
+use crate::random::Random;
 use crate::storage::Storage;
 use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
-pub(crate) use room::random;
 pub(crate) use segment::{Segment, Segments};
 
 /// The directory of segments.
@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) segment_size: u64,
     /// Most bytes of segments and whatever `other_bytes` counts.
     pub(crate) max_disk: Option<u64>,
+    /// Where salts come from.
+    pub(crate) random: Random,
     /// What the keys of new segments are wrapped by, when payloads are sealed.
     pub(crate) master: Option<Master>,
 }
