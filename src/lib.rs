@@ -62,13 +62,13 @@ pub use backend::{Backend, BackendTicket, BackendWait, NOTE_OCTETS_MAX};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
-pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify};
+pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify, verify_with};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 pub use options::{Durability, Options};
 pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
-pub use stats::{Stats, SweepReport, VerifyReport};
+pub use stats::{Finding, FoundKey, Stats, SweepReport, VerifyProgress, VerifyReport};
 
 /// The README's examples, held to the API.
 #[cfg(all(doctest, feature = "http"))]

@@ -7,6 +7,7 @@ mod checkpoint;
 mod claim;
 mod counters;
 mod create;
+mod damaged;
 mod decide;
 mod iter;
 mod publish;
@@ -38,7 +39,7 @@ use crate::storage::{Lock, Storage};
 pub use iter::{Cursor, Item, Iter, ParseCursorError};
 pub use store::Store;
 pub use ticket::{Ticket, Wait};
-pub use verify::verify;
+pub use verify::{verify, verify_with};
 
 use publish::{Publish, Queue};
 use timer::Timer;

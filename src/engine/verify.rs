@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::create;
+use super::damaged;
 use super::decide::{self, Effect};
 use super::survey::{Expected, Survey, survey};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::format::frame::{Frame, Kind};
 use crate::format::head::Head;
 use crate::format::segment;
@@ -17,28 +18,50 @@ use crate::key::Key;
 use crate::location::Location;
 use crate::log;
 use crate::log::replay::{self, From};
-use crate::stats::VerifyReport;
+use crate::stats::{Finding, VerifyProgress, VerifyReport};
 use crate::storage::{Disk, Storage};
 use crate::tree::{Entry, Tree};
 
 /// Reads the whole store in `directory` and reports what is wrong with it. Offline: it takes the
-/// store's lock meanwhile. Read-only: it never modifies a file.
+/// store's lock meanwhile. Read-only: it never modifies, makes or removes a file.
 ///
 /// # Errors
 /// `Locked` when the store is open; `UnsupportedFormat` when it is none; `Io`; `Corrupt` when the
 /// damage leaves nothing to read. Whatever else is wrong is in the report.
 pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
-    verify_on(&(Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>))
+    verify_with(directory, |_| {})
 }
 
-pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
-    let identity = create::read(&**storage)?;
-    let _lock = create::lock(&**storage)?;
+/// The same, and `progress` is told how far it is: before the first octet, at least once a segment
+/// and about once a mebibyte, and when all of the log is read.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    directory: impl AsRef<Path>,
+    mut progress: impl FnMut(VerifyProgress),
+) -> Result<VerifyReport, Error> {
+    let storage = Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>;
+    verify_on(&storage, &mut progress)
+}
+
+fn verify_on(
+    storage: &Arc<dyn Storage>,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, Error> {
+    let identity = create::existing(&**storage)?;
+    let lock = create::lock_read_only(&**storage)?;
     let survey = survey(&**storage, identity.id)?;
+    let mut bytes_total = 0;
+    for begun in survey.begun.values() {
+        let len = begun.segment.file.len();
+        bytes_total += len.map_err(|error| Error::io("reading the segments", error))?;
+    }
     let mut verification = Verification {
         secret: identity.secret,
         survey: &survey,
         report: VerifyReport::default(),
+        progress: Meter { told: 0, bytes_total, progress },
         records: HashMap::new(),
         claims: HashMap::new(),
         forgotten: HashMap::new(),
@@ -46,13 +69,41 @@ pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Erro
     };
     verification.read_log()?;
     verification.read_tree(storage, identity.id);
-    Ok(verification.finish())
+    let report = verification.finish();
+    // Who opens a store makes the lock's file first: it was none then that could have been taken.
+    if lock.is_none() && create::lock_read_only(&**storage)?.is_some() {
+        return Err(Error::new(ErrorKind::Locked, "the store was opened while it was verified"));
+    }
+    Ok(report)
+}
+
+/// Tells somebody how far the reading is, but not at each group.
+struct Meter<'a> {
+    told: u64,
+    bytes_total: u64,
+    progress: &'a mut dyn FnMut(VerifyProgress),
+}
+
+impl Meter<'_> {
+    const STEP: u64 = 1 << 20;
+
+    fn at(&mut self, bytes: u64) {
+        if bytes >= self.told + Self::STEP {
+            self.tell(bytes);
+        }
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        self.told = bytes;
+        (self.progress)(VerifyProgress { bytes, bytes_total: self.bytes_total });
+    }
 }
 
 struct Verification<'a> {
     secret: [u8; 16],
     survey: &'a Survey,
     report: VerifyReport,
+    progress: Meter<'a>,
     /// Where each key's record stands, as the log says.
     records: HashMap<Identity, (Location, u64)>,
     claims: HashMap<Identity, u64>,
@@ -70,13 +121,18 @@ impl Verification<'_> {
             let Some(begun) = self.survey.begun.get(id) else { continue };
             let path = log::path(*id);
             self.report.segments += 1;
+            let before = self.report.bytes;
+            self.progress.tell(before);
             if begun.header_damaged {
-                self.report.problems.push(format!("{path}: its header does not stand"));
+                self.report.add(Finding {
+                    octets: Some(0..segment::HEADER as u64),
+                    ..Finding::new(&path, "its header does not stand")
+                });
             }
             if let Some(link) = &begun.link {
                 self.expected.link(*id, link);
             } else {
-                self.report.problems.push(format!("{path}: its first group does not stand"));
+                self.report.add(Finding::new(&path, "its first group does not stand"));
                 self.expected.present(*id);
             }
             let from = From { offset: segment::HEADER as u64, previous, last_sequence };
@@ -87,16 +143,28 @@ impl Verification<'_> {
                     let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
                         self.frame(*id, place, frame, payload);
                     });
-                    self.report.problems.extend(read.err());
+                    if let Err(what) = read {
+                        let octets = Some(at..at + group.length);
+                        self.report.add(Finding { octets, ..Finding::new(&path, what) });
+                    }
+                    self.progress.at(before + at);
                 })
                 .map_err(|error| Error::io(format!("reading {path}"), error))?;
             begun.segment.end.store(found.end, Relaxed);
             self.report.groups += found.groups;
+            self.report.bytes += found.file_len;
             for gap in &found.damage {
-                self.report.problems.push(format!(
-                    "{path}: the groups from {} to {} do not stand",
-                    gap.start, gap.end
-                ));
+                let what = if gap.is_empty() {
+                    "groups are missing here: the next one does not follow the one before"
+                } else {
+                    "the groups here do not stand"
+                };
+                let mut finding = Finding { octets: Some(gap.clone()), ..Finding::new(&path, what) };
+                if let Some(salt) = found.salt {
+                    damaged::keys(&*file, salt, gap.clone(), &mut |key| finding.name(key))
+                        .map_err(|error| Error::io(format!("reading {path}"), error))?;
+                }
+                self.report.add(finding);
             }
             let known = match upto {
                 Some(upto) => upto,
@@ -104,16 +172,16 @@ impl Verification<'_> {
                 None => found.prepared.max(begun.prepared),
             };
             if known > found.file_len {
-                self.report.problems.push(format!(
-                    "{path}: cut off, it has {} bytes and had {known}",
-                    found.file_len
-                ));
+                let what = format!("cut off, it has {} bytes and had {known}", found.file_len);
+                let octets = Some(found.file_len..known);
+                self.report.add(Finding { octets, ..Finding::new(&path, what) });
             }
             (previous, last_sequence) = (found.previous, found.last_sequence);
         }
         for id in self.expected.iter().filter(|id| !self.survey.begun.contains_key(id)) {
-            self.report.problems.push(format!("{}: missing and not retired", log::path(id)));
+            self.report.add(Finding::new(log::path(id), "missing and not retired"));
         }
+        self.progress.tell(self.report.bytes);
         Ok(())
     }
 
@@ -161,19 +229,22 @@ impl Verification<'_> {
         });
         let head = match read {
             Ok((head, problems)) => {
-                self.report.problems.extend(problems);
+                for what in problems {
+                    self.report.add(of_tree(&what));
+                }
                 Head::decode(&head)
             }
             Err(error) => {
                 // It is made anew from the log when the store opens; but somebody should know.
-                self.report.problems.push(error.to_string());
+                self.report.add(of_tree(&error.to_string()));
                 return;
             }
         };
         let Ok(head) = head else {
-            self.report.problems.push("tree.redb: its head cannot be read".to_owned());
+            self.report.add(of_tree("its head cannot be read"));
             return;
         };
+        let mut current = 0_u64;
         for (identity, entry) in entries {
             let location = Location::from_bits(entry.location);
             let gone = !self.survey.begun.contains_key(&location.segment());
@@ -183,15 +254,17 @@ impl Verification<'_> {
             match self.records.get(&identity) {
                 Some((_, sequence)) if *sequence >= entry.sequence => {
                     self.report.tree_entries += 1;
+                    current += u64::from(*sequence == entry.sequence);
                 }
                 None if self.forgotten.get(&identity).is_some_and(|at| *at > entry.sequence) => {}
-                _ => self.report.problems.push(format!(
-                    "tree.redb: an entry points at {location:?}, where its record does not stand"
-                )),
+                _ => self.report.add(of_tree(&format!(
+                    "an entry points at {location:?}, where its record does not stand"
+                ))),
             }
         }
+        self.report.log_only = (self.records.len() as u64).saturating_sub(current);
         if head.last_sequence > 0 && self.survey.begun.range(head.segment..).next().is_none() {
-            self.report.problems.push("tree.redb: it is ahead of the log".to_owned());
+            self.report.add(of_tree("it is ahead of the log"));
         }
     }
 
@@ -200,6 +273,15 @@ impl Verification<'_> {
         let in_doubt = self.records.values().filter(|(at, _)| at.is(Kind::InDoubt)).count();
         self.report.in_doubt = in_doubt as u64;
         self.report.complete = (self.records.len() - in_doubt) as u64;
+        let tombstones = self.records.values().filter(|(at, _)| at.is(Kind::Tombstone)).count();
+        self.report.tombstones = tombstones as u64;
         self.report
     }
+}
+
+/// A finding about the tree, whose own words begin with its file's name.
+fn of_tree(what: &str) -> Finding {
+    const FILE: &str = "tree.redb";
+    let bare = what.strip_prefix(FILE).map_or(what, |rest| rest.trim_start_matches([':', ' ']));
+    Finding::new(FILE, bare)
 }
