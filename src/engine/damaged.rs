@@ -53,12 +53,7 @@ pub(super) fn keys(
     Ok(())
 }
 
-fn payload_stands(
-    file: &dyn File,
-    at: u64,
-    end: u64,
-    header: &frame::Header,
-) -> io::Result<bool> {
+fn payload_stands(file: &dyn File, at: u64, end: u64, header: &frame::Header) -> io::Result<bool> {
     if at + u64::from(header.payload_len) > end {
         return Ok(false);
     }

@@ -20,7 +20,7 @@ use crate::log;
 use crate::log::replay::{self, From};
 use crate::stats::{Finding, VerifyProgress, VerifyReport};
 use crate::storage::{Disk, Storage};
-use crate::tree::{Entry, Tree};
+use crate::tree::{self, Entry, Tree};
 
 /// Reads the whole store in `directory` and reports what is wrong with it. Offline: it takes the
 /// store's lock meanwhile. Read-only: it never modifies, makes or removes a file.
@@ -159,7 +159,8 @@ impl Verification<'_> {
                 } else {
                     "the groups here do not stand"
                 };
-                let mut finding = Finding { octets: Some(gap.clone()), ..Finding::new(&path, what) };
+                let mut finding =
+                    Finding { octets: Some(gap.clone()), ..Finding::new(&path, what) };
                 if let Some(salt) = found.salt {
                     damaged::keys(&*file, salt, gap.clone(), &mut |key| finding.name(key))
                         .map_err(|error| Error::io(format!("reading {path}"), error))?;
@@ -235,8 +236,16 @@ impl Verification<'_> {
                 Head::decode(&head)
             }
             Err(error) => {
-                // It is made anew from the log when the store opens; but somebody should know.
-                self.report.add(of_tree(&error.to_string()));
+                self.report.log_only = self.records.len() as u64;
+                let absent = storage
+                    .open_read_only(tree::FILE)
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+                // It is made anew from the log when the store opens; but somebody should know. A
+                // store that has none yet, for it was cut off before its first checkpoint, lacks
+                // nothing.
+                if !absent || self.report.sealed && !self.records.is_empty() {
+                    self.report.add(of_tree(&error.to_string()));
+                }
                 return;
             }
         };
@@ -281,7 +290,7 @@ impl Verification<'_> {
 
 /// A finding about the tree, whose own words begin with its file's name.
 fn of_tree(what: &str) -> Finding {
-    const FILE: &str = "tree.redb";
-    let bare = what.strip_prefix(FILE).map_or(what, |rest| rest.trim_start_matches([':', ' ']));
-    Finding::new(FILE, bare)
+    let bare =
+        what.strip_prefix(tree::FILE).map_or(what, |rest| rest.trim_start_matches([':', ' ']));
+    Finding::new(tree::FILE, bare)
 }
