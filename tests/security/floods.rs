@@ -52,9 +52,11 @@ async fn ten_floods_of_keys_with_a_short_ttl_leave_memory_and_disk_as_the_first_
         assert_eq!((stats.records, stats.in_flight), (0, 0), "round {round}: {stats:?}");
         disk.push(stats.log_bytes + stats.tree_bytes);
     }
-    let flat =
-        |figures: &[u64]| figures.iter().all(|now| now.abs_diff(figures[0]) * 10 <= figures[0]);
-    assert!(flat(&index), "index bytes: {index:?}");
+    // A table doubles when it is full and keeps its room, and 100,000 keys fill most of the tables
+    // just so far that they double: what the second round has is what there will be.
+    let settled = index[1];
+    let flat = index[1..].iter().all(|now| now.abs_diff(settled) * 10 <= settled);
+    assert!(flat && index[0] <= settled, "index bytes: {index:?}");
     // A file grows by steps, and the log keeps a segment or two ahead.
     let most = disk.iter().max().unwrap();
     assert!(*most <= disk[0] + (16 << 20), "bytes of log and tree: {disk:?}");
