@@ -1,7 +1,7 @@
 # The commands of this repository. Everything that must pass is listed in .ci/test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test bench fuzz fmt lint clean
+.PHONY: help demo serve-demo test sim proof bench fuzz threads fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,6 +17,13 @@ serve-demo: ## the same tour, then the sample API until it is interrupted
 test: ## everything that must pass, installing what it needs
 	.ci/test
 
+sim: ## the simulator alone; SEED=N replays a seed, SEED=random draws one
+	.ci/need cc
+	cargo test --locked --features test-util --test sim -- --nocapture
+
+proof: ## the long proof, row by row, under 90 minutes; PROOF_PERCENT=10 for a tenth of it
+	.ci/proof
+
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
@@ -25,6 +32,10 @@ bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 	.ci/need cc c++ nightly cargo-fuzz
 	.ci/fuzz
+
+threads: ## the store under a scheduler, in SCHEDULES (ten million) orders of its threads: hours
+	.ci/need cc
+	cd threads && SCHEDULES=$${SCHEDULES:-10000000} CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-../target}/threads" cargo test --locked
 
 fmt: ## puts the source in its one form
 	cargo fmt --all

@@ -1,8 +1,12 @@
 //! What the fuzz targets in `fuzz/` reach of the crate's inside. Not a part of its interface: it
 //! changes without notice.
 
+mod octets;
+
 use bytes::Bytes;
 use http::HeaderMap;
+
+pub use octets::{read_frame, read_group, verify, write_frame, write_group};
 
 use crate::http::{KeyFault, KeySyntax, Profile};
 

@@ -50,24 +50,31 @@ mod location;
 mod log;
 mod options;
 mod outcome;
+mod planted;
 mod poison;
+mod random;
 mod stats;
 #[cfg(feature = "test-util")]
 pub mod storage;
 #[cfg(not(feature = "test-util"))]
 mod storage;
+mod sync;
 mod tree;
 
 pub use backend::{Backend, BackendTicket, BackendWait, NOTE_OCTETS_MAX};
 #[cfg(any(test, feature = "test-util"))]
 pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
+#[cfg(feature = "test-util")]
+pub use engine::verify_storage;
 pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify, verify_with};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 pub use options::{Durability, Options};
 pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
+#[cfg(feature = "test-util")]
+pub use planted::{Bug, plant};
 pub use stats::{Finding, FoundKey, Stats, SweepReport, VerifyProgress, VerifyReport};
 
 /// The README's examples, held to the API.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::Store;
 use crate::error::{Error, ErrorKind};
+use crate::random::Random;
 use crate::storage::{Disk, Storage};
 
 /// What `complete` and `claim` wait for.
@@ -35,6 +36,7 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether the store runs its own threads; a simulator steps it instead.
     pub(crate) threads: bool,
+    pub(crate) random: Random,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             trust_wall_clock: false,
             clock: Arc::new(SystemClock::new()),
             threads: true,
+            random: Random::default(),
         }
     }
 }
@@ -148,6 +151,14 @@ impl Options {
     #[cfg(feature = "test-util")]
     pub fn stepped(mut self) -> Self {
         self.threads = false;
+        self
+    }
+
+    /// Draws the store's secret and its salts from `seed`. Another one at each opening: a salt tells
+    /// one opening's bytes from another's.
+    #[cfg(feature = "test-util")]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.random = Random::seeded(seed);
         self
     }
 

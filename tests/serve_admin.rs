@@ -400,7 +400,7 @@ fn nonsense_is_refused_in_json_and_harms_nothing() {
     assert_eq!(exchange(admin, get(&format!("/{}", "a".repeat(70_000)))).status(), 414);
 
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed.unwrap_or(1);
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let pieces = [

@@ -20,6 +20,7 @@ use crate::key::Key;
 use crate::location::Location;
 use crate::log::{Appended, Draft, NoRoom, Room, Wanted};
 use crate::outcome::{Claim, ClaimOptions, Record};
+use crate::planted::{Bug, is_planted};
 
 /// How often a slot may be found pointing at a segment that has just gone, before it is a fault: a
 /// sweep removes slots before segments, so a second look finds the slot gone, too.
@@ -112,6 +113,9 @@ impl Inner {
                 match decide::claim(known, request.fingerprint, now_ms) {
                     Verdict::Replay => return answer(Claim::Replay, settled),
                     Verdict::Mismatch => return answer(Claim::Mismatch, settled),
+                    Verdict::InDoubt if is_planted(Bug::InDoubtGranted) => {
+                        expired = Some(settled.location);
+                    }
                     Verdict::InDoubt => return answer(Claim::InDoubt, settled),
                     Verdict::Grant | Verdict::InFlight => expired = Some(settled.location),
                 }
@@ -142,7 +146,7 @@ impl Inner {
                     if self.index.shard(identity).candidates(identity) != candidates {
                         return Ok(None);
                     }
-                    std::thread::yield_now();
+                    crate::sync::thread::yield_now();
                 }
                 return Err(Error::corrupt(format!("a record's segment is gone: {location:?}")));
             }
@@ -163,7 +167,9 @@ impl Inner {
         let known = Known::InFlight { fingerprint: flight.fingerprint };
         let record = flight.record();
         Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
-            Verdict::Mismatch => Claim::Mismatch(record),
+            Verdict::Mismatch if !is_planted(Bug::FingerprintSkippedInFlight) => {
+                Claim::Mismatch(record)
+            }
             _ => {
                 Claim::InFlight(Wait::new(Arc::clone(self), request.clone(), record, flight.end()))
             }
@@ -183,7 +189,8 @@ impl Inner {
         self.refuse_over_memory(shard)?;
         let scope = request.owner.scope();
         self.caps.enter(scope)?;
-        let reserve = finishing_len(&request.owner);
+        let reserve =
+            if is_planted(Bug::RoomNotReserved) { 0 } else { finishing_len(&request.owner) };
         let draft = Draft {
             kind: Kind::Claim,
             flags: 0,
@@ -196,9 +203,15 @@ impl Inner {
             term_ms: request.ttl_ms,
             fingerprint: request.fingerprint,
         };
-        let appended = self.log.append(&draft, Room::Free { reserve }, |sequence, location| {
-            Publish::claim(request.identity, sequence, location)
-        });
+        let appended = if is_planted(Bug::ClaimNotLogged) {
+            let done = Event::new();
+            done.fire(Ok(()));
+            Ok(Appended { sequence: 0, location: Location::from_bits(0), done })
+        } else {
+            self.log.append(&draft, Room::Free { reserve }, |sequence, location| {
+                Publish::claim(request.identity, sequence, location)
+            })
+        };
         let Appended { sequence, location, done } = match appended {
             Ok(appended) => appended,
             Err(no_room) => {

@@ -7,6 +7,7 @@ use crate::clock::Reading;
 use crate::error::{Error, ErrorKind};
 use crate::format::store::{Identity, LENGTH};
 use crate::log::{DIRECTORY, TEMPORARY, id_of};
+use crate::random::Random;
 use crate::storage::{Lock, Storage};
 
 const LOCK: &str = "LOCK";
@@ -27,7 +28,11 @@ pub(super) struct Directory {
 /// # Errors
 /// `UnsupportedFormat` for a directory with anything else in it, which is not modified; `Locked`;
 /// `Corrupt`; `Io`.
-pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Directory, Error> {
+pub(super) fn directory(
+    storage: &Arc<dyn Storage>,
+    random: &Random,
+    now: Reading,
+) -> Result<Directory, Error> {
     match storage.list("") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             storage.create_dir("").map_err(|error| Error::io("creating the directory", error))?;
@@ -52,12 +57,12 @@ pub(super) fn directory(storage: &Arc<dyn Storage>, now: Reading) -> Result<Dire
             // Whoever made it may have been cut off before its name was on disk, and nothing said
             // since would be found without it.
             put(&**storage, &identity)
-                .map_err(|error| Error::io("finishing the store's creation", error))?;
+                .map_err(|error| full_or_io("finishing the store's creation", error))?;
         }
         identity
     } else {
         refuse_foreign(&**storage, &names)?;
-        create(&**storage, now).map_err(|error| Error::io("creating the store", error))?
+        create(&**storage, random, now).map_err(|error| full_or_io("creating the store", error))?
     };
     Ok(Directory { identity, lock })
 }
@@ -138,7 +143,7 @@ fn refuse_foreign(storage: &dyn Storage, names: &[String]) -> Result<(), Error> 
 }
 
 /// Makes a store; the file `STORE` comes last, and without it there is none.
-fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
+fn create(storage: &dyn Storage, random: &Random, now: Reading) -> io::Result<Identity> {
     storage.create_dir(DIRECTORY)?;
     remove(storage, NEWBORN)?;
     storage.create(NEWBORN)?.sync()?;
@@ -147,10 +152,10 @@ fn create(storage: &dyn Storage, now: Reading) -> io::Result<Identity> {
     // damaged.
     storage.sync_dir("")?;
 
-    let mut random = [0_u8; 32];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut octets = [0_u8; 32];
+    random.fill(&mut octets)?;
     let mut identity = Identity { id: [0; 16], secret: [0; 16], created_ms: now.wall_ms };
-    let (id, secret) = random.split_at(16);
+    let (id, secret) = octets.split_at(16);
     identity.id.copy_from_slice(id);
     identity.secret.copy_from_slice(secret);
 
@@ -166,6 +171,16 @@ fn put(storage: &dyn Storage, identity: &Identity) -> io::Result<()> {
     file.sync()?;
     storage.rename(STORE_TEMPORARY, STORE)?;
     storage.sync_dir("")
+}
+
+/// A full disk is told as such, for it heals.
+fn full_or_io(doing: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorKind::Full, doing).with_source(error)
+        }
+        _ => Error::io(doing, error),
+    }
 }
 
 /// Whether the store's first segment may still have to come.

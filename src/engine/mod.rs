@@ -26,8 +26,6 @@ mod verify;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use parking_lot::Mutex;
-
 use crate::clock::{StoreTime, TimeMark};
 use crate::expiry::Buckets;
 use crate::format::store::Identity as StoreIdentity;
@@ -35,10 +33,15 @@ use crate::index::{Caps, Index};
 use crate::log::Log;
 use crate::options::Options;
 use crate::storage::{Lock, Storage};
+use crate::sync::Mutex;
 
 pub use iter::{Cursor, Item, Iter, ParseCursorError};
 pub use store::Store;
 pub use ticket::{Ticket, Wait};
+#[cfg(all(feature = "http", feature = "test-util"))]
+pub(crate) use verify::verify_on;
+#[cfg(feature = "test-util")]
+pub use verify::verify_storage;
 pub use verify::{verify, verify_with};
 
 use publish::{Publish, Queue};

@@ -10,6 +10,7 @@ use crate::format::frame::{Kind, RENEWED};
 use crate::index::Identity;
 use crate::location::Location;
 use crate::log::Position;
+use crate::planted::{Bug, is_planted};
 
 /// A frame to publish once it is durable; and, after that, to put into the next checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,9 @@ impl Inner {
         let batch = match self.log.commit(self.mark()) {
             Ok(batch) => batch,
             Err(failed) => {
+                for frame in &failed.published {
+                    self.publish(frame);
+                }
                 drop(one);
                 let error = self.log.fail(&failed.tell());
                 self.tell_waiters(&error);
@@ -175,6 +179,7 @@ impl Inner {
             }
             Effect::Forget => {
                 if let Some(old) = flight.replaces
+                    && !is_planted(Bug::ReleaseForgotten)
                     && shard.remove(frame.identity, old)
                 {
                     self.log.segments.discount(old);
@@ -186,7 +191,7 @@ impl Inner {
         if flight.counted {
             self.caps.leave(flight.owner.scope());
         }
-        flight.ended
+        flight.ended.filter(|_| !is_planted(Bug::WaitersNotTold))
     }
 
     /// Writes have ended: tells those who wait for a flight that it will not.

@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::checkpoint::Checkpointer;
 use super::counters::Counters;
 use super::publish::{Publish, Queue};
@@ -30,7 +28,9 @@ use crate::key::Key;
 use crate::log::segment::Prepared;
 use crate::log::{self, Config, Draft, Log, Start};
 use crate::options::Options;
+use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
+use crate::sync::Mutex;
 
 /// Room prepared in a new segment beyond what recovery writes into it.
 const FIRST_ROOM: u64 = 64 * 1024;
@@ -42,9 +42,9 @@ const RESERVE_LEN: u64 = 512 * 1024;
 /// Opens the store.
 pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner, Error> {
     let now = options.clock.read();
-    let directory = create::directory(&storage, now)?;
+    let directory = create::directory(&storage, &options.random, now)?;
     let identity = directory.identity;
-    let survey = survey(&*storage, identity.id)?;
+    let survey = survey(&*storage, &identity)?;
     let newborn = survey.temporary.iter().any(|path| path == create::NEWBORN);
     if survey.begun.is_empty() && !newborn {
         return Err(Error::corrupt("every segment of the store is missing"));
@@ -55,12 +55,13 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     let tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
     restore.refuse_missing()?;
 
+    let by_wall = options.trust_wall_clock || is_planted(Bug::ExpiredByWallClock);
     let time = match restore.mark {
-        Some(mark) => StoreTime::resume(mark, now, options.trust_wall_clock),
-        None => StoreTime::new(now, options.trust_wall_clock),
+        Some(mark) => StoreTime::resume(mark, now, by_wall),
+        None => StoreTime::new(now, by_wall),
     };
     let now_ms = time.at(now);
-    if restore.damaged {
+    if restore.damaged && !is_planted(Bug::DamageForgotten) {
         let until = now_ms.saturating_add(restore.ttl_max_ms);
         restore.suspect_until_ms = restore.suspect_until_ms.max(until);
     }
@@ -73,6 +74,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         durability: options.durability,
         segment_size: options.segment_size,
         max_disk: options.max_disk,
+        random: options.random.clone(),
     };
     let log = new_log(&storage, config, &restore, &tail)?;
     let (previous_segment, previous_end) = restore.end;
@@ -159,7 +161,7 @@ fn new_log(
     };
     let header = segment::Header {
         store_id: config.store_id,
-        salt: log::random().map_err(io)?,
+        salt: config.random.number().map_err(io)?,
         id,
         prepared,
         epoch: config.epoch,

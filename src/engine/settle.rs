@@ -10,6 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::format::frame::{self, Kind};
 use crate::index::{Identity, Owner, Phase};
 use crate::log::{Draft, NoRoom, Room, Wanted};
+use crate::planted::{Bug, is_planted};
 
 /// What a ticket holds: a claim, and the room for its end.
 pub(crate) struct Held {
@@ -43,6 +44,10 @@ impl Inner {
         // Before the lock: a clock is the caller's code, and may panic.
         let expires_at_ms = match kind {
             Kind::Release => 0,
+            _ if is_planted(Bug::SecondsForMilliseconds) => {
+                self.now_ms().saturating_add(held.ttl_ms / 1000)
+            }
+            _ if is_planted(Bug::KeptTooLong) => self.now_ms().saturating_add(2 * held.ttl_ms),
             _ => self.now_ms().saturating_add(held.ttl_ms),
         };
         let mut shard = self.index.shard(held.identity);
@@ -77,7 +82,7 @@ impl Inner {
         });
         match appended {
             Ok(appended) => {
-                flight.phase = Phase::Settling;
+                flight.phase = Phase::Settling { durable: flight.is_durable() };
                 flight.written = Arc::clone(&appended.done);
                 held.holds = false;
                 Ok(appended.done)

@@ -241,6 +241,14 @@ impl Store {
             };
         Ok(committed || room)
     }
+
+    /// Does one round of the housekeeper's work, as its thread does in its round of that number: a
+    /// roll by time, a checkpoint, a sweep, when they are due. For stores opened with
+    /// `Options::stepped`.
+    #[cfg(feature = "test-util")]
+    pub fn keep_house(&self, round: u32) {
+        self.inner.keep(round);
+    }
 }
 
 impl IntoIterator for &Store {
@@ -407,7 +415,7 @@ impl Inner {
             location,
             claimed_at_ms: header.claimed_at_ms,
             ttl_ms,
-            phase: Phase::Settling,
+            phase: Phase::Settling { durable: true },
             written,
             replaces: Some(location),
             counted: false,

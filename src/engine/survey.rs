@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::error::Error;
 use crate::format::frame::Kind;
 use crate::format::housekeeping::{Link, Retire};
-use crate::format::segment::Header;
-use crate::log::replay::{self, Of};
+use crate::format::segment::{HEADER, Header};
+use crate::format::store::Identity;
+use crate::log::replay::{self, From, Of};
 use crate::log::{self, Segment};
 use crate::storage::Storage;
 
@@ -43,7 +44,7 @@ pub(super) struct Survey {
 ///
 /// # Errors
 /// `Corrupt` for a file of another store, or one cut off before its first group; `Io`.
-pub(super) fn survey(storage: &dyn Storage, store_id: [u8; 16]) -> Result<Survey, Error> {
+pub(super) fn survey(storage: &dyn Storage, identity: &Identity) -> Result<Survey, Error> {
     let io = |error| Error::io("reading the segments", error);
     let mut survey = Survey::default();
     let names = storage.list(log::DIRECTORY).map_err(|error| match error.kind() {
@@ -60,13 +61,14 @@ pub(super) fn survey(storage: &dyn Storage, store_id: [u8; 16]) -> Result<Survey
             return Err(Error::corrupt(format!("{path} is not one of the store's files")));
         };
         survey.last_id = survey.last_id.max(id);
-        match begun(storage, store_id, id, &path)? {
+        match begun(storage, identity.id, id, &path)? {
             Some(begun) => {
                 survey.begun.insert(id, begun);
             }
             None => survey.unused.push(path),
         }
     }
+    survey.set_aside_what_nothing_vouches_for(&identity.secret)?;
     Ok(survey)
 }
 
@@ -162,6 +164,33 @@ impl Expected {
 }
 
 impl Survey {
+    /// Counts the last segment as never begun when its first group does not stand and no later one
+    /// says that it did. Under `Buffered` a power cut may keep a later group and not the first. A
+    /// segment is begun once everything before it is synced; so a group that vouches for no more
+    /// than that vouches for nothing in its own segment.
+    fn set_aside_what_nothing_vouches_for(&mut self, secret: &[u8; 16]) -> Result<(), Error> {
+        let io = |error| Error::io("reading the last segments", error);
+        let scan = |begun: &Begun| {
+            let from = From { offset: HEADER as u64, previous: None, last_sequence: 0 };
+            replay::scan(&*begun.segment.file, begun.of, from, None, secret, &mut |_, _, _| {})
+                .map_err(io)
+        };
+        let mut newest = self.begun.iter().rev();
+        let (Some((&id, last)), Some((_, before))) = (newest.next(), newest.next()) else {
+            return Ok(());
+        };
+        if last.link.is_some() || last.header_damaged {
+            return Ok(());
+        }
+        let before = scan(before)?;
+        let vouched = replay::vouched(&*last.segment.file, last.of).map_err(io)?;
+        if before.damage.is_empty() && vouched <= before.last_sequence {
+            self.begun.remove(&id);
+            self.unused.push(log::path(id));
+        }
+        Ok(())
+    }
+
     /// The segments that count, oldest first: each named by the link of the one behind it. One that
     /// no link names is void: nothing in it was surely on disk, and what it held was written again.
     /// Where a link does not stand, the segment before is taken to be the one meant.

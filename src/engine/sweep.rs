@@ -15,6 +15,7 @@ use crate::index::{Identity, Phase};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::{self, Draft, NoRoom, Room, Segment, Wanted, replay};
+use crate::planted::{Bug, is_planted};
 use crate::stats::SweepReport;
 use crate::tree::Entry;
 
@@ -86,7 +87,10 @@ impl Inner {
 
     /// Forgets the buckets in which everything has expired.
     fn drop_expired(&self, report: &mut SweepReport) -> Result<(), Error> {
-        let now_ms = self.now_ms();
+        let mut now_ms = self.now_ms();
+        if is_planted(Bug::SweptOneBucketEarly) {
+            now_ms = self.buckets.bucket(now_ms + 1) + 1;
+        }
         let mut checkpointer = self.tree.lock();
         if !checkpointer.is_caught_up() {
             // The head would name a position whose entries are not in the tree.
@@ -143,7 +147,9 @@ impl Inner {
                 break;
             }
             // On disk first: a segment that is missing and not retired is taken for lost.
-            self.flush()?;
+            if !is_planted(Bug::UnlinkedBeforeRetired) {
+                self.flush()?;
+            }
             self.log.segments.remove(segment.id);
             create::remove(&*self.storage, &log::path(segment.id))
                 .map_err(|error| Error::io("removing a segment", error))?;
@@ -185,6 +191,9 @@ impl Inner {
     /// Writes again whatever lives in `segment`; `false` when something stays.
     fn empty(&self, segment: &Segment) -> Result<bool, Error> {
         self.flush()?;
+        if is_planted(Bug::RenewalLost) {
+            return Ok(true);
+        }
         if !self.renew_claims(segment.id)? {
             return Ok(false);
         }

@@ -1,15 +1,14 @@
 //! The store's threads, and its end: one commits, one makes room, one keeps house.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::log::NoRoom;
 use crate::options::Durability;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// How often the housekeeper looks around.
 const ROUND: Duration = Duration::from_millis(250);
@@ -43,7 +42,7 @@ impl Threads {
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        let handle = std::thread::Builder::new()
+        let handle = thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)
             .map_err(|error| Error::io("starting a thread", error))?;
@@ -70,7 +69,7 @@ impl Threads {
     fn join(&self) {
         let handles = std::mem::take(&mut *self.handles.lock());
         for handle in handles {
-            if handle.thread().id() != std::thread::current().id() {
+            if handle.thread().id() != thread::current().id() {
                 // A thread that panicked has poisoned the store already.
                 let _ = handle.join();
             }
@@ -112,7 +111,7 @@ impl Inner {
 
     /// One round of housekeeping. What fails is tried again in a later round, or has poisoned the
     /// store, which every writer sees.
-    fn keep(&self, round: u32) {
+    pub(super) fn keep(&self, round: u32) {
         if self.options.durability == Durability::Buffered {
             let _ = self.log.sync();
         }

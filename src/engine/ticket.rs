@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, TicketError};
 use crate::event::{Event, before, block_on, either};
 use crate::format::frame::{self, Kind};
 use crate::outcome::{Claim, Record};
+use crate::planted::{Bug, is_planted};
 
 /// A granted claim: finish it with [`complete`](Ticket::complete),
 /// [`complete_without_payload`](Ticket::complete_without_payload) or [`release`](Ticket::release).
@@ -242,6 +243,9 @@ impl Undelivered {
 impl Drop for Undelivered {
     fn drop(&mut self) {
         if let Some(ticket) = self.0.as_mut() {
+            if is_planted(Bug::GiveBackForgotten) {
+                ticket.held.holds = false;
+            }
             ticket.inner.let_go(&mut ticket.held, Kind::Release);
         }
     }

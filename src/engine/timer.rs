@@ -5,11 +5,10 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::clock;
 use crate::error::Error;
 use crate::event::Event;
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// Events that happen at a time.
 #[derive(Default)]
@@ -81,10 +80,7 @@ impl Timer {
 
     fn start(&self) -> bool {
         let shared = Arc::clone(&self.0);
-        std::thread::Builder::new()
-            .name("onceward-timer".to_owned())
-            .spawn(move || shared.run())
-            .is_ok()
+        thread::Builder::new().name("onceward-timer".to_owned()).spawn(move || shared.run()).is_ok()
     }
 
     /// Ends the timer: what is due never comes, and those who wait are told so.
@@ -120,7 +116,7 @@ impl Shared {
                 }
                 Some(_) => {
                     let event = state.due.pop().and_then(|Reverse(due)| due.event.upgrade());
-                    parking_lot::MutexGuard::unlocked(&mut state, || {
+                    MutexGuard::unlocked(&mut state, || {
                         if let Some(event) = event {
                             event.fire(Ok(()));
                         }

@@ -1,6 +1,5 @@
 //! Verifying a store that nobody has open: everything is read, nothing is modified.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::format::frame::{Frame, Kind};
 use crate::format::head::Head;
 use crate::format::segment;
-use crate::index::Identity;
+use crate::index::{ByIdentity, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log;
@@ -42,16 +41,30 @@ pub fn verify_with(
     mut progress: impl FnMut(VerifyProgress),
 ) -> Result<VerifyReport, Error> {
     let storage = Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>;
-    verify_on(&storage, &mut progress)
+    read(&storage, &mut progress)
 }
 
-fn verify_on(
+/// [`verify`] of the store on `storage`.
+///
+/// # Errors
+/// As there.
+#[cfg(feature = "test-util")]
+pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+    verify_on(storage)
+}
+
+#[cfg(feature = "test-util")]
+pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
+    read(storage, &mut |_| {})
+}
+
+fn read(
     storage: &Arc<dyn Storage>,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, Error> {
     let identity = create::existing(&**storage)?;
     let lock = create::lock_read_only(&**storage)?;
-    let survey = survey(&**storage, identity.id)?;
+    let survey = survey(&**storage, &identity)?;
     let mut bytes_total = 0;
     for begun in survey.begun.values() {
         let len = begun.segment.file.len();
@@ -62,9 +75,9 @@ fn verify_on(
         survey: &survey,
         report: VerifyReport::default(),
         progress: Meter { told: 0, bytes_total, progress },
-        records: HashMap::new(),
-        claims: HashMap::new(),
-        forgotten: HashMap::new(),
+        records: ByIdentity::default(),
+        claims: ByIdentity::default(),
+        forgotten: ByIdentity::default(),
         expected: Expected::default(),
     };
     verification.read_log()?;
@@ -105,10 +118,10 @@ struct Verification<'a> {
     report: VerifyReport,
     progress: Meter<'a>,
     /// Where each key's record stands, as the log says.
-    records: HashMap<Identity, (Location, u64)>,
-    claims: HashMap<Identity, u64>,
+    records: ByIdentity<(Location, u64)>,
+    claims: ByIdentity<u64>,
     /// Keys somebody resolved as free, and when.
-    forgotten: HashMap<Identity, u64>,
+    forgotten: ByIdentity<u64>,
     expected: Expected,
 }
 
@@ -216,7 +229,7 @@ impl Verification<'_> {
     }
 
     fn read_tree(&mut self, storage: &Arc<dyn Storage>, store_id: [u8; 16]) {
-        let mut entries: HashMap<Identity, Entry> = HashMap::new();
+        let mut entries: ByIdentity<Entry> = ByIdentity::default();
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
                 let identity = Identity(entry.hash);

@@ -342,7 +342,7 @@ fn equal(one: &Value, other: &Value) -> bool {
 #[test]
 fn c11_a_form_stands_for_a_value_and_no_other() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed.unwrap_or(1);
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..20_000 {
@@ -367,7 +367,7 @@ fn c11_a_form_stands_for_a_value_and_no_other() {
 #[test]
 fn c11_doubles_read_back_as_themselves() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    let seed = seed.unwrap_or(1);
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..50_000 {

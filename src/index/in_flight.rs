@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::location::Location;
 use crate::outcome::{Record, State};
+use crate::sync::Mutex;
 
 /// Whose claim it is: the octets of scope and key, shared by the flight and its ticket.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +44,11 @@ pub(crate) enum Phase {
     /// Its claim frame is in the log; durable once [`Flight::written`] has happened.
     Held,
     /// A frame that ends it is in the log, and settled once [`Flight::written`] has happened.
-    Settling,
+    Settling {
+        /// Whether the claim was on disk before: one that is given up on its way there may never
+        /// have been.
+        durable: bool,
+    },
 }
 
 /// A key that is not settled.
@@ -73,9 +76,15 @@ impl Flight {
     /// Whether somebody who looks at `key` sees it in flight. A claim that is not on disk yet may
     /// never have been: nobody has been told of it.
     pub(crate) fn is_seen(&self, key: Key<'_>) -> bool {
-        let durable = self.phase == Phase::Settling
-            || self.written.outcome().is_some_and(|written| written.is_ok());
-        self.counted && durable && self.owner.as_key() == key
+        self.counted && self.is_durable() && self.owner.as_key() == key
+    }
+
+    /// Whether the claim is on disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        match self.phase {
+            Phase::Held => self.written.outcome().is_some_and(|written| written.is_ok()),
+            Phase::Settling { durable } => durable,
+        }
     }
 
     pub(crate) fn record(&self) -> Record {

@@ -13,12 +13,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::error::Error;
 use crate::key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 use crate::poison::Poison;
+use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::format::group;
 use crate::options::Durability;
+use crate::planted::{Bug, is_planted};
 
 /// What only the committer knows.
 #[derive(Debug)]
@@ -48,7 +49,12 @@ impl Committer {
 
     fn sync(&mut self) -> std::io::Result<()> {
         if let Some(segment) = self.unsynced.take() {
-            segment.file.sync()?;
+            let synced = segment.file.sync();
+            if synced.is_err() && is_planted(Bug::WentOnAfterEio) {
+                segment.file.sync()?;
+            } else {
+                synced?;
+            }
             self.syncs += 1;
         }
         self.durable_upto = self.written_upto;
@@ -75,12 +81,14 @@ impl<P> Published<P> {
 /// A commit that failed, and who waits for it. Told apart from failing, so that nobody is woken
 /// under a lock.
 #[must_use]
-pub(crate) struct Failed {
+pub(crate) struct Failed<P> {
     pub(crate) error: Error,
     groups: Vec<Arc<Event>>,
+    /// What a planted bug publishes all the same: nothing, without one.
+    pub(crate) published: Vec<P>,
 }
 
-impl Failed {
+impl<P> Failed<P> {
     /// Tells those who waited for its groups.
     pub(crate) fn tell(self) -> Error {
         for group in self.groups {
@@ -109,9 +117,13 @@ impl<P> Log<P> {
     /// # Errors
     /// A write or a sync failed: the log is poisoned, and nothing is tried again. Whoever waited is
     /// told by [`Failed::tell`].
-    pub(crate) fn commit(&self, now: TimeMark) -> Result<Batch<P>, Failed> {
+    pub(crate) fn commit(&self, now: TimeMark) -> Result<Batch<P>, Failed<P>> {
         let mut committer = self.committer.lock();
-        self.poison.check().map_err(|error| Failed { error, groups: Vec::new() })?;
+        self.poison.check().map_err(|error| Failed {
+            error,
+            groups: Vec::new(),
+            published: Vec::new(),
+        })?;
         let groups = {
             let mut writer = self.writer.lock();
             writer.set_time(now);
@@ -124,7 +136,11 @@ impl<P> Log<P> {
                 let error = self.poison.set(&Error::io("writing to the log", error));
                 let written = batch.into_iter().map(|group: Published<P>| group.done);
                 let unwritten = std::iter::once(group).chain(groups).map(|group| group.done);
-                return Err(Failed { error, groups: written.chain(unwritten).collect() });
+                return Err(Failed {
+                    error,
+                    groups: written.chain(unwritten).collect(),
+                    published: Vec::new(),
+                });
             }
             let position = Position {
                 segment: group.segment.id,
@@ -141,13 +157,18 @@ impl<P> Log<P> {
             self.writer.lock().give_back_buffer(group.bytes);
         }
         if self.config.durability == Durability::Sync
+            && !is_planted(Bug::AcknowledgedBeforeSync)
             && let Err(error) = committer.sync()
         {
             let error = self.poison.set(&Error::io("syncing the log", error));
-            return Err(Failed {
-                error,
-                groups: batch.into_iter().map(|group| group.done).collect(),
-            });
+            let mut failed = Failed { error, groups: Vec::new(), published: Vec::new() };
+            for group in batch {
+                failed.groups.push(group.done);
+                if is_planted(Bug::PublishedBeforeSync) {
+                    failed.published.extend(group.frames);
+                }
+            }
+            return Err(failed);
         }
         Ok(batch)
     }

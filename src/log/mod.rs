@@ -16,15 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::options::Durability;
 use crate::poison::Poison;
+use crate::random::Random;
 use crate::storage::Storage;
+use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
-pub(crate) use room::random;
 pub(crate) use segment::{Segment, Segments};
 
 /// The directory of segments.
@@ -57,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) segment_size: u64,
     /// Most bytes of segments and whatever `other_bytes` counts.
     pub(crate) max_disk: Option<u64>,
+    /// Where salts come from.
+    pub(crate) random: Random,
 }
 
 /// A place between groups: everything before it is published.

@@ -219,6 +219,19 @@ pub(crate) fn has_groups(file: &dyn File, of: Of) -> io::Result<bool> {
     Ok(reader.search(all, of)?.is_some())
 }
 
+/// The number up to which any group of this segment says that frames were on disk, wherever it
+/// stands.
+pub(crate) fn vouched(file: &dyn File, of: Of) -> io::Result<u64> {
+    let mut reader = Reader::new(file)?;
+    let (mut vouched, mut offset) = (0, segment::HEADER as u64);
+    while let Some(found) = reader.search(offset..reader.len, of)? {
+        let Some((header, _)) = reader.group(found, of)? else { break };
+        vouched = vouched.max(header.durable_upto);
+        offset = found + header.length;
+    }
+    Ok(vouched)
+}
+
 /// The header at the start of a segment file.
 pub(crate) fn read_header(file: &dyn File) -> io::Result<Result<segment::Header, String>> {
     let mut bytes = vec![0_u8; (segment::HEADER as u64).min(file.len()?) as usize];

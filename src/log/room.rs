@@ -181,8 +181,8 @@ impl<P> Log<P> {
     }
 
     fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
-        let header =
-            Header { store_id: self.config.store_id, salt: random()?, id, prepared: length, epoch };
+        let salt = self.config.random.number()?;
+        let header = Header { store_id: self.config.store_id, salt, id, prepared: length, epoch };
         segment::create(&*self.storage, &header, size)
     }
 
@@ -204,11 +204,4 @@ fn full_or_io(error: io::Error) -> Error {
         }
         _ => Error::io("preparing room in the log", error),
     }
-}
-
-/// A random salt.
-pub(crate) fn random() -> io::Result<u64> {
-    let mut octets = [0_u8; 8];
-    getrandom::fill(&mut octets).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u64::from_le_bytes(octets))
 }

@@ -20,6 +20,7 @@ mod names;
 mod rng;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::io;
 use std::sync::Arc;
@@ -96,6 +97,25 @@ impl SimDisk {
     /// what was unsynced readable, and out of reach of any later sync.
     pub fn fail_operation(&self, operation: u64, fault: Fault) {
         self.0.lock().fail_operation(operation, fault);
+    }
+
+    /// How many reads there were since the machine started: the number of the next one. What counts
+    /// is what may fail on a real disk: listing a directory, opening a file, its length, its bytes;
+    /// but not a look through a map, which is no call.
+    pub fn reads(&self) -> u64 {
+        self.0.lock().reads()
+    }
+
+    /// Has this one read fail, having read nothing.
+    pub fn fail_read(&self, read: u64, fault: Fault) {
+        self.0.lock().fail_read(read, fault);
+    }
+
+    /// A digest of everything asked of the disk so far, by this machine and those it came back
+    /// from: every operation and read in its order, with the bytes written. The same for two runs
+    /// that did the same.
+    pub fn trace(&self) -> u64 {
+        self.0.lock().trace()
     }
 
     /// Limits the sum of the lengths of all files, open ones without a name included, to that many
@@ -222,7 +242,7 @@ impl SimDisk {
         if there.is_some() {
             return Err(taken(path));
         }
-        let fate = machine.begin();
+        let fate = machine.begin("create", &[dir], name.as_bytes());
         let id = machine.new_file();
         let file = self.opened(machine, id, true)?;
         if machine.happened(&fate) {
@@ -236,8 +256,8 @@ impl SimDisk {
 
 impl Storage for SimDisk {
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let machine = self.0.lock();
-        machine.check_power()?;
+        let mut machine = self.0.lock();
+        machine.read(dir, &[])?;
         let names = machine.names(machine.dir_id(dir)?)?;
         Ok(names.now().iter().map(|(name, _)| name.to_owned()).collect())
     }
@@ -246,7 +266,7 @@ impl Storage for SimDisk {
         let mut machine = self.0.lock();
         machine.check_power()?;
         if dir.is_empty() {
-            let fate = machine.begin();
+            let fate = machine.begin("create_dir", &[], &[]);
             if machine.happened(&fate) {
                 machine.make_root();
             }
@@ -258,7 +278,7 @@ impl Storage for SimDisk {
             Some(Node::File(_)) => return Err(wrong_kind(dir, "not a directory")),
             None => {}
         }
-        let fate = machine.begin();
+        let fate = machine.begin("create_dir", &[parent], name.as_bytes());
         if machine.happened(&fate) {
             let node = Node::Dir(machine.new_dir());
             machine.names_mut(parent)?.change(NameOp::Link { name: name.to_owned(), node });
@@ -270,7 +290,7 @@ impl Storage for SimDisk {
         let mut machine = self.0.lock();
         machine.check_power()?;
         let dir = machine.dir_id(dir)?;
-        let fate = machine.begin();
+        let fate = machine.begin("sync_dir", &[dir], &[]);
         let through = machine.happened(&fate);
         let names = machine.names_mut(dir)?;
         match fate {
@@ -289,14 +309,14 @@ impl Storage for SimDisk {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let machine = self.0.lock();
-        machine.check_power()?;
+        let mut machine = self.0.lock();
+        machine.read(path, &[])?;
         Ok(Arc::new(self.opened(&machine, machine.file_id(path)?, true)?))
     }
 
     fn open_read_only(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let machine = self.0.lock();
-        machine.check_power()?;
+        let mut machine = self.0.lock();
+        machine.read(path, &[])?;
         Ok(Arc::new(self.opened(&machine, machine.file_id(path)?, false)?))
     }
 
@@ -309,7 +329,7 @@ impl Storage for SimDisk {
         if let Some(Node::Dir(_)) = there {
             return Err(wrong_kind(to, "not a regular file"));
         }
-        let fate = machine.begin();
+        let fate = machine.begin("rename", &[dir], name.as_bytes());
         if machine.happened(&fate) {
             machine.names_mut(dir)?.change(NameOp::Rename { to: name.to_owned(), node });
         }
@@ -321,7 +341,7 @@ impl Storage for SimDisk {
         machine.check_power()?;
         let node = Node::File(machine.file_id(path)?);
         let (dir, name, _) = machine.find(path)?;
-        let fate = machine.begin();
+        let fate = machine.begin("unlink", &[dir], name.as_bytes());
         if machine.happened(&fate) {
             machine.names_mut(dir)?.change(NameOp::Unlink { name: name.to_owned(), node });
         }

@@ -18,8 +18,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Random numbers whose seed is printed, and taken back from the environment variable `SEED`.
 pub fn random() -> fastrand::Rng {
-    let given = std::env::var("SEED").ok().map(|seed| seed.parse().unwrap());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    let seed = match std::env::var("SEED").as_deref() {
+        Ok("random") => fastrand::u64(..),
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => 20_260_101,
+    };
     eprintln!("SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }

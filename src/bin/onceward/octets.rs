@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn octets_come_back_from_each_of_their_forms() {
         let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        let seed = seed.unwrap_or(1);
         println!("SEED={seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         for length in 0..300 {

@@ -37,6 +37,17 @@ impl SimFile {
         self.id
     }
 
+    /// Fills `out` with what stands at `offset`.
+    fn copy(&self, machine: &Machine, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let image = machine.file(self.id)?.content.now();
+        let range = offset..offset.saturating_add(out.len() as u64);
+        if range.end > image.len() && !out.is_empty() {
+            return Err(past_end(&range, image.len()));
+        }
+        image.read(out, offset);
+        Ok(())
+    }
+
     fn check_writable(&self) -> io::Result<()> {
         if self.writable {
             return Ok(());
@@ -47,21 +58,15 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
-        let machine = self.machine.lock();
-        machine.check_power()?;
+        let mut machine = self.machine.lock();
+        machine.read("len", &[self.id])?;
         Ok(machine.file(self.id)?.content.now().len())
     }
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        let machine = self.machine.lock();
-        machine.check_power()?;
-        let image = machine.file(self.id)?.content.now();
-        let range = offset..offset.saturating_add(out.len() as u64);
-        if range.end > image.len() && !out.is_empty() {
-            return Err(past_end(&range, image.len()));
-        }
-        image.read(out, offset);
-        Ok(())
+        let mut machine = self.machine.lock();
+        machine.read("read", &[self.id, offset, out.len() as u64])?;
+        self.copy(&machine, out, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -69,7 +74,7 @@ impl File for SimFile {
         machine.check_power()?;
         self.check_writable()?;
         let end = end_of(bytes, offset)?;
-        let mut fate = machine.begin();
+        let mut fate = machine.begin("write", &[self.id, offset], bytes);
         let len = machine.file(self.id)?.content.now().len();
         let reachable = len.saturating_add(machine.room());
         let mut fitting = bytes;
@@ -97,7 +102,7 @@ impl File for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut machine = self.machine.lock();
         machine.check_power()?;
-        let fate = machine.begin();
+        let fate = machine.begin("sync", &[self.id], &[]);
         // A sync that fails reports so and has forgotten what was dirty. One the power cuts short
         // may have been through.
         let through = match fate {
@@ -118,7 +123,7 @@ impl File for SimFile {
         machine.check_power()?;
         self.check_writable()?;
         let len = end_of(&[], len)?;
-        let fate = machine.begin();
+        let fate = machine.begin("set_len", &[self.id, len], &[]);
         let old_len = machine.file(self.id)?.content.now().len();
         if len.saturating_sub(old_len) > machine.room() {
             fate.into_result()?;
@@ -160,12 +165,10 @@ struct SimMap {
 impl SimMap {
     fn copy(&self, range: &Range<u64>) -> io::Result<Vec<u8>> {
         let wanted = within_map(range, self.len)?;
-        let len = self.file.len()?;
-        if range.end > len {
-            return Err(past_end(range, len));
-        }
+        let machine = self.file.machine.lock();
+        machine.check_power()?;
         let mut bytes = vec![0; wanted.len()];
-        self.file.read_at(&mut bytes, range.start)?;
+        self.file.copy(&machine, &mut bytes, range.start)?;
         Ok(bytes)
     }
 }

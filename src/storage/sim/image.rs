@@ -11,6 +11,7 @@ use super::rng::Rng;
 
 const PAGE: u64 = 4096;
 const PAGE_LEN: usize = PAGE as usize;
+static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
 
 /// A file's bytes and its length.
 ///
@@ -77,7 +78,8 @@ impl Image {
             let (page, start, fitting) = place(at, rest.len());
             let (head, tail) = rest.split_at(fitting);
             // Zeros upon nothing need no page: what is preallocated costs no memory.
-            if self.pages.contains_key(&page) || head.iter().any(|&byte| byte != 0) {
+            let zeros = ZEROS.get(..fitting).is_some_and(|zeros| head == zeros);
+            if !zeros || self.pages.contains_key(&page) {
                 let pages = Arc::make_mut(&mut self.pages);
                 let page = pages.entry(page).or_insert_with(|| Arc::new([0; PAGE_LEN]));
                 if let Some(target) = Arc::make_mut(page).get_mut(start..start + fitting) {

@@ -13,6 +13,7 @@ use super::image::{FileOp, Image};
 use super::loss::Outage;
 use super::names::{NameOp, Names, Node};
 use super::rng::Rng;
+use super::trace::Trace;
 use crate::storage::path;
 
 /// All that handles of one machine share, under one lock.
@@ -23,6 +24,9 @@ pub(super) struct Machine {
     operations: u64,
     crash_at: Option<u64>,
     faults: BTreeMap<u64, Fault>,
+    reads: u64,
+    read_faults: BTreeMap<u64, Fault>,
+    trace: Trace,
     capacity: Option<u64>,
     /// The store's directory, once it was created.
     root: Option<u64>,
@@ -82,6 +86,9 @@ impl Machine {
             operations: 0,
             crash_at: None,
             faults: BTreeMap::new(),
+            reads: 0,
+            read_faults: BTreeMap::new(),
+            trace: Trace::default(),
             capacity: None,
             root: None,
             dirs: BTreeMap::new(),
@@ -109,6 +116,9 @@ impl Machine {
         next.operations = 0;
         next.crash_at = None;
         next.faults.clear();
+        next.reads = 0;
+        next.read_faults.clear();
+        next.trace.note("back", &[], &[]);
         next
     }
 
@@ -128,6 +138,27 @@ impl Machine {
 
     pub(super) fn operations(&self) -> u64 {
         self.operations
+    }
+
+    pub(super) fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    pub(super) fn fail_read(&mut self, read: u64, fault: Fault) {
+        self.read_faults.insert(read, fault);
+    }
+
+    /// Counts a read of `what`, which the power may keep from happening, or a fault.
+    pub(super) fn read(&mut self, what: &str, numbers: &[u64]) -> io::Result<()> {
+        self.check_power()?;
+        let number = self.reads;
+        self.reads += 1;
+        self.trace.note(what, numbers, &[]);
+        self.read_faults.remove(&number).map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.trace.digest()
     }
 
     pub(super) fn crash_at(&mut self, operation: u64) {
@@ -155,10 +186,11 @@ impl Machine {
         if self.off { Err(power_is_off()) } else { Ok(()) }
     }
 
-    /// Counts an operation and says what becomes of it.
-    pub(super) fn begin(&mut self) -> Fate {
+    /// Counts an operation, told by its name, its numbers and its bytes, and says what becomes of it.
+    pub(super) fn begin(&mut self, what: &str, numbers: &[u64], bytes: &[u8]) -> Fate {
         let number = self.operations;
         self.operations += 1;
+        self.trace.note(what, numbers, bytes);
         if self.crash_at.is_some_and(|at| number >= at) {
             self.off = true;
             return Fate::PowerOff;

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use fastrand::Rng;
 use onceward::storage::SimDisk;
 use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, Store};
 
+use crate::many::budget;
 use crate::oracle::{Content, content};
 use crate::world::{KEYS, Time, key, open};
 use crate::{base_seed, variable};
@@ -45,7 +47,7 @@ fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
 }
 
 fn claim(store: &Store, number: usize) -> Result<Claim, Error> {
-    drive(store, store.claim(key(number), print()))
+    drive(store, store.claim(key(number).as_key(), print()))
 }
 
 fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
@@ -56,7 +58,7 @@ fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
 /// the last group.
 fn small(seed: u64, closed: bool) -> Small {
     let (disk, time) = (Arc::new(SimDisk::new(seed)), Time::new());
-    let store = open(&disk, &time).unwrap();
+    let store = open(&disk, &time, seed).unwrap();
     let mut rng = Rng::with_seed(seed);
     let mut keys = vec![Kept::Free; KEYS];
     let granted = |number| match claim(&store, number).unwrap() {
@@ -67,7 +69,7 @@ fn small(seed: u64, closed: bool) -> Small {
     for (number, len) in [(0, 0), (1, 40), (2, 3_000), (6, 300)] {
         let ticket = granted(number);
         let bytes = payload(&mut rng, len);
-        keys[number] = Kept::Done(Content::Payload(bytes.clone()));
+        keys[number] = Kept::Done(Content::Payload(bytes[..].into()));
         if number == 6 {
             last = Some((ticket, bytes));
         } else {
@@ -79,7 +81,7 @@ fn small(seed: u64, closed: bool) -> Small {
     }
     let note = payload(&mut rng, 20);
     drive(&store, granted(3).complete_without_payload(note.clone())).unwrap();
-    keys[3] = Kept::Done(Content::Note(note));
+    keys[3] = Kept::Done(Content::Note(note[..].into()));
     drive(&store, granted(4).release()).unwrap();
     drop(granted(5));
     keys[5] = Kept::InDoubt;
@@ -139,7 +141,7 @@ fn check_all(
     closed: bool,
 ) -> Result<(), String> {
     let disk = Arc::new(damaged_disk.fork());
-    match open(&disk, &small.time.fork()) {
+    match open(&disk, &small.time.fork(), 1) {
         Ok(store) => {
             for (number, kept) in small.keys.iter().enumerate() {
                 check(&store, number, kept, damaged, !closed && number == 6)?;
@@ -180,9 +182,10 @@ fn a_small_store_is_right_before_it_is_damaged() {
 #[test]
 fn a_bit_that_turned_is_refused_and_never_answered() {
     let seed = base_seed();
-    let flips = variable("FLIPS").unwrap_or(1_200);
+    let flips = variable("FLIPS").unwrap_or(3_000);
     let mut rng = Rng::with_seed(seed);
     let mut failures = Vec::new();
+    let (started, mut flipped) = (Instant::now(), 0);
     for nth in 0..4 {
         let (closed, with_tree) = (nth % 2 == 0, nth / 2 == 0);
         let small = small(seed, closed);
@@ -198,7 +201,12 @@ fn a_bit_that_turned_is_refused_and_never_answered() {
                 (path, bytes.len(), written)
             })
             .collect();
-        for _ in 0..flips / 4 {
+        for done in 0..flips / 4 {
+            if budget().is_some_and(|budget| started.elapsed() >= budget * (nth + 1) / 4) {
+                println!("out of time after {done} of {}", flips / 4);
+                break;
+            }
+            flipped += 1;
             let (path, len, written) = &files[rng.usize(..files.len())];
             let at = match rng.u32(..6) {
                 _ if written.is_empty() => rng.usize(..*len),
@@ -214,6 +222,7 @@ fn a_bit_that_turned_is_refused_and_never_answered() {
             }
         }
     }
+    println!("figures: {flipped} flipped bits, {} wrong", failures.len());
     failures.truncate(20);
     assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
 }
@@ -226,13 +235,14 @@ fn every_prefix_of_a_file_is_refused_or_right() {
     let sampled = variable("PREFIXES").unwrap_or(150);
     let mut rng = Rng::with_seed(seed);
     let small = small(seed, true);
-    let mut failures = Vec::new();
+    let (mut failures, mut cut) = (Vec::new(), 0);
     for (path, bytes) in files(&small.disk) {
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let few = (0..32.min(bytes.len()))
             .chain(written.saturating_sub(32)..bytes.len().min(written + 8));
         let more = (0..sampled).map(|_| rng.usize(..bytes.len())).collect::<Vec<_>>();
         for len in few.chain(more) {
+            cut += 1;
             let disk = small.disk.fork();
             disk.write_file(&path, &bytes[..len]).unwrap();
             if let Err(wrong) = check_all(&disk, &small, false, true) {
@@ -245,6 +255,7 @@ fn every_prefix_of_a_file_is_refused_or_right() {
             failures.push(format!("without {path}: {wrong}"));
         }
     }
+    println!("figures: {cut} files cut off, {} wrong", failures.len());
     failures.truncate(20);
     assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
 }

@@ -1,0 +1,430 @@
+//! Faults of the program and of its callers: futures dropped at every await point, panics under a
+//! lock, clocks that jump. Nothing is stuck, nothing is granted twice, what was started is finished.
+#![cfg(feature = "test-util")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "seeds are printed")]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use onceward::storage::SimDisk;
+use onceward::{
+    Claim, Clock, ErrorKind, Fingerprint, Key, ManualClock, Options, Reading, Record, Resolution,
+    Resolved, State, Store, Ticket,
+};
+
+const TTL: Duration = Duration::from_secs(10);
+
+fn key() -> Key<'static> {
+    Key::new("acct_1", "k").unwrap()
+}
+
+fn print() -> Fingerprint {
+    Fingerprint::of("POST /v1/sites")
+}
+
+fn open_with(disk: &Arc<SimDisk>, clock: impl Clock) -> Store {
+    let disk: Arc<SimDisk> = Arc::clone(disk);
+    Options::new()
+        .ttl(TTL)
+        .segment_size(64 << 10)
+        .max_payload(1 << 20)
+        .clock(clock)
+        .stepped()
+        .open_storage(disk)
+        .unwrap()
+}
+
+fn new_store() -> (Arc<SimDisk>, Store) {
+    let disk = Arc::new(SimDisk::new(1));
+    let store = open_with(&disk, ManualClock::new(1_750_000_000_000));
+    (disk, store)
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls `future` to its end, a step of the store between two polls.
+fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    for _ in 0..100 {
+        if let Poll::Ready(output) = poll(future.as_mut()) {
+            return output;
+        }
+        store.step().unwrap();
+    }
+    panic!("nothing moves, and somebody waits");
+}
+
+fn settle(store: &Store) {
+    while store.step().unwrap() {}
+}
+
+fn grant(store: &Store) -> Ticket {
+    match drive(store, store.claim(key(), print())).unwrap() {
+        Claim::Granted(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn payload_of(record: &Record) -> Vec<u8> {
+    record.payload().unwrap().unwrap().to_vec()
+}
+
+/// Polls what `begin` gives `polls` times, a step of the store before each but the first, and drops
+/// it. `false` when it came back before.
+fn drop_after<T>(
+    store: &Store,
+    polls: usize,
+    begin: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send>>,
+) -> bool {
+    let mut future = begin();
+    for nth in 0..polls {
+        if nth > 0 {
+            store.step().unwrap();
+        }
+        if poll(future.as_mut()).is_ready() {
+            return false;
+        }
+    }
+    true
+}
+
+/// How often anything here is polled before it comes back, at most.
+const POLLS_MAX: usize = 12;
+
+/// A claim dropped before it delivered its ticket gives the key back, wherever it was.
+#[test]
+fn p0_1_a_claim_dropped_at_any_await_point_gives_the_key_back() {
+    let mut pending = 0;
+    for polls in 0..POLLS_MAX {
+        let (_disk, store) = new_store();
+        let dropped = drop_after(&store, polls, || Box::pin(store.claim(key(), print())));
+        pending += usize::from(dropped);
+        settle(&store);
+        if dropped {
+            assert!(store.get(key()).unwrap().is_none(), "after {polls} polls");
+            assert_eq!(store.stats().in_flight, 0, "after {polls} polls");
+            drive(&store, grant(&store).complete("done")).unwrap();
+        } else {
+            // It came back with the ticket, which was dropped: P0.4.
+            assert_eq!(store.get(key()).unwrap().unwrap().state(), State::InDoubt);
+        }
+    }
+    assert!((2..POLLS_MAX).contains(&pending), "{pending} await points were met");
+}
+
+/// A claim that is given up on its way to the disk may never have been: nobody is shown it.
+#[test]
+fn p0_a_claim_given_up_before_it_was_on_disk_is_not_shown() {
+    let (disk, store) = new_store();
+    assert!(drop_after(&store, 1, || Box::pin(store.claim(key(), print()))));
+    assert!(store.get(key()).unwrap().is_none(), "its claim is not on disk yet");
+    let disk = Arc::new(disk.power_loss_total());
+    drop(store);
+    let store = open_with(&disk, ManualClock::new(1_750_000_000_000));
+    assert!(store.get(key()).unwrap().is_none());
+}
+
+/// A finish that was begun is finished, with its payload or, where it waited for room, as a
+/// tombstone.
+#[test]
+fn p0_2_a_completion_dropped_at_any_await_point_is_finished_all_the_same() {
+    for octets in [5, 200_000] {
+        let mut pending = 0;
+        for polls in 0..POLLS_MAX {
+            let (_disk, store) = new_store();
+            let ticket = grant(&store);
+            let payload = vec![7_u8; octets];
+            let dropped = drop_after(&store, polls, || Box::pin(ticket.complete(payload.clone())));
+            pending += usize::from(dropped);
+            settle(&store);
+            assert_eq!(store.stats().in_flight, 0, "{octets} octets, {polls} polls");
+            match drive(&store, store.claim(key(), print())).unwrap() {
+                Claim::Replay(record) if record.is_tombstone() => {
+                    assert!(dropped && octets > 5, "there was room for {octets} octets");
+                }
+                Claim::Replay(record) => assert_eq!(payload_of(&record), payload),
+                other => panic!("{octets} octets, {polls} polls: {other:?}"),
+            }
+        }
+        assert!((2..POLLS_MAX).contains(&pending), "{pending} await points were met");
+    }
+}
+
+#[test]
+fn p0_a_tombstone_and_a_release_dropped_at_any_await_point_are_finished() {
+    for polls in 0..POLLS_MAX {
+        let (_disk, store) = new_store();
+        let ticket = grant(&store);
+        drop_after(&store, polls, || Box::pin(ticket.complete_without_payload("note")));
+        settle(&store);
+        let record = store.get(key()).unwrap().unwrap();
+        assert_eq!(record.note().unwrap(), "note", "after {polls} polls");
+
+        let (_disk, store) = new_store();
+        let ticket = grant(&store);
+        drop_after(&store, polls, || Box::pin(ticket.release()));
+        settle(&store);
+        assert!(store.get(key()).unwrap().is_none(), "after {polls} polls");
+        drop(grant(&store));
+    }
+}
+
+/// A resolution writes at its first poll; dropped before, it never was.
+#[test]
+fn p0_4_a_resolution_dropped_at_any_await_point_is_whole_or_never_was() {
+    for polls in 0..POLLS_MAX {
+        let (_disk, store) = new_store();
+        drop(grant(&store));
+        settle(&store);
+        let resolution = Resolution::Complete("found".into());
+        drop_after(&store, polls, || Box::pin(store.resolve(key(), resolution)));
+        settle(&store);
+        match drive(&store, store.claim(key(), print())).unwrap() {
+            Claim::InDoubt(_) if polls == 0 => {}
+            Claim::Replay(record) if polls > 0 => assert_eq!(payload_of(&record), b"found"),
+            other => panic!("after {polls} polls: {other:?}"),
+        }
+        let again = drive(&store, store.resolve(key(), Resolution::Release)).unwrap();
+        assert_eq!(again, if polls == 0 { Resolved::Done } else { Resolved::Complete });
+    }
+}
+
+/// One of two who wait goes away, at any moment: the other is granted, once, and nobody is stuck.
+#[test]
+fn p0_1_a_wait_dropped_at_any_await_point_takes_the_key_from_nobody() {
+    let far = Instant::now() + Duration::from_secs(3_600);
+    for before in 0..3 {
+        for after in 0..POLLS_MAX {
+            let (_disk, store) = new_store();
+            let ticket = grant(&store);
+            let wait = || match drive(&store, store.claim(key(), print())).unwrap() {
+                Claim::InFlight(wait) => Box::pin(wait.until(far)),
+                other => panic!("{other:?}"),
+            };
+            let (mut leaves, mut stays) = (wait(), wait());
+            for _ in 0..before {
+                assert!(poll(leaves.as_mut()).is_pending());
+            }
+            assert!(poll(stays.as_mut()).is_pending());
+            drive(&store, ticket.release()).unwrap();
+            let mut left = None;
+            for _ in 0..after {
+                if let Poll::Ready(claim) = poll(leaves.as_mut()) {
+                    left = Some(claim.unwrap());
+                    break;
+                }
+                store.step().unwrap();
+            }
+            drop(leaves);
+            if let Some(Claim::Granted(ticket)) = left {
+                assert!(poll(stays.as_mut()).is_pending(), "the key was granted twice");
+                drive(&store, ticket.release()).unwrap();
+            }
+            match drive(&store, stays).unwrap() {
+                Claim::Granted(ticket) => drive(&store, ticket.complete("done")).unwrap(),
+                other => panic!("{before} polls before, {after} after: {other:?}"),
+            }
+            assert_eq!(store.stats().in_flight, 0);
+        }
+    }
+}
+
+/// A clock that panics once when it is told to. Clocks are the caller's code, which the store runs.
+#[derive(Clone)]
+struct Panics(ManualClock, Arc<AtomicBool>);
+
+impl Clock for Panics {
+    fn read(&self) -> Reading {
+        assert!(!self.1.swap(false, Ordering::SeqCst), "told to");
+        self.0.read()
+    }
+}
+
+/// Wakers are the caller's code too: one that panics when it is woken.
+struct PanickingWaker;
+
+impl std::task::Wake for PanickingWaker {
+    fn wake(self: Arc<Self>) {
+        panic!("told to");
+    }
+}
+
+/// The caller's clock panics in the middle of any call: nobody hangs, and the store goes on or says
+/// that it is poisoned; the key is never granted twice.
+#[test]
+fn p0_a_clock_that_panics_in_any_call_hangs_nobody() {
+    for call in 0..6 {
+        let disk = Arc::new(SimDisk::new(1));
+        let switch = Arc::new(AtomicBool::new(false));
+        let clock = ManualClock::new(1_750_000_000_000);
+        let store = open_with(&disk, Panics(clock.clone(), Arc::clone(&switch)));
+        let mut ticket = Some(grant(&store));
+        let other = Key::new("acct_1", "other").unwrap();
+        switch.store(true, Ordering::SeqCst);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match call {
+            0 => drop(poll(pin!(store.claim(other, print())))),
+            1 => drop(poll(pin!(ticket.take().unwrap().complete("done")))),
+            2 => drop(store.step()),
+            3 => drop(store.sweep()),
+            4 => drop(store.checkpoint()),
+            _ => drop(store.get(other)),
+        }));
+        switch.store(false, Ordering::SeqCst);
+        // A step without work reads no clock.
+        assert!(panicked.is_err() || matches!(call, 2 | 4), "call {call} reads the clock");
+        let went_on = drive_or_error(&store, other);
+        assert!(
+            matches!(went_on, Ok(()) | Err(ErrorKind::Poisoned)),
+            "after call {call}: {went_on:?}"
+        );
+        // Closing waits for nobody, and the next store knows the claim.
+        drop(ticket);
+        let _ = store.close();
+        let store = open_with(&disk, clock);
+        let again = drive(&store, store.claim(key(), print())).unwrap();
+        assert!(matches!(again, Claim::InDoubt(_)), "after call {call}: {again:?}");
+    }
+}
+
+fn drive_or_error(store: &Store, key: Key<'_>) -> Result<(), ErrorKind> {
+    let mut claim = pin!(store.claim(key, print()));
+    for _ in 0..100 {
+        if let Poll::Ready(claim) = poll(claim.as_mut()) {
+            return claim.map(drop).map_err(|error| error.kind());
+        }
+        store.step().map_err(|error| error.kind())?;
+    }
+    panic!("nothing moves, and somebody waits");
+}
+
+/// A panic on the committer's own thread, in somebody's waker: every other caller is answered, by
+/// what was promised or by `Poisoned`, and nobody hangs.
+#[test]
+fn p0_a_panic_on_a_thread_of_the_store_poisons_and_hangs_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = Options::new().open(&data).unwrap();
+    let held = match store.blocking_claim(key(), print()).unwrap() {
+        Claim::Granted(ticket) => ticket,
+        other => panic!("{other:?}"),
+    };
+    let Claim::InFlight(wait) = store.blocking_claim(key(), print()).unwrap() else {
+        panic!("it is held");
+    };
+    let other = Key::new("acct_1", "other").unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let mut claim = Box::pin(store.claim(other, print()));
+    // Decided, appended, and told to a waker that panics as the group is published.
+    let polled = claim.as_mut().poll(&mut Context::from_waker(&waker));
+    if polled.is_pending() {
+        let told = wait.blocking_until(Instant::now() + Duration::from_secs(30));
+        assert_eq!(told.unwrap_err().kind(), ErrorKind::Poisoned);
+        let refused = store.blocking_claim(Key::new("", "new").unwrap(), print());
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Poisoned);
+        assert!(store.get(key()).is_ok(), "reads go on");
+    }
+    drop(claim);
+    drop(held);
+    let _ = store.close();
+    let store = Store::open(&data).unwrap();
+    assert!(matches!(store.blocking_claim(key(), print()).unwrap(), Claim::InDoubt(_)));
+    assert!(!matches!(store.blocking_claim(other, print()).unwrap(), Claim::Replay(_)));
+}
+
+/// A million steps of clocks that go forward, back, jump decades and are suspended, with restarts
+/// and reboots: a record is there at its last moment of elapsed time, and none is granted before.
+#[test]
+fn p0_5_in_a_million_steps_of_the_clock_nothing_expires_early() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("SEED={seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let clock = ManualClock::new(1_750_000_000_000);
+    let mut disk = Arc::new(SimDisk::new(seed));
+    let mut store = open_with(&disk, clock.clone());
+    let mut elapsed = Duration::ZERO;
+    // When the record was completed, in elapsed time; `exact` while no reboot has hidden time.
+    let (mut completed, mut exact) = (None, true);
+    let (mut expired, mut reopened) = (0, 0);
+    for step in 0..1_000_000_u32 {
+        match rng.u32(..100_000) {
+            0..25 => {
+                drop(store.close());
+                store = open_with(&disk, clock.clone());
+                reopened += 1;
+            }
+            25..50 => {
+                let next = Arc::new(disk.kill());
+                drop(store);
+                if rng.bool() {
+                    clock.reboot();
+                    exact = false;
+                }
+                disk = next;
+                store = open_with(&disk, clock.clone());
+                reopened += 1;
+            }
+            50..20_000 => {
+                let decade_ms = 315_576_000_000_i64;
+                let by = rng.i64(-decade_ms..decade_ms);
+                clock.set_wall_ms(1_750_000_000_000_u64.saturating_add_signed(by));
+            }
+            20_000..20_100 => {
+                // Suspended: time since boot goes on.
+                let by = Duration::from_millis(rng.u64(..12_000));
+                clock.advance(by);
+                elapsed += by;
+            }
+            _ => {
+                let by = Duration::from_millis(rng.u64(..3));
+                clock.advance(by);
+                elapsed += by;
+            }
+        }
+        let seen = store.get(key()).unwrap().is_some();
+        let due = completed.is_none_or(|at| elapsed > at + TTL);
+        assert!(seen || due, "expired early, at step {step}; replay: SEED={seed}");
+        if exact {
+            assert!(!seen || !due, "expired late, at step {step}; replay: SEED={seed}");
+        }
+        if !seen {
+            let ticket = grant(&store);
+            drive(&store, ticket.complete("done")).unwrap();
+            (completed, exact) = (Some(elapsed), true);
+            expired += 1;
+        }
+    }
+    println!("{expired} records, {reopened} openings");
+    assert!(expired > 10 && reopened > 10, "{expired} records, {reopened} openings");
+}
+
+/// Many open one directory at the same moment: one has it, and the others are told so.
+#[test]
+fn of_all_that_open_a_store_at_once_exactly_one_has_it() {
+    // In memory, where there is such a place: an open store costs a few syncs.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let data = directory.path().join("data");
+    let together = std::sync::Barrier::new(2);
+    for race in 0..500 {
+        let opened = std::thread::scope(|scope| {
+            let racer = || {
+                together.wait();
+                let opened = Options::new().segment_size(64 << 10).open(&data);
+                // Nobody gives it back before the other has tried.
+                together.wait();
+                opened.map(drop).map_err(|error| error.kind())
+            };
+            [scope.spawn(racer), scope.spawn(racer)].map(|racer| racer.join().unwrap())
+        });
+        let won = opened.iter().filter(|opened| opened.is_ok()).count();
+        assert_eq!(won, 1, "race {race}: {opened:?}");
+        assert!(opened.contains(&Err(ErrorKind::Locked)), "race {race}: {opened:?}");
+    }
+}

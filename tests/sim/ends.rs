@@ -1,0 +1,164 @@
+//! How the life of a store ends, on a simulated machine, and begins again: by a crash, a close, or
+//! with bits turned over.
+
+use std::sync::Arc;
+
+use onceward::storage::Storage;
+use onceward::verify_storage;
+
+use crate::run::Run;
+use crate::script::{End, Way};
+
+impl Run<'_> {
+    /// The world ends now, ends again as often as it shall while it comes back, and comes back.
+    pub(crate) fn crash(&mut self, end: End, nested: &[(u64, End)]) -> Result<(), String> {
+        self.die(end);
+        for (after, end) in nested {
+            self.disk.crash_at(*after);
+            self.open().map_err(|wrong| format!("coming back: {wrong}"))?;
+            if let Some(store) = self.store.clone() {
+                // Where it was not cut off while opening, it is while it keeps house.
+                let _ = store.checkpoint().and_then(|()| store.sweep());
+            }
+            self.die(*end);
+            self.tally.nested += 1;
+        }
+        self.open().map_err(|wrong| format!("back: {wrong}"))
+    }
+
+    /// The processes end, with the power or without.
+    fn die(&mut self, end: End) {
+        self.tally.crashes += 1;
+        let lossy = end.way != Way::Kill;
+        self.tally.losses += u64::from(lossy);
+        let disk = end.way.back(&self.disk);
+        self.forget(lossy);
+        self.disk = disk;
+        self.faults = (Vec::new(), Vec::new());
+        self.faulty = false;
+        self.sleep(end.reboot, end.asleep_ms);
+    }
+
+    fn sleep(&mut self, reboot: bool, asleep_ms: u64) {
+        if reboot {
+            self.tally.clock += 1;
+            self.time.reboot();
+            self.oracle.rebooted();
+        }
+        if asleep_ms > 0 {
+            self.advance(asleep_ms);
+        }
+    }
+
+    /// Futures, tickets and handles go, and the oracle is told.
+    fn forget(&mut self, lossy: bool) {
+        self.store = None;
+        self.calls.clear();
+        self.tickets.clear();
+        self.oracle.restart(lossy);
+    }
+
+    /// Closes the store, as a process does that ends well.
+    fn close(&mut self) -> Result<(), String> {
+        let Some(store) = self.store.take() else { return Ok(()) };
+        let stats = store.stats();
+        let closed = store.close();
+        self.notice_faults();
+        self.closing = true;
+        if self.disk.is_off() {
+            self.closing = false;
+            self.store = Some(store);
+            return Ok(());
+        }
+        let whole = closed.is_ok();
+        self.tolerate("close", closed)?;
+        self.poll()?;
+        self.closing = false;
+        drop(store);
+        if whole {
+            self.oracle.closed();
+        }
+        let certain = self.oracle.certain();
+        self.forget(false);
+        let faults = self.faulty || !self.faults.0.is_empty() || !self.faults.1.is_empty();
+        if whole && !faults && !self.bounded && !self.oracle.damaged && !stats.poisoned {
+            self.verify(certain)?;
+        }
+        Ok(())
+    }
+
+    /// What `verify` says of a store that was closed agrees, and changes nothing.
+    fn verify(&mut self, certain: u64) -> Result<(), String> {
+        let fork = Arc::new(self.disk.fork());
+        let operations = fork.operations();
+        let storage: Arc<dyn Storage> = fork.clone();
+        let report = verify_storage(&storage).map_err(|error| format!("verify: {error:?}"))?;
+        let agrees = report.is_sound()
+            && report.sealed
+            && report.complete + report.in_doubt + report.unfinished >= certain
+            && fork.operations() == operations;
+        if !agrees {
+            return Err(format!("{certain} records at least, and verify says {report:?}"));
+        }
+        self.tally.verified += 1;
+        Ok(())
+    }
+
+    pub(crate) fn reopen(&mut self, reboot: bool, asleep_ms: u64) -> Result<(), String> {
+        self.close()?;
+        if self.disk.is_off() {
+            return Ok(());
+        }
+        self.sleep(reboot, asleep_ms);
+        self.open()
+    }
+
+    /// Turns bits of a store over, most of them where something is written, while it is closed or
+    /// while it is open. In the end it was closed well since: damage to the last group of a store
+    /// that was not may pass for a tear.
+    pub(crate) fn rot(&mut self, seed: u64, bits: u32, live: bool) -> Result<(), String> {
+        if live {
+            self.settle()?;
+        } else {
+            self.close()?;
+        }
+        if self.disk.is_off() {
+            return Ok(());
+        }
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let files: Vec<(String, Vec<u8>)> = self
+            .disk
+            .files()
+            .into_iter()
+            .map(|path| (path.clone(), self.disk.read_file(&path).unwrap_or_default()))
+            .filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
+            .collect();
+        for _ in 0..bits {
+            let (path, bytes) = &files[rng.usize(..files.len())];
+            let (path, bytes) = if rng.u32(..3) > 0 {
+                // Most of what there is to lose stands in segments.
+                let logs = files.iter().filter(|(path, _)| path.starts_with("segments"));
+                let logs: Vec<_> = logs.collect();
+                logs.get(rng.usize(..files.len()) % logs.len().max(1))
+                    .map_or((path, bytes), |it| (&it.0, &it.1))
+            } else {
+                (path, bytes)
+            };
+            let start = rng.usize(..bytes.len());
+            let near = bytes[start..].iter().chain(&bytes[..start]).position(|byte| *byte != 0);
+            let at = (start + near.unwrap_or(0)) % bytes.len();
+            let _ = self.disk.flip_bit(path, at as u64 * 8 + rng.u64(..8));
+            self.tally.flips += 1;
+        }
+        self.oracle.damaged = true;
+        if let Some(store) = self.store.clone() {
+            self.look_at_all(&store)?;
+            drop(store);
+            self.close()?;
+            if self.disk.is_off() {
+                return Ok(());
+            }
+        }
+        self.open()
+    }
+}

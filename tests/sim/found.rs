@@ -1,0 +1,73 @@
+//! What the simulator found, each as the smallest script that showed it.
+
+use crate::run::run;
+use crate::script::Op::{Capacity, Claim, Crash, Finish, Reopen, Settle, Step};
+use crate::script::Patience::{Long, No, Past};
+use crate::script::Way::{Kill, Loss, Torn, Total};
+use crate::script::{End, How, Script};
+
+fn holds(script: &Script) {
+    if let Err(wrong) = run(script) {
+        panic!("{wrong}\n{script}");
+    }
+}
+
+const fn end(way: crate::script::Way) -> End {
+    End { way, reboot: true, asleep_ms: 0 }
+}
+
+/// Buffered: two groups of a new segment are written and not synced, the power goes, and the disk
+/// has the second and not the first. What nobody promised is gone, and the store is not damaged:
+/// for a whole retention it would refuse every key it does not know (P0.1 is kept either way).
+#[test]
+fn p0_1_a_later_group_that_outlived_the_first_of_its_segment_is_a_tear() {
+    let nested = vec![
+        (35, End { reboot: false, ..end(Kill) }),
+        (24, end(Torn(2_612_775_936_231_074_642, 8))),
+        (31, end(Loss(5_650_267_966_724_035_871))),
+    ];
+    holds(&Script {
+        seed: 1_004_313,
+        keys: 8,
+        buffered: true,
+        max_disk: None,
+        ops: vec![
+            Claim { key: 1, print: 0, ttl_ms: 10_000, patience: Long },
+            Claim { key: 5, print: 0, ttl_ms: 10_000, patience: Past },
+            Claim { key: 6, print: 0, ttl_ms: 10_000, patience: Long },
+            Settle,
+            Finish { nth: 14, how: How::Complete(27_449) },
+            Finish { nth: 9, how: How::Complete(17_279) },
+            Crash { after: 4, end: end(Loss(4_968_738_366_850_670_910)), nested },
+            Finish { nth: 4, how: How::Complete(24_187) },
+            Step,
+            Claim { key: 3, print: 0, ttl_ms: 10_000, patience: No },
+            Step,
+        ],
+    });
+}
+
+/// A store whose making was cut off is opened again on a disk that has filled up since: that is
+/// `Full`, which heals, and not a fault of the device.
+#[test]
+fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
+    let awake = |way| End { reboot: false, ..end(way) };
+    let nested = vec![
+        (44, End { asleep_ms: 3_000, ..awake(Total) }),
+        (10, End { asleep_ms: 1, ..awake(Torn(17_023_780_948_478_424_766, 8)) }),
+        (35, end(Total)),
+    ];
+    holds(&Script {
+        seed: 777_533,
+        keys: 8,
+        buffered: false,
+        max_disk: None,
+        ops: vec![
+            Claim { key: 0, print: 0, ttl_ms: 10_000, patience: No },
+            Crash { after: 0, end: end(Total), nested: Vec::new() },
+            Reopen { reboot: false, asleep_ms: 0 },
+            Capacity { slack: Some(13_210) },
+            Crash { after: 20, end: end(Torn(16_093_430_195_510_936_334, 1)), nested },
+        ],
+    });
+}

@@ -1,0 +1,104 @@
+//! The harness on trial: bugs are planted in the engine, one at a time, and each must be caught. A
+//! harness that misses one is too weak.
+
+use onceward::{Bug, plant};
+
+use crate::run::run;
+use crate::script::Script;
+use crate::shrink::shrink;
+use crate::{base_seed, variable};
+
+/// Scripts in which a planted bug must show.
+const SCRIPTS_MAX: u64 = 400;
+
+/// Pulls out what is planted, however a test ends.
+struct Planted;
+
+impl Planted {
+    fn new(bug: Bug) -> Self {
+        plant(Some(bug));
+        Self
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        plant(None);
+    }
+}
+
+/// The first script that shows the bug, after how many that do not, and what it shows.
+fn caught(bug: Bug, base: u64) -> Option<(u64, Script, String)> {
+    let _planted = Planted::new(bug);
+    let max = variable("PLANTED_SCRIPTS").unwrap_or(SCRIPTS_MAX);
+    (0..max).find_map(|nth| {
+        let script = Script::draw(base.wrapping_add(nth));
+        run(&script).err().map(|wrong| (nth, script, wrong))
+    })
+}
+
+fn is_caught(bug: Bug) {
+    let base = base_seed();
+    let Some((before, script, wrong)) = caught(bug, base) else {
+        panic!("{bug:?} was planted, and nothing showed it: the harness is too weak");
+    };
+    println!("{bug:?}: caught after {before} scripts: {wrong}");
+    plant(None);
+    assert!(run(&script).is_ok(), "SEED={}: without the bug nothing is wrong", script.seed);
+}
+
+macro_rules! trials {
+    ($($name:ident: $bug:ident,)+) => {
+        $(#[test]
+        fn $name() {
+            is_caught(Bug::$bug);
+        })+
+
+        /// Every bug that can be planted has its trial.
+        #[test]
+        fn every_bug_has_its_trial() {
+            let tried = [$(Bug::$bug),+];
+            for bug in Bug::ALL {
+                assert!(tried.contains(bug), "{bug:?} has no trial");
+            }
+        }
+    };
+}
+
+trials! {
+    p0_2_a_group_acknowledged_before_its_sync_is_caught: AcknowledgedBeforeSync,
+    p0_2_a_group_published_before_its_sync_is_caught: PublishedBeforeSync,
+    p0_2_a_directory_that_is_not_synced_is_caught: DirectoryNotSynced,
+    p0_2_going_on_after_eio_is_caught: WentOnAfterEio,
+    p0_5_expiry_by_the_wall_clock_is_caught: ExpiredByWallClock,
+    p0_3_a_payload_that_is_not_compared_is_caught: PayloadNotCompared,
+    p0_1_a_claim_that_is_not_logged_is_caught: ClaimNotLogged,
+    p0_5_a_sweep_one_bucket_early_is_caught: SweptOneBucketEarly,
+    p0_4_a_key_in_doubt_granted_again_is_caught: InDoubtGranted,
+    p0_2_a_tail_that_is_not_copied_is_caught: TailNotCopied,
+    c38_a_fingerprint_skipped_in_flight_is_caught: FingerprintSkippedInFlight,
+    p0_5_a_retention_cut_short_is_caught: SecondsForMilliseconds,
+    x9_a_record_kept_too_long_is_caught: KeptTooLong,
+    p0_1_a_renewal_that_is_lost_is_caught: RenewalLost,
+    p0_1_a_segment_unlinked_before_it_is_retired_is_caught: UnlinkedBeforeRetired,
+    p0_1_a_checkpoint_before_its_sync_is_caught: CheckpointedBeforeSync,
+    c37_waiters_that_are_not_told_are_caught: WaitersNotTold,
+    c46_a_key_that_is_not_given_back_is_caught: GiveBackForgotten,
+    c36_room_that_is_not_reserved_is_caught: RoomNotReserved,
+    p0_1_damage_that_is_forgotten_is_caught: DamageForgotten,
+    p0_4_a_release_that_is_forgotten_is_caught: ReleaseForgotten,
+}
+
+/// What is shown is small: a script that shows a planted bug is cut down to a few steps, and still
+/// shows it.
+#[test]
+fn a_failing_script_is_cut_down_to_a_few_steps() {
+    for bug in [Bug::AcknowledgedBeforeSync, Bug::InDoubtGranted] {
+        let (_, script, wrong) = caught(bug, base_seed()).unwrap();
+        let _planted = Planted::new(bug);
+        let (small, wrong) = shrink(&script, wrong);
+        println!("{bug:?}: {wrong}\n{small}");
+        assert!(small.ops.len() <= 6, "{} steps are left", small.ops.len());
+        assert!(run(&small).is_err());
+    }
+}

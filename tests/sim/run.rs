@@ -1,0 +1,387 @@
+//! Runs a script: a store in use on a simulated machine, every step told to the oracle.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use onceward::storage::SimDisk;
+use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket};
+
+use crate::call::Call;
+use crate::oracle::{Begun, Oracle};
+use crate::script::{End, How, Op, Patience, Script};
+use crate::tally::Tally;
+use crate::world::{TTL_MS, Time, key, open_with};
+
+/// A ticket in hand.
+pub(crate) struct Held {
+    pub(crate) key: usize,
+    pub(crate) begun: Begun,
+    pub(crate) ticket: Ticket,
+}
+
+/// The machine, the store on it, and who uses it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a thing that has happened or not")]
+pub(crate) struct Run<'a> {
+    pub(crate) script: &'a Script,
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) time: Time,
+    pub(crate) oracle: Oracle,
+    pub(crate) prints: [Fingerprint; 2],
+    pub(crate) store: Option<Store>,
+    pub(crate) calls: Vec<(usize, Call)>,
+    pub(crate) tickets: Vec<Held>,
+    pub(crate) tally: Tally,
+    pub(crate) payloads: u64,
+    pub(crate) opens: u64,
+    /// Whether a store was ever open here.
+    pub(crate) born: bool,
+    /// What is to happen when the power goes.
+    pub(crate) armed: Option<(End, Vec<(u64, End)>)>,
+    /// Faults set on this machine: operations and reads at which they come.
+    pub(crate) faults: (Vec<u64>, Vec<u64>),
+    /// Whether a fault came since the store was opened.
+    pub(crate) faulty: bool,
+    /// Whether the disk, or `max_disk`, may be full.
+    pub(crate) bounded: bool,
+    pub(crate) closing: bool,
+    /// The store is damaged for good, and refused: nothing follows.
+    pub(crate) over: bool,
+}
+
+/// Runs a script to its end.
+///
+/// # Errors
+/// What broke the promise, in words.
+pub(crate) fn run(script: &Script) -> Result<Tally, String> {
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut run = Run::new(script);
+        let played = run.play();
+        (played, run.tally)
+    }));
+    match ran {
+        Ok((Ok(()), tally)) => Ok(tally),
+        Ok((Err(wrong), _)) => Err(wrong),
+        Err(panic) => {
+            let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(format!("panicked: {}", said.unwrap_or_default()))
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(script: &'a Script) -> Self {
+        let prints = [Fingerprint::of("POST /v1/sites"), Fingerprint::of("POST /v1/others")];
+        Self {
+            script,
+            disk: Arc::new(SimDisk::new(script.seed)),
+            time: Time::new(),
+            oracle: Oracle::new(script.keys, prints, script.buffered),
+            prints,
+            store: None,
+            calls: Vec::new(),
+            tickets: Vec::new(),
+            tally: Tally { scripts: 1, ..Tally::default() },
+            payloads: 0,
+            opens: 0,
+            born: false,
+            armed: None,
+            faults: (Vec::new(), Vec::new()),
+            faulty: false,
+            bounded: script.max_disk.is_some(),
+            closing: false,
+            over: false,
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        // What comes before the first step of another kind happens while the store is made.
+        let made = self.script.ops.iter().take_while(|op| {
+            matches!(op, Op::Crash { .. } | Op::Fail { .. } | Op::FailRead { .. })
+        });
+        let made = made.count();
+        let (first, rest) = self.script.ops.split_at(made);
+        for op in first {
+            self.arm(op);
+        }
+        self.open()?;
+        self.come_back()?;
+        for (nth, op) in rest.iter().enumerate() {
+            if self.over {
+                break;
+            }
+            self.tally.steps += 1;
+            self.step(op)
+                .and_then(|()| self.come_back())
+                .map_err(|wrong| format!("at step {}, {op:?}: {wrong}", made + nth))?;
+        }
+        if !self.over {
+            self.end_well().map_err(|wrong| format!("at the end: {wrong}"))?;
+        }
+        self.tally.operations = self.disk.operations();
+        self.tally.reads = self.disk.reads();
+        self.tally.trace = self.disk.trace();
+        Ok(())
+    }
+
+    /// Sets what is to come.
+    fn arm(&mut self, op: &Op) {
+        let (operations, reads) = (self.disk.operations(), self.disk.reads());
+        match op {
+            Op::Crash { after, end, nested } => {
+                self.disk.crash_at(operations + after);
+                self.armed = Some((*end, nested.clone()));
+            }
+            Op::Fail { after, fault } => {
+                self.disk.fail_operation(operations + after, *fault);
+                self.faults.0.push(operations + after);
+            }
+            Op::FailRead { after, fault } => {
+                self.disk.fail_read(reads + after, *fault);
+                self.faults.1.push(reads + after);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a fault has come that was set.
+    pub(crate) fn notice_faults(&mut self) {
+        let (operations, reads) = (self.disk.operations(), self.disk.reads());
+        let before = self.faults.0.len() + self.faults.1.len();
+        self.faults.0.retain(|at| *at >= operations);
+        self.faults.1.retain(|at| *at >= reads);
+        let came = before - self.faults.0.len() - self.faults.1.len();
+        self.tally.faults += came as u64;
+        self.faulty |= came > 0;
+    }
+
+    fn step(&mut self, op: &Op) -> Result<(), String> {
+        if let Op::Crash { .. } = op
+            && let Some((end, nested)) = self.armed.take()
+        {
+            // The one that did not come by itself comes now.
+            self.crash(end, &nested)?;
+        }
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        match op {
+            Op::Claim { key, print, ttl_ms, patience } => {
+                self.claim(&store, *key, (*ttl_ms, *print), *patience);
+            }
+            Op::Finish { nth, how } => self.finish(*nth, *how),
+            Op::DropCall { nth } => self.drop_call(*nth),
+            Op::Resolve { key, how } => self.resolve(&store, *key, *how),
+            Op::Get { key: number } => self.look_at(&store, *number)?,
+            Op::Look => {
+                self.settle()?;
+                self.look_at_all(&store)?;
+            }
+            Op::Step => {
+                let stepped = store.step().map(drop);
+                self.tolerate("step", stepped)?;
+            }
+            Op::Settle => self.settle()?,
+            Op::Checkpoint => {
+                let done = store.checkpoint();
+                if done.is_ok() && !self.disk.is_off() {
+                    self.oracle.synced();
+                }
+                self.tolerate("checkpoint", done)?;
+            }
+            Op::Sweep => {
+                let swept = store.sweep().map(drop);
+                self.tolerate("sweep", swept)?;
+            }
+            Op::Keep { round } => store.keep_house(*round),
+            Op::Advance { ms } => self.advance(*ms),
+            Op::LastMoment { early_ms, passes } => self.last_moment(&store, *early_ms, *passes)?,
+            Op::Wall { by_ms } => {
+                self.tally.clock += 1;
+                self.time.set_wall(*by_ms);
+            }
+            Op::Reopen { reboot, asleep_ms } => {
+                drop(store);
+                self.reopen(*reboot, *asleep_ms)?;
+            }
+            Op::Crash { .. } | Op::Fail { .. } | Op::FailRead { .. } => self.arm(op),
+            Op::Capacity { slack } => {
+                let taken: u64 = self.disk.files().iter().map(|path| self.length(path)).sum();
+                self.disk.set_capacity(slack.map(|slack| taken + slack));
+                self.bounded |= slack.is_some();
+            }
+            Op::Rot { seed, bits, live } => {
+                drop(store);
+                self.rot(*seed, *bits, *live)?;
+            }
+        }
+        self.poll()
+    }
+
+    fn length(&self, path: &str) -> u64 {
+        self.disk.read_file(path).map_or(0, |bytes| bytes.len() as u64)
+    }
+
+    pub(crate) fn advance(&mut self, ms: u64) {
+        self.tally.clock += 1;
+        self.time.advance(ms);
+        self.oracle.now_ms += ms;
+    }
+
+    /// Opens the store, unless the power goes meanwhile, and looks at every key.
+    pub(crate) fn open(&mut self) -> Result<(), String> {
+        for _ in 0..6 {
+            self.opens += 1;
+            let seed = self.script.seed.wrapping_add(self.opens << 32);
+            let Script { buffered, max_disk, .. } = *self.script;
+            let opened = open_with(&self.disk, &self.time, seed, buffered, max_disk);
+            self.notice_faults();
+            let error = match opened {
+                Ok(store) => {
+                    (self.store, self.born, self.faulty) = (Some(store), true, false);
+                    self.oracle.opened();
+                    return self.look_anew();
+                }
+                Err(error) => error,
+            };
+            let refused = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedFormat);
+            if self.disk.is_off() {
+                return Ok(());
+            } else if self.faulty && error.kind() != ErrorKind::Corrupt {
+                // The one fault was in the way: a second attempt is what an operator makes.
+                self.faulty = false;
+                if !self.born {
+                    // A device that fails while the store is made may never write the directory's
+                    // name: a known limit.
+                    self.disk = Arc::new(self.disk.power_loss_total());
+                    self.faults = (Vec::new(), Vec::new());
+                }
+            } else if self.oracle.damaged && refused {
+                self.over = true;
+                return Ok(());
+            } else if self.bounded && error.kind() == ErrorKind::Full {
+                self.disk.set_capacity(None);
+            } else {
+                return Err(format!("the store does not open: {error:?}"));
+            }
+        }
+        Err("the store does not open, tried again and again".to_owned())
+    }
+
+    /// Looks at every key of a store that was opened just now.
+    fn look_anew(&mut self) -> Result<(), String> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        for number in 0..self.script.keys {
+            let seen = store.get(key(number).as_key());
+            if self.disk.is_off() {
+                return Ok(());
+            }
+            self.oracle.seen_anew(number, seen)?;
+        }
+        if store.stats().suspect_until_ms.is_some() && !self.oracle.damaged {
+            return Err("the store takes itself for damaged".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Looks at every key, when nothing moves: what is in flight has somebody who can end it.
+    pub(crate) fn look_at_all(&mut self, store: &Store) -> Result<(), String> {
+        for number in 0..self.script.keys {
+            self.look_at(store, number)?;
+            let stats = store.stats();
+            if self.disk.is_off() {
+                return Ok(());
+            }
+            if stats.poisoned {
+                if !self.faulty && !self.oracle.damaged {
+                    return Err("writes ended, and nothing had failed".to_owned());
+                }
+                continue;
+            }
+            let in_flight = matches!(
+                store.get(key(number).as_key()),
+                Ok(Some(record)) if record.state() == State::InFlight
+            );
+            if in_flight && !self.tickets.iter().any(|held| held.key == number) {
+                return Err(format!("key {number} is in flight, and nobody has its ticket"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the world if the power has gone, and comes back.
+    fn come_back(&mut self) -> Result<(), String> {
+        self.notice_faults();
+        if self.disk.is_off()
+            && let Some((end, nested)) = self.armed.take()
+        {
+            self.crash(end, &nested)?;
+        }
+        Ok(())
+    }
+
+    /// Sweeps at the last moment of a record, which is there, or just before; and lets it pass.
+    fn last_moment(&mut self, store: &Store, early_ms: u64, passes: bool) -> Result<(), String> {
+        let Some(until_ms) = self.oracle.next_last_moment() else { return Ok(()) };
+        self.advance((until_ms - self.oracle.now_ms).saturating_sub(early_ms));
+        let swept = store.sweep().map(drop);
+        self.tolerate("sweep", swept)?;
+        self.poll()?;
+        if !self.disk.is_off() {
+            for number in 0..self.script.keys {
+                self.look_at(store, number)?;
+            }
+        }
+        self.advance(u64::from(passes));
+        Ok(())
+    }
+
+    /// Whatever a script left behind, the store goes on: all that was granted can end, all that is
+    /// known is found after a clean close, and once every retention has passed every key is free.
+    fn end_well(&mut self) -> Result<(), String> {
+        if let Some((end, nested)) = self.armed.take() {
+            self.crash(end, &nested)?;
+        }
+        self.settle_and_look()?;
+        while !self.tickets.is_empty() && !self.disk.is_off() {
+            self.finish(0, How::Note(NOTE_OCTETS_MAX));
+        }
+        self.settle_and_look()?;
+        self.heal()?;
+        self.reopen(false, 0)?;
+        if self.over {
+            return Ok(());
+        }
+        self.settle_and_look()?;
+        let end_ms = self.oracle.end_of_all();
+        self.advance(end_ms - self.oracle.now_ms + 1);
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        let swept = store.sweep().map(drop);
+        self.tolerate("sweep", swept)?;
+        for number in 0..self.script.keys {
+            self.claim(&store, number, (TTL_MS, 0), Patience::No);
+        }
+        self.settle()?;
+        let poisoned = store.stats().poisoned;
+        let keys = self.script.keys;
+        if self.tickets.len() < keys && !self.oracle.damaged && !self.bounded && !poisoned {
+            return Err(format!("{} keys of {keys} are free in the end", self.tickets.len()));
+        }
+        Ok(())
+    }
+
+    /// With room on the disk again, claims go on, in the same open store (C36).
+    fn heal(&mut self) -> Result<(), String> {
+        self.disk.set_capacity(None);
+        self.bounded = self.script.max_disk.is_some();
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        for number in 0..self.script.keys {
+            self.claim(&store, number, (TTL_MS, 0), Patience::No);
+        }
+        self.settle_and_look()
+    }
+
+    fn settle_and_look(&mut self) -> Result<(), String> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        self.settle()?;
+        self.look_at_all(&store)
+    }
+}

@@ -1,0 +1,115 @@
+//! A simulated machine: its clock, its keys, and how a store is opened on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onceward::storage::SimDisk;
+use onceward::{Durability, Error, Key, ManualClock, Options, Store};
+
+/// How long a result is kept unless its claim says otherwise.
+pub(crate) const TTL_MS: u64 = 10_000;
+const SEGMENT: u64 = 64 << 10;
+const BORN_MS: u64 = 1_750_000_000_000;
+
+pub(crate) const KEYS: usize = 8;
+const NAMES: [(&str, &str); KEYS] = [
+    ("a", "one"),
+    ("a", "two"),
+    ("a", "three"),
+    ("a", "four"),
+    ("b", "one"),
+    ("b", "two"),
+    ("b", "three"),
+    ("", "one"),
+];
+
+/// A scope and a key.
+pub(crate) struct Name(String, String);
+
+impl Name {
+    pub(crate) fn as_key(&self) -> Key<'_> {
+        Key::new(&self.0, &self.1).unwrap()
+    }
+}
+
+/// The key of that number: the first few are short, and the others as long as may be.
+pub(crate) fn key(number: usize) -> Name {
+    match NAMES.get(number) {
+        Some((scope, key)) => Name((*scope).to_owned(), (*key).to_owned()),
+        None => Name("s".repeat(255), format!("{number:0>255}")),
+    }
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub(crate) struct Time {
+    clock: ManualClock,
+    since_boot: Duration,
+    wall_ms: u64,
+}
+
+impl Time {
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::new(BORN_MS);
+        Self { clock, since_boot: Duration::ZERO, wall_ms: BORN_MS }
+    }
+
+    pub(crate) fn clock(&self) -> ManualClock {
+        self.clock.clone()
+    }
+
+    /// A clock of its own that says the same, on a first boot.
+    pub(crate) fn fork(&self) -> Self {
+        let clock = ManualClock::new(BORN_MS);
+        clock.advance(self.since_boot);
+        Self { clock, since_boot: self.since_boot, wall_ms: self.wall_ms }
+    }
+
+    pub(crate) fn advance(&mut self, ms: u64) {
+        let by = Duration::from_millis(ms);
+        self.clock.advance(by);
+        self.since_boot += by;
+        self.wall_ms += ms;
+    }
+
+    /// Sets the wall clock alone.
+    pub(crate) fn set_wall(&mut self, by_ms: i64) {
+        self.wall_ms = self.wall_ms.saturating_add_signed(by_ms);
+        self.clock.set_wall_ms(self.wall_ms);
+    }
+
+    pub(crate) fn reboot(&mut self) {
+        self.clock.reboot();
+        self.since_boot = Duration::ZERO;
+    }
+}
+
+/// The options of every store here.
+pub(crate) fn options(time: &Time, seed: u64) -> Options {
+    Options::new()
+        .ttl(Duration::from_millis(TTL_MS))
+        .segment_size(SEGMENT)
+        .max_payload(1 << 20)
+        .clock(time.clock())
+        .seeded(seed)
+        .stepped()
+}
+
+/// Opens the store as most tests do.
+pub(crate) fn open(disk: &Arc<SimDisk>, time: &Time, seed: u64) -> Result<Store, Error> {
+    let disk: Arc<SimDisk> = Arc::clone(disk);
+    options(time, seed).open_storage(disk)
+}
+
+/// Opens a store that may be buffered or bounded.
+pub(crate) fn open_with(
+    disk: &Arc<SimDisk>,
+    time: &Time,
+    seed: u64,
+    buffered: bool,
+    max_disk: Option<u64>,
+) -> Result<Store, Error> {
+    let disk: Arc<SimDisk> = Arc::clone(disk);
+    let durability = if buffered { Durability::Buffered } else { Durability::Sync };
+    options(time, seed).durability(durability).max_disk(max_disk).open_storage(disk)
+}

@@ -1,0 +1,283 @@
+//! The real store, with its own threads, on a simulated disk, in as many orders of its threads as
+//! there is time for: claims, their ends, waiters, drops, sweeps and closing never grant a key twice,
+//! lose a result, or leave anybody waiting (a deadlock is a failure of its own).
+//!
+//! Random schedules and those of the PCT scheduler (Burckhardt and others, "A Randomized Scheduler
+//! with Probabilistic Guarantees of Finding Bugs", 2010), in turn. `SCHEDULES` says how many in all;
+//! a failure prints the schedule, which `SHUTTLE_SCHEDULE` replays for the test that it names.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use onceward::storage::SimDisk;
+use onceward::{
+    Claim, ErrorKind, Fingerprint, Key, ManualClock, Options, Resolution, Resolved, State, Store,
+    Ticket,
+};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner, thread};
+
+/// In how many tests the schedules are spent.
+const TESTS: usize = 7;
+const TTL: Duration = Duration::from_secs(10);
+
+fn key() -> Key<'static> {
+    Key::new("acct_1", "k").unwrap()
+}
+
+fn print() -> Fingerprint {
+    Fingerprint::from_digest([1; 32])
+}
+
+/// A store made before: making one takes longer than what is tried on it.
+fn disk() -> SimDisk {
+    static MADE: OnceLock<SimDisk> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let disk = Arc::new(SimDisk::new(1));
+        let made = Arc::clone(&disk);
+        let make = move || options(&ManualClock::new(0)).stepped().open_storage(made.clone());
+        // Locks are the scheduler's, so that even this needs it.
+        let config = config();
+        Runner::new(RandomScheduler::new(1), config).run(move || {
+            make().unwrap().close().unwrap();
+        });
+        disk.fork()
+    })
+    .fork()
+}
+
+fn options(clock: &ManualClock) -> Options {
+    Options::new().ttl(TTL).segment_size(64 << 10).clock(clock.clone())
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.stack_size = 256 << 10;
+    config
+}
+
+/// Runs `scenario` in its share of the schedules.
+fn try_out(scenario: impl Fn(Store, ManualClock) + Send + Sync + 'static) {
+    let schedules = std::env::var("SCHEDULES").map_or(14_000, |text| text.parse().unwrap());
+    let each = (schedules / TESTS / 2).max(1);
+    let base = Arc::new(disk());
+    let scenario = Arc::new(move || {
+        let clock = ManualClock::new(1_750_000_000_000);
+        let store = options(&clock).open_storage(Arc::new(base.fork())).unwrap();
+        scenario(store.clone(), clock);
+        store.close().unwrap();
+    });
+    if let Ok(schedule) = std::env::var("SHUTTLE_SCHEDULE") {
+        shuttle::replay(move || scenario(), &schedule);
+        return;
+    }
+    let random = Arc::clone(&scenario);
+    Runner::new(RandomScheduler::new(each), config()).run(move || random());
+    Runner::new(PctScheduler::new(3, each), config()).run(move || scenario());
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
+fn grant(store: &Store) -> Ticket {
+    match store.blocking_claim(key(), print()).unwrap() {
+        Claim::Granted(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Claims the key, and waits for as long as somebody else has it.
+fn claim_or_wait(store: &Store) -> Claim {
+    match store.blocking_claim(key(), print()).unwrap() {
+        Claim::InFlight(wait) => wait.blocking_until(far()).unwrap(),
+        claim => claim,
+    }
+}
+
+fn together<T: Send + 'static>(threads: Vec<impl FnOnce() -> T + Send + 'static>) -> Vec<T> {
+    let threads: Vec<_> = threads.into_iter().map(thread::spawn).collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+#[test]
+fn p0_1_of_three_that_claim_at_once_one_is_granted_and_the_others_get_its_result() {
+    try_out(|store, _| {
+        let claim = |nth: u8| {
+            let store = store.clone();
+            move || match claim_or_wait(&store) {
+                Claim::Granted(ticket) => {
+                    ticket.blocking_complete(vec![nth]).unwrap();
+                    (true, vec![nth])
+                }
+                Claim::Replay(record) => (false, record.payload().unwrap().unwrap().to_vec()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let answers = together(vec![claim(0), claim(1), claim(2)]);
+        let granted: Vec<_> = answers.iter().filter(|(granted, _)| *granted).collect();
+        assert_eq!(granted.len(), 1, "P0.1: {answers:?}");
+        assert!(answers.iter().all(|(_, payload)| *payload == granted[0].1), "P0.3: {answers:?}");
+    });
+}
+
+#[test]
+fn p0_1_on_release_exactly_one_of_those_who_wait_is_granted() {
+    try_out(|store, _| {
+        let ticket = grant(&store);
+        let wait = || {
+            let store = store.clone();
+            move || match claim_or_wait(&store) {
+                Claim::Granted(ticket) => {
+                    let number = ticket.number();
+                    ticket.blocking_complete("done").unwrap();
+                    Some(number)
+                }
+                Claim::Replay(_) => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        let waiting = [wait(), wait()].map(thread::spawn);
+        ticket.blocking_release().unwrap();
+        let granted: Vec<_> =
+            waiting.into_iter().filter_map(|waiting| waiting.join().unwrap()).collect();
+        assert_eq!(granted.len(), 1, "P0.1: {granted:?}");
+    });
+}
+
+#[test]
+fn p0_2_nobody_is_shown_a_result_that_is_not_complete_and_nobody_loses_one_that_is() {
+    try_out(|store, _| {
+        let ticket = grant(&store);
+        let looker = store.clone();
+        let looking = thread::spawn(move || {
+            let seen = || looker.get(key()).unwrap().map(|record| record.state());
+            let (first, second) = (seen(), seen());
+            assert!(matches!(first, Some(State::InFlight | State::Complete)), "{first:?}");
+            if first == Some(State::Complete) {
+                assert_eq!(second, first, "a result that was seen stays");
+            }
+        });
+        let resolver = store.clone();
+        let resolving = thread::spawn(move || {
+            let resolved = resolver.blocking_resolve(key(), Resolution::Release).unwrap();
+            assert!(matches!(resolved, Resolved::InFlight | Resolved::Complete), "{resolved:?}");
+        });
+        ticket.blocking_complete("done").unwrap();
+        let record = store.get(key()).unwrap().unwrap();
+        assert_eq!(record.payload().unwrap().unwrap(), "done");
+        looking.join().unwrap();
+        resolving.join().unwrap();
+    });
+}
+
+#[test]
+fn p0_4_a_dropped_ticket_is_told_to_those_who_wait_and_resolved_by_one() {
+    try_out(|store, _| {
+        let ticket = grant(&store);
+        let waiter = store.clone();
+        let waiting = thread::spawn(move || match claim_or_wait(&waiter) {
+            Claim::InDoubt(_) => {}
+            other => panic!("{other:?}"),
+        });
+        drop(ticket);
+        waiting.join().unwrap();
+        let resolve = || {
+            let store = store.clone();
+            move || store.blocking_resolve(key(), Resolution::Complete("found".into())).unwrap()
+        };
+        let resolved = together(vec![resolve(), resolve()]);
+        assert!(resolved.contains(&Resolved::Done), "{resolved:?}");
+        assert!(resolved.contains(&Resolved::Complete), "{resolved:?}");
+    });
+}
+
+#[test]
+fn p0_1_a_claim_given_up_on_its_way_leaves_the_key_to_the_other() {
+    try_out(|store, _| {
+        let leaver = store.clone();
+        let leaving = thread::spawn(move || {
+            let mut claim = Box::pin(leaver.claim(key(), print()));
+            for _ in 0..2 {
+                match claim.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Pending => thread::yield_now(),
+                    Poll::Ready(Ok(Claim::Granted(ticket))) => {
+                        ticket.blocking_release().unwrap();
+                        return;
+                    }
+                    Poll::Ready(_) => return,
+                }
+            }
+        });
+        match claim_or_wait(&store) {
+            Claim::Granted(ticket) => ticket.blocking_complete("done").unwrap(),
+            other => panic!("{other:?}"),
+        }
+        leaving.join().unwrap();
+        assert_eq!(store.stats().in_flight, 0);
+        assert!(matches!(store.blocking_claim(key(), print()).unwrap(), Claim::Replay(_)));
+    });
+}
+
+/// A key that expired is claimed again by two at once, while its old entry is swept and a checkpoint
+/// is made: one of them is granted, and the newer record stands.
+#[test]
+fn p0_1_a_key_claimed_again_while_it_is_swept_and_checkpointed_stands() {
+    try_out(|store, clock| {
+        grant(&store).blocking_complete("old").unwrap();
+        store.checkpoint().unwrap();
+        clock.advance(TTL + Duration::from_secs(2));
+        let sweeper = store.clone();
+        let sweeping = thread::spawn(move || {
+            assert!(sweeper.sweep().unwrap().expired <= 1);
+            sweeper.checkpoint().unwrap();
+        });
+        let claim = || {
+            let store = store.clone();
+            move || match claim_or_wait(&store) {
+                Claim::Granted(ticket) => {
+                    ticket.blocking_complete("new").unwrap();
+                    1
+                }
+                Claim::Replay(record) => {
+                    assert_eq!(record.payload().unwrap().unwrap(), "new", "P0.5");
+                    0
+                }
+                other => panic!("P0.1: {other:?}"),
+            }
+        };
+        let granted: i32 = together(vec![claim(), claim()]).into_iter().sum();
+        assert_eq!(granted, 1, "P0.1");
+        sweeping.join().unwrap();
+        match store.blocking_claim(key(), print()).unwrap() {
+            Claim::Replay(record) => assert_eq!(record.payload().unwrap().unwrap(), "new"),
+            other => panic!("P0.1: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn p0_closing_answers_everybody() {
+    try_out(|store, _| {
+        let held = grant(&store);
+        let waiter = store.clone();
+        let waiting = thread::spawn(move || match waiter.blocking_claim(key(), print()) {
+            Ok(Claim::InFlight(wait)) => wait.blocking_until(far()).map(drop),
+            other => other.map(drop),
+        });
+        let claimer = store.clone();
+        let claiming = thread::spawn(move || {
+            let other = Key::new("acct_1", "other").unwrap();
+            claimer.blocking_claim(other, print()).map(drop)
+        });
+        store.close().unwrap();
+        let told = held.blocking_complete("late").unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Closed);
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+        let claimed = claiming.join().unwrap().map_err(|error| error.kind());
+        assert!(matches!(claimed, Ok(()) | Err(ErrorKind::Closed)), "{claimed:?}");
+    });
+}
