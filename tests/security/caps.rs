@@ -94,8 +94,9 @@ fn post(account: &str, key: &str) -> http::request::Builder {
 }
 
 async fn send(service: Service, request: Request<Body>) -> Response<Body> {
-    let sent = tokio::time::timeout(PATIENCE, service.oneshot(request));
-    sent.await.expect("an answer, though the body goes on").unwrap()
+    let sent = tokio::time::timeout(PATIENCE, service.oneshot(request)).await;
+    assert!(sent.is_ok(), "no answer while the body goes on");
+    sent.unwrap().unwrap()
 }
 
 /// `UPLOADS` slow uploads by `account`: their answers, and how often anybody asked for their octets.

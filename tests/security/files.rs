@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-use crate::serve_support::{Gateway, PATIENCE, command, response};
+use crate::serve_support::{Gateway, PATIENCE, Wire, command, response};
 
 #[test]
 fn c13_all_that_a_gateway_makes_is_its_users_alone_spooled_bodies_too() {
@@ -43,9 +43,8 @@ fn c13_all_that_a_gateway_makes_is_its_users_alone_spooled_bodies_too() {
     );
     client.write_all(head.as_bytes()).unwrap();
     client.write_all(&vec![b'x'; octets]).unwrap();
-    let (mut work, _) = listener.accept().unwrap();
-    work.set_read_timeout(Some(PATIENCE)).unwrap();
-    work.read_exact(&mut [0; 16]).unwrap();
+    let mut work = Wire::new(listener.accept().unwrap().0);
+    work.head().unwrap();
 
     let handles = format!("/proc/{}/fd", gateway.pid());
     let spooled: Vec<_> = std::fs::read_dir(&handles)
@@ -76,14 +75,8 @@ fn c13_all_that_a_gateway_makes_is_its_users_alone_spooled_bodies_too() {
         assert!(seen.iter().any(|seen| seen == name), "{name} of {seen:?}");
     }
 
-    let mut rest = vec![0; 1 << 20];
-    let mut left = octets;
-    // The head is behind what was read, and of a length nobody counts: the body ends with the octets.
-    while left > 0 {
-        let read = work.read(&mut rest).unwrap();
-        left -= rest[..read].iter().filter(|octet| **octet == b'x').count().min(left);
-    }
-    work.write_all(response("201 Created", "", "made").as_bytes()).unwrap();
+    assert!(work.octets(octets).iter().all(|octet| *octet == b'x'));
+    work.send(response("201 Created", "", "made"));
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 201"));

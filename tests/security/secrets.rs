@@ -3,6 +3,10 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
 use crate::onceward;
 use crate::serve_support::{Gateway, Message, Upstream, exchange, get, response};
 
@@ -35,7 +39,7 @@ fn upstream() -> Upstream {
         }
         let mut lines = "Connection: X-Named\r\n".to_owned();
         for (name, value) in NOT_KEPT.iter().chain(&KEPT) {
-            lines.push_str(&format!("{name}: {value}\r\n"));
+            lines.extend([name, ": ", value, "\r\n"]);
         }
         wire.send(response("201 Created", &lines, RESPONSE_BODY));
         true
@@ -160,6 +164,53 @@ fn d12_c29_no_canary_is_in_the_directory_the_logs_the_metrics_or_the_admin_api()
             assert!(!found(&kept, &[may]).is_empty(), "{may}");
         }
     }
+}
+
+/// D12: HTTP/2 is another parser, with words of its own for the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d12_no_canary_that_came_over_http_2_is_in_the_log() {
+    let upstream = upstream();
+    let (url, parent) = (upstream.url(), tempfile::tempdir().unwrap());
+    let path = parent.path().join("data");
+    let gateway = tokio::task::spawn_blocking(move || {
+        Gateway::over(&path, &url, &["--principal", "header:X-Account", "--log", "trace"])
+    });
+    let gateway = gateway.await.unwrap();
+    let stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    for key in [KEY, KEY, BAD_KEY, DOUBT_KEY] {
+        let path = if key == DOUBT_KEY { "break" } else { "v1" };
+        let request = http::Request::post(format!("http://api.example/{path}?q={QUERY}"))
+            .header("idempotency-key", key)
+            .header("x-account", PRINCIPAL)
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("cookie", COOKIE_SENT)
+            .body(Full::new(Bytes::from(REQUEST_BODY)))
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    drop(client);
+    let said = tokio::task::spawn_blocking(move || gateway.stop()).await.unwrap().join("\n");
+    connection.await.unwrap().unwrap();
+    let untold = [
+        KEY,
+        BAD_KEY,
+        DOUBT_KEY,
+        PRINCIPAL,
+        TOKEN,
+        COOKIE_SENT,
+        QUERY,
+        REQUEST_BODY,
+        RESPONSE_BODY,
+    ];
+    assert!(said.matches("keyed request").count() >= 3, "{said}");
+    assert_eq!(found(said.as_bytes(), &untold), [], "the log at `trace`");
+    assert_eq!(found(said.as_bytes(), &values_of(&NOT_KEPT)), [], "nor of the response");
 }
 
 /// The first client gets every field; whoever repeats the request gets none that hands out a
