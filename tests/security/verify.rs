@@ -143,7 +143,7 @@ type Case = (&'static str, fn(&Path), &'static str, &'static str);
 #[test]
 fn each_way_to_lose_a_part_is_found_and_the_rest_is_counted() {
     let parent = tempfile::tempdir().unwrap();
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("tree gone", |path| fs::remove_file(path.join("tree.redb")).unwrap(), "tree.redb", ""),
         (
             "tree empty",
@@ -165,6 +165,16 @@ fn each_way_to_lose_a_part_is_found_and_the_rest_is_counted() {
             },
             "segments/0000000002.log",
             "",
+        ),
+        (
+            "tree gone and segment cut off",
+            |path| {
+                fs::remove_file(path.join("tree.redb")).unwrap();
+                let file = path.join("segments/0000000002.log");
+                fs::OpenOptions::new().write(true).open(file).unwrap().set_len(20_000).unwrap();
+            },
+            "segments/0000000002.log",
+            "cut off, it has 20000 bytes",
         ),
         (
             "header",
