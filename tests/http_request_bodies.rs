@@ -101,18 +101,19 @@ async fn c13_what_memory_does_not_hold_waits_in_a_file_without_a_name() {
         }
     });
     for (count, spooled) in [(0, 0), (1_000, 0), (1_001, 1), (5_000, 1)] {
-        for size in [1, 7, 999, 1_000, 5_000] {
+        for (size, trails) in [(1, true), (7, false), (999, true), (1_000, false), (5_000, true)] {
             let body = octets(count);
             let mut frames: Vec<_> = body.chunks(size).map(|chunk| data(chunk.to_vec())).collect();
-            frames.push(trailer("x-sum", "7"));
+            frames.extend(trails.then(|| trailer("x-sum", "7")));
             let key = format!("{count}-{size}");
             let request = keyed("POST", "/things", &key).body(pieces(frames)).unwrap();
             assert_eq!(api.send(request).await.status, 201);
             let (files, length, trailers, read) = seen.lock().pop().unwrap();
             // A frame that crosses the limit goes to the file whole.
             assert_eq!(files, spooled, "{count} octets in pieces of {size}");
-            assert_eq!(length, Some(count as u64), "the length is known");
-            assert_eq!(trailers.unwrap()["x-sum"], "7");
+            let known = (!trails).then_some(count as u64);
+            assert_eq!(length, known, "over HTTP/1.1, trailers follow where no length is said");
+            assert_eq!(trailers.is_some_and(|trailers| trailers["x-sum"] == "7"), trails);
             assert!(read == body, "{count} octets in pieces of {size}");
             assert_eq!(open_files(&path), 0, "closed when it was read");
         }
@@ -546,6 +547,27 @@ async fn o12_where_bodies_are_not_compared_a_streamed_request_is_not_hashed() {
     let untouched = oec("/projects", "k", "").map(|_| untouchable(1 << 40));
     assert_eq!(api.send(untouched).await.seen(), (201, "run 1: 20000"), "C14");
     assert_eq!(api.send(oec("/projects", "k", "small")).await.seen(), (201, "run 1: 20000"));
+}
+
+/// M17, O12: nobody compares bodies, so nobody has to wait for the rest of one.
+#[tokio::test]
+async fn m17_o12_where_bodies_are_not_compared_no_rest_of_one_keeps_the_result_waiting() {
+    let mut profile = Profile::oec();
+    profile.request_octets_max = 5_000;
+    profile.oversize_request = OversizeRequest::Stream;
+    let (sender, unfinished) = channel();
+    for _ in 0..2 {
+        sender.send(data(octets(1 << 20))).unwrap();
+    }
+    let cut_off = pieces([data(octets(6_000)), Err("cut off".into())]);
+    for body in [unfinished, cut_off] {
+        let api = Api::with(profile.clone(), |n, _| async move { answer(n, b"") });
+        let request = oec("/projects", "k", "").map(|_| body);
+        let reply = tokio::time::timeout(PATIENCE, api.send(request)).await.unwrap();
+        assert_eq!(reply.decision, Some(Decision::Fresh));
+        let retry = api.send(oec("/projects", "k", "small")).await;
+        assert_eq!(retry.seen(), (201, "run 1: 0"));
+    }
 }
 
 #[tokio::test]

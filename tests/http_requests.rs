@@ -6,17 +6,20 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
-use onceward::http::{Body, Decision, Idempotency, Ignored, InFlight, KeyDigest, Profile, Query};
+use onceward::http::{
+    Body, Decision, Idempotency, IdempotencyLayer, Ignored, InFlight, KeyDigest, Profile, Query,
+};
 use onceward::{ErrorKind, State};
-use support::memory::Fail;
+use support::memory::{Fail, Memory};
 use support::stream::{channel, data, endless, pieces, trailer, untouchable};
 use support::{Api, account, created, keyed, keyless, oec, post, status};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
 
 /// An API whose handler says when it starts, and answers when it is let.
 struct Gated {
@@ -247,6 +250,8 @@ async fn the_handler_gets_the_request_whole_with_its_trailers() {
         let (parts, body) = request.into_parts();
         assert_eq!(parts.uri.path(), "/things");
         assert_eq!(parts.headers["x-account"], "a");
+        let length = http_body::Body::size_hint(&body).exact();
+        assert_eq!(length, None, "over HTTP/1.1 no trailers follow a body whose length is said");
         let body = http_body_util::BodyExt::collect(body).await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-sum"], "1");
         assert_eq!(body.to_bytes(), "abc");
@@ -402,4 +407,48 @@ async fn methods_of_ones_own_can_be_protected() {
         let request = keyed("DELETE", "/things/1", "k").body(Body::empty()).unwrap();
         assert_eq!(api.send(request).await.json()["n"], 1);
     }
+}
+
+/// M1: a layer put on a router and again on its route is a slip, not a request in its own way.
+#[tokio::test]
+async fn m1_two_layers_on_one_route_execute_once_and_replay() {
+    for waits in [false, true] {
+        let mut profile = Profile::standard();
+        if waits {
+            profile.in_flight = InFlight::Wait(Duration::from_secs(1));
+        }
+        let store = Memory::default();
+        let layer = || {
+            let layer = IdempotencyLayer::new(store.clone()).profile(profile.clone());
+            layer.principal(account)
+        };
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let handler = tower::service_fn(move |_: Request<Body>| {
+            let n = counted.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { Ok::<_, std::convert::Infallible>(created(n)) }
+        });
+        let service = layer().layer(layer().layer(handler));
+        for decision in [Decision::Fresh, Decision::Replayed] {
+            let response = service.clone().oneshot(post("k")).await.unwrap();
+            assert_eq!(response.status(), 201);
+            assert_eq!(response.extensions().get(), Some(&decision));
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+        assert_eq!(store.states(), [State::Complete]);
+    }
+}
+
+#[tokio::test]
+async fn x11_an_alias_that_names_the_header_again_is_one_line() {
+    let mut profile = Profile::standard();
+    let alias = http::HeaderName::from_static("x-idempotency-key");
+    profile.header_aliases = vec![profile.header.clone(), alias.clone(), alias];
+    let api = Api::new(profile);
+    assert_eq!(api.post("k").await.seen(), (201, "{\"n\":1}"));
+    let other = keyless("POST", "/things").header("x-idempotency-key", "k");
+    let reply = api.send(other.body(Body::full("{}")).unwrap()).await;
+    assert_eq!(reply.seen(), (201, "{\"n\":1}"));
+    let both = keyed("POST", "/things", "k").header("x-idempotency-key", "k");
+    assert_eq!(api.send(both.body(Body::full("{}")).unwrap()).await.status, 400, "C1");
 }

@@ -669,3 +669,28 @@ async fn a_damaged_record_is_said_to_be_damaged() {
     }
     assert_eq!(api.runs(), 1);
 }
+
+/// G10, C24: as many lines as anybody may send are replayed; more than a record can count are a
+/// tombstone, and never a record that nobody can read.
+#[tokio::test]
+async fn g10_c24_header_lines_beyond_counting_are_a_tombstone() {
+    for (lines, retried) in [(40_000, Decision::Replayed), (70_000, Decision::NotRetained)] {
+        let api = Api::with(Profile::standard(), move |n, _| async move {
+            let mut response = created(n);
+            for _ in 0..lines {
+                response.headers_mut().append("x-line", HeaderValue::from_static("1"));
+            }
+            response
+        });
+        let first = api.post("k").await;
+        assert_eq!(
+            (first.status.as_u16(), first.headers.get_all("x-line").iter().count()),
+            (201, lines)
+        );
+        let retry = api.post("k").await;
+        assert_eq!(retry.decision, Some(retried), "{lines}");
+        if retried == Decision::Replayed {
+            assert_eq!(retry.headers.get_all("x-line").iter().count(), lines);
+        }
+    }
+}

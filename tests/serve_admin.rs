@@ -326,6 +326,41 @@ fn x7_under_oec_a_key_is_found_by_its_caller_method_and_path() {
     assert!(pathless.err.contains("`path`"), "{pathless:?}");
 }
 
+/// The story: one caller sends one key to two paths. On the one a key belongs to the caller, on the
+/// other, by a rule, to the caller and the path. Both are in doubt, and the operator names one.
+#[test]
+fn x7_a_key_is_found_as_the_rule_of_its_path_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gateway.toml");
+    let rule = "[profiles.own]\nbase = \"oec\"\nheader = \"Idempotency-Key\"\nroutes = \"all\"\n\
+                [[route]]\npath = \"/break/own\"\nprofile = \"own\"\n";
+    std::fs::write(&config, rule).unwrap();
+    for principal in ["authorization", "single-tenant"] {
+        let upstream = breaking();
+        let flags = ["--config", config.to_str().unwrap(), "--principal", principal];
+        let gateway = Gateway::start(&upstream.url(), &flags);
+        for path in ["/break", "/break/own"] {
+            assert_eq!(exchange(gateway.address, keyed(path, "k", "{}")).status(), 502);
+        }
+        let caller = ["--principal", "Bearer one"];
+        let caller = if principal == "authorization" { &caller[..] } else { &[] };
+        let ask = |args: &[&str]| tool(&gateway, &[args, caller].concat());
+        assert_eq!(tool(&gateway, &["list"]).lines().len(), 2, "{principal}: all there are");
+        for action in ["get", "release"] {
+            let pathless = ask(&[action, "k"]);
+            assert_eq!(pathless.code, 2, "which of the two? {pathless:?}");
+            assert!(pathless.err.contains("`path`"), "{pathless:?}");
+        }
+        let own = ["--path", "/break/own"];
+        let of_rule = ask(&[&["get", "k"], &own[..]].concat()).json();
+        let of_main = ask(&["get", "k", "--path", "/break"]).json();
+        assert_ne!(of_rule["scope"], of_main["scope"]);
+        assert_eq!(ask(&[&["release", "k"], &own[..]].concat()).json()["outcome"], "released");
+        assert_eq!(ask(&[&["get", "k"], &own[..]].concat()).code, 1, "gone");
+        assert_eq!(ask(&["get", "k", "--path", "/else"]).json()["state"], "in-doubt");
+    }
+}
+
 // Whoever may send anything to the admin address gets an answer in JSON, and the gateway goes on.
 #[test]
 fn nonsense_is_refused_in_json_and_harms_nothing() {

@@ -249,6 +249,26 @@ fn a_store_is_run_under_the_rules_it_was_run_under() {
     assert_eq!(replay.one("idempotency-replayed"), "true");
     longer.stop();
 
+    // A rule like the main profile's keeps paths from the rule behind it: without it, they are that
+    // rule's, and their keys would not be found.
+    let rule = |path: &str, profile: &str| {
+        format!("[[route]]\npath = \"{path}\"\nprofile = \"{profile}\"\n")
+    };
+    let (front, behind) = (rule("/a/**", "standard"), rule("/**", "oec"));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gateway.toml");
+    let with = |text: &str, more: &[&str]| {
+        std::fs::write(&config, text).unwrap();
+        let data = data.path().to_str().unwrap();
+        let mut flags = vec!["--upstream", &url, "--listen", "127.0.0.1:0", "--data", data];
+        flags.extend([&ONE[..], &["--config", config.to_str().unwrap()], more].concat());
+        Gateway::spawn_unready(&mut command(&flags))
+    };
+    let mut ruled = with(&format!("{front}{behind}"), &["--accept-change"]);
+    ruled.ready();
+    ruled.stop();
+    assert_eq!(with(&behind, &[]).ended().0.code(), Some(2), "without the rule in front");
+
     let meant = ["--principal", "authorization", "--accept-change"];
     let mut other = start(&meant);
     other.line("accepted: the store in");

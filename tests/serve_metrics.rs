@@ -236,6 +236,28 @@ fn what_is_so_now_is_shown_while_it_is_also_during_a_drain() {
     assert_eq!(gateway.ended().0.code(), Some(0));
 }
 
+/// The story: the upstream takes longer than it may over one request without a key and one with. The
+/// first is let go of; the second goes on behind its answer (C33).
+#[test]
+fn c33_what_the_upstream_did_not_answer_in_time_is_counted() {
+    let (go, gone) = channel::<()>();
+    let gone = Mutex::new(gone);
+    let upstream = Upstream::start(move |_, wire| {
+        // The sender is dropped when both were late.
+        let _ = gone.lock().unwrap().recv();
+        wire.send(response("201 Created", "", "late"));
+        true
+    });
+    let gateway = Gateway::start(&upstream.url(), &["--upstream-timeout", "30ms"]);
+    assert_eq!(exchange(gateway.address, get("/")).status(), 504);
+    assert_eq!(exchange(gateway.address, keyed("/", "k", "{}")).status(), 504);
+    let scrape = Scrape::of(&gateway);
+    scrape.only("onceward_upstream_requests_total", "outcome", &[("let-go", 1)]);
+    scrape.only("onceward_requests_total", "decision", &[("timed-out", 1)]);
+    scrape.is("onceward_request_duration_seconds_count{class=\"executed\"}", 1);
+    drop(go);
+}
+
 #[test]
 fn an_upstream_that_is_not_there_and_a_key_that_must_be_are_counted() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -72,6 +72,9 @@ fn c8_an_auth_request_that_is_not_answered_is_an_error_and_nothing_is_claimed() 
     let gateway = Gateway::start(&upstream.url(), &flags);
     let answer = exchange(gateway.address, post("Authorization: Bearer one\r\n"));
     assert_eq!(answer.status(), 502);
+    // The question broke, and nothing else was sent: nothing of the request is in doubt.
+    assert!(answer.text().contains("upstream-unreachable"), "{answer:?}");
+    assert!(answer.text().contains("\"retryable\":true"), "{answer:?}");
     assert_eq!(upstream.requests().len(), 1, "the question, and nothing else");
     let said = gateway.stop().join("\n");
     assert!(said.contains("decision=\"before-the-store\""), "{said}");

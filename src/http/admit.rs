@@ -1,14 +1,15 @@
 //! Steps 1 to 4 of the decision: what can be said from the head of a request alone.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::UPGRADE;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 
+use super::fields;
 use super::fingerprint;
 use super::key_header;
 use super::layer::Config;
-use super::outcome::{Ignored, KeyDigest};
+use super::outcome::{Idempotency, Ignored, KeyDigest};
 use super::policy::Coverage;
 use super::problem::Condition;
 use crate::fingerprint::Fingerprint;
@@ -68,18 +69,19 @@ pub(crate) fn admit(config: &Config, parts: &Parts) -> Admission {
         return Admission::Refuse(Condition::UpgradeNotSupported);
     }
     let scope = fingerprint::scope(principal.as_deref(), &parts.method, &target, profile.scope);
+    // A layer around this one is at work on it: a second claim would find the first in flight, and
+    // that refusal would be stored as the result.
+    let outer = parts.extensions.get::<Idempotency>();
+    if outer.is_some_and(|outer| outer.is_of(&scope, &key)) {
+        return Admission::Pass(Ignored::Granted);
+    }
     Admission::Keyed(Keyed { scope, key, target })
 }
 
 /// Whether the request asks to change protocols (C21). An `Upgrade` that `Connection` does not name
 /// is not for this hop (RFC 9110, section 7.8).
 fn asks_to_upgrade(method: &Method, headers: &HeaderMap) -> bool {
-    let named = || {
-        headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|line| line.as_bytes().split(|octet| *octet == b','))
-            .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
+    let named =
+        || fields::named_by_connection(headers).any(|name| name.eq_ignore_ascii_case(b"upgrade"));
     *method == Method::CONNECT || headers.contains_key(UPGRADE) && named()
 }

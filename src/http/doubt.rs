@@ -78,7 +78,12 @@ pub(crate) async fn decide(config: &Config, doubt: Doubt) -> Option<Resolution> 
             None
         }
         Ok(Ok(Ruling::Complete(response))) => {
-            Some(Resolution::Complete(as_kept(config, response).encode()))
+            let response = as_kept(config, response);
+            if response.is_countable() {
+                return Some(Resolution::Complete(response.encode()));
+            }
+            tracing::error!("a resolver gave too many header lines: the key stays in doubt");
+            None
         }
         Ok(Ok(Ruling::InDoubt)) => None,
         Ok(Err(error)) => {

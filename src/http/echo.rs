@@ -3,6 +3,7 @@
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 
+use super::key_header;
 use super::profile::Profile;
 
 /// The one line that bore the key. A key that was sent twice is not one to repeat.
@@ -15,9 +16,7 @@ impl Echo {
         if !profile.echo_key {
             return Self::default();
         }
-        let mut lines = std::iter::once(&profile.header)
-            .chain(&profile.header_aliases)
-            .flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+        let mut lines = key_header::lines(headers, profile);
         match (lines.next(), lines.next()) {
             (Some((name, value)), None) => Self(Some((name.clone(), value.clone()))),
             _ => Self::default(),

@@ -1,4 +1,4 @@
-//! Step 7 of the decision: run the handler, and collect its response where it is to be stored.
+//! Step 8 of the decision: run the handler, and collect its response where it is to be stored.
 //!
 //! All of it happens in one detached task, so a client that hangs up loses nothing (M17, C31). What
 //! is stopped (C31, C33) is this alone: once there is a response, settling the key goes on to its

@@ -49,10 +49,7 @@ const ABOUT_THE_OCTETS: [HeaderName; 6] = [
 /// The headers of a response that are kept: what is stored, and what of it is replayed. Both, since
 /// a profile may have grown stricter since.
 pub(crate) fn kept(headers: &HeaderMap, profile: &Profile) -> HeaderMap {
-    let mut named = Vec::new();
-    for line in headers.get_all(CONNECTION) {
-        named.extend(line.as_bytes().split(|octet| *octet == b',').map(<[u8]>::trim_ascii));
-    }
+    let named: Vec<_> = named_by_connection(headers).collect();
     let keeps = |name: &HeaderName| {
         !(HOP_BY_HOP.contains(name)
             || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
@@ -65,9 +62,18 @@ pub(crate) fn kept(headers: &HeaderMap, profile: &Profile) -> HeaderMap {
     only(headers, keeps)
 }
 
+/// The names in `Connection`: headers, and protocols to change to, that are for this hop alone (C21,
+/// C27).
+pub(crate) fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(CONNECTION).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|octet| *octet == b','));
+    names.map(<[u8]>::trim_ascii)
+}
+
 /// The fields that `keeps`, in their order.
 fn only(headers: &HeaderMap, keeps: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len());
+    // By names: there may be more lines than a map can be asked to make room for.
+    let mut kept = HeaderMap::with_capacity(headers.keys_len());
     for (name, value) in headers.iter().filter(|(name, _)| keeps(name)) {
         kept.append(name.clone(), value.clone());
     }
@@ -89,8 +95,10 @@ fn is_own(name: &HeaderName, profile: &Profile) -> bool {
 
 fn is_volatile(name: &str, profile: &Profile) -> bool {
     profile.volatile_headers.iter().any(|volatile| match volatile.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == volatile,
+        Some(prefix) => {
+            name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+        }
+        None => name.eq_ignore_ascii_case(volatile),
     })
 }
 
@@ -151,7 +159,7 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|essence| essence == b"text/event-stream")
 }
 
-/// The media type of a response, without its parameters and in lower case.
+/// The media type these headers name, without its parameters and in lower case.
 pub(crate) fn media_type(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(CONTENT_TYPE)?.as_bytes();
     let essence = value.split(|octet| *octet == b';').next()?.trim_ascii();
@@ -204,6 +212,11 @@ mod tests {
         let expected =
             map(&[("location", "/a"), ("x-kept", "1"), ("x-kept", "2"), ("etag", "\"1\"")]);
         assert_eq!(kept(&all, &profile), expected);
+        let mut spelled = profile.clone();
+        spelled.volatile_headers = vec!["X-Kept".into(), "Et*".into()];
+        for name in ["x-kept", "etag"] {
+            assert!(!kept(&all, &spelled).contains_key(name), "{name}, however it is spelled");
+        }
         let mut with_cookies = profile;
         with_cookies.replay_set_cookie = true;
         assert!(kept(&all, &with_cookies).contains_key(SET_COOKIE));

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 
 use super::canonical::canonical;
+use super::fields;
 use super::policy::{Canonical, Query, Scope};
 use super::profile::Profile;
 use crate::fingerprint::{Fingerprint, FingerprintHasher};
@@ -69,6 +70,11 @@ impl Head {
         Self { hasher, compares: true, json }
     }
 
+    /// Whether requests are told apart at all.
+    pub(crate) fn compares(&self) -> bool {
+        self.compares
+    }
+
     /// To be given every octet of the body.
     pub(crate) fn body_hasher(&self) -> BodyHasher {
         BodyHasher(self.compares.then(Fingerprint::hasher))
@@ -99,12 +105,10 @@ impl Head {
 
 /// Whether the body says of itself that it is JSON, and is not encoded.
 fn is_json(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (types.next(), types.next()) else { return false };
-    let media_type = media_type(value.as_bytes().trim_ascii());
-    let essence = media_type.split(|octet| *octet == b';').next().unwrap_or_default();
+    let Some(essence) = fields::media_type(headers) else { return false };
     let json = essence == b"application/json" || essence.ends_with(b"+json");
-    json && !headers.contains_key(CONTENT_ENCODING)
+    let says_one = headers.get_all(CONTENT_TYPE).iter().count() == 1;
+    json && says_one && !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// The scope of a key (C8, X7): `principal` is `None` where everyone is one.

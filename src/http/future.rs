@@ -1,4 +1,4 @@
-//! The service's future: nothing is allocated for a request the layer only passes on.
+//! The service's future: boxed for requests with a key alone, and not for those passed on.
 
 use std::future::Future;
 use std::pin::Pin;

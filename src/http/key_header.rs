@@ -4,7 +4,8 @@
 //! for a number and then trips over the rest (D1).
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
 
 use super::policy::KeySyntax;
 use super::profile::Profile;
@@ -28,10 +29,8 @@ pub enum KeyFault {
 ///
 /// Field lines are counted before anything joins them: two lines are a fault even when they agree.
 pub(crate) fn read(headers: &HeaderMap, profile: &Profile) -> Result<Option<Bytes>, KeyFault> {
-    let mut lines = std::iter::once(&profile.header)
-        .chain(&profile.header_aliases)
-        .flat_map(|name| headers.get_all(name));
-    let Some(value) = lines.next() else { return Ok(None) };
+    let mut lines = lines(headers, profile);
+    let Some((_, value)) = lines.next() else { return Ok(None) };
     if lines.next().is_some() {
         return Err(KeyFault::Repeated);
     }
@@ -40,8 +39,20 @@ pub(crate) fn read(headers: &HeaderMap, profile: &Profile) -> Result<Option<Byte
 
 /// Whether the request bears a key header at all, well-formed or not.
 pub(crate) fn is_present(headers: &HeaderMap, profile: &Profile) -> bool {
-    headers.contains_key(&profile.header)
-        || profile.header_aliases.iter().any(|name| headers.contains_key(name))
+    lines(headers, profile).next().is_some()
+}
+
+/// Every field line that may bear the key, with its name. A header that a profile names twice has
+/// its lines once.
+pub(crate) fn lines<'a>(
+    headers: &'a HeaderMap,
+    profile: &'a Profile,
+) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+    let names = || std::iter::once(&profile.header).chain(&profile.header_aliases);
+    names()
+        .enumerate()
+        .filter(move |(at, name)| names().take(*at).all(|earlier| earlier != *name))
+        .flat_map(|(_, name)| headers.get_all(name).iter().map(move |value| (name, value)))
 }
 
 /// The key's octets, decoded, so that `"k"` and `k` are the same key (C5). Case is kept (G21).

@@ -29,7 +29,7 @@ impl Notices {
                  `enforce_unlisted` (in the gateway, `routes` under [profiles.NAME], or `protect` \
                  under [[route]])",
             ),
-            Ignored::Method | Ignored::NoKey => return,
+            Ignored::Method | Ignored::NoKey | Ignored::Granted => return,
         };
         if due(last, clock.read().since_boot.as_millis() as u64) {
             tracing::warn!(reason = why.as_str(), "an idempotency key was ignored: {advice}");

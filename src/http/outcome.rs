@@ -56,6 +56,11 @@ impl Idempotency {
         Self { key, number, scope }
     }
 
+    /// Whether it is this key that was granted.
+    pub(crate) fn is_of(&self, scope: &[u8; 32], key: &[u8]) -> bool {
+        self.scope == *scope && self.key == key
+    }
+
     /// An idempotency key for a call that the handler makes downstream: 36 characters of `0-9a-f`,
     /// 144 bits of a SHA-256. `label` tells the calls of one handler apart.
     ///
@@ -159,6 +164,8 @@ pub enum Ignored {
     Method,
     /// There is no key.
     NoKey,
+    /// A layer around this one granted it: the request is executed under that grant.
+    Granted,
 }
 
 impl Ignored {
@@ -169,6 +176,7 @@ impl Ignored {
             Self::Route => "route",
             Self::Method => "method",
             Self::NoKey => "no-key",
+            Self::Granted => "granted",
         }
     }
 }

@@ -110,7 +110,7 @@ pub struct Profile {
     /// What a duplicate of a request still at work comes to (C37).
     pub in_flight: InFlight,
     /// Response headers neither stored nor replayed, besides the hop-by-hop ones; a name that ends
-    /// in `*` stands for every name it begins (C28). Lower case.
+    /// in `*` stands for every name it begins (C28). In any case.
     pub volatile_headers: Vec<String>,
     /// Whether `Set-Cookie` and its like are stored and replayed (C29).
     pub replay_set_cookie: bool,

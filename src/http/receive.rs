@@ -191,8 +191,16 @@ impl HttpBody for Held {
             && self.trailers.is_none()
     }
 
+    /// Not exact where trailers follow: over HTTP/1.1 a body whose length is said has no room for
+    /// them.
     fn size_hint(&self) -> SizeHint {
-        let spooled = self.spooled.as_ref().and_then(|spooled| spooled.size_hint().exact());
-        SizeHint::with_exact(self.memory.len() as u64 + spooled.unwrap_or(0))
+        let spooled = self.spooled.as_ref().map_or(0, |spooled| spooled.size_hint().lower());
+        let octets = self.memory.len() as u64 + spooled;
+        if self.trailers.is_none() {
+            return SizeHint::with_exact(octets);
+        }
+        let mut hint = SizeHint::new();
+        hint.set_lower(octets);
+        hint
     }
 }

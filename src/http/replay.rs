@@ -139,7 +139,11 @@ pub(crate) fn refuse(
 pub(crate) fn store_failed(config: &Config, error: &Error, request: &HeaderMap) -> Response<Body> {
     let (condition, decision) = match error.kind() {
         ErrorKind::Corrupt => (Condition::RecordCorrupt, Decision::Corrupt),
-        ErrorKind::TooManyInFlight => (Condition::TooManyInFlight, Decision::StoreFailed),
+        // No fault of the store's, and as frequent as whoever floods it likes.
+        ErrorKind::TooManyInFlight => {
+            let condition = Condition::TooManyInFlight;
+            return refuse(config, &condition, Decision::StoreFailed, request);
+        }
         _ => (Condition::StoreUnavailable, Decision::StoreFailed),
     };
     tracing::error!(%error, "the idempotency store failed; the request was not executed");

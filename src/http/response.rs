@@ -52,7 +52,15 @@ impl StoredResponse {
         Self { status, headers, body, trailers: HeaderMap::new(), body_omitted: false }
     }
 
-    /// The octets to store.
+    /// Whether [`encode`](Self::encode) can count its header lines: a map holds at most 2^15 names,
+    /// and any number of lines.
+    pub(crate) fn is_countable(&self) -> bool {
+        let countable = |fields: &HeaderMap| u16::try_from(fields.len()).is_ok();
+        countable(&self.headers) && countable(&self.trailers)
+    }
+
+    /// The octets to store. Of more than 65,535 lines of headers, or of trailers, none that
+    /// [`decode`](Self::decode) can read.
     pub fn encode(&self) -> Bytes {
         let body = if self.body_omitted { &[][..] } else { &self.body };
         let fields = || self.headers.iter().chain(&self.trailers);
@@ -64,7 +72,7 @@ impl StoredResponse {
         out.put_u8(version);
         out.put_u8(flags);
         out.put_u16_le(self.status.as_u16());
-        // A header map holds at most 2^15 entries, a name at most 2^16 - 1 octets.
+        // A name has at most 2^16 - 1 octets.
         out.put_u16_le(self.headers.len() as u16);
         out.put_u16_le(self.trailers.len() as u16);
         out.put_u64_le(body.len() as u64);

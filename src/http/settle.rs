@@ -1,4 +1,4 @@
-//! Steps 8 and 9 of the decision: settle the key, then answer.
+//! Steps 9 and 10 of the decision: settle the key, then answer.
 //!
 //! The key is settled, durably, before the first octet of the response is sent; where it cannot be,
 //! the client is not told of a success nobody could replay, unless the profile says so (C35).
@@ -99,6 +99,9 @@ impl<T: BackendTicket> Granted<T> {
             ..StoredResponse::new(parts.status, fields::kept(&parts.headers, profile), body.clone())
         };
         let body = trailers::body(body, after);
+        if !stored.is_countable() {
+            return self.keep_no_body(parts, body).await;
+        }
         match self.store(&stored).await {
             Ok(()) => respond(parts, body, Decision::Fresh),
             Err(Unstored::Refused(again, error)) if error.kind() == ErrorKind::PayloadTooLarge => {
@@ -123,6 +126,9 @@ impl<T: BackendTicket> Granted<T> {
             body_omitted: true,
             ..StoredResponse::new(parts.status, kept, Bytes::new())
         };
+        if !stored.is_countable() {
+            return self.keep_no_body(parts, body).await;
+        }
         match self.store(&stored).await {
             Ok(()) => respond(parts, body, Decision::FreshBodyOmitted),
             Err(Unstored::Refused(again, _)) => again.keep_no_body(parts, body).await,

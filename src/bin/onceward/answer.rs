@@ -7,6 +7,10 @@ use onceward::http::{Body, Condition, Outcome, Profile};
 /// What of a request the profile's errors repeat.
 const REPEATED: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The connection broke before there was an answer: a response extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broken;
+
 /// What is kept of a request's fields while it is under way, for the error that may answer it.
 pub(crate) fn keep(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
@@ -28,6 +32,7 @@ pub(crate) fn unreachable(profile: &Profile, kept: &HeaderMap) -> Response<Body>
 pub(crate) fn broken(profile: &Profile, kept: &HeaderMap) -> Response<Body> {
     let mut response = profile.error(&Condition::UpstreamBroken, kept);
     response.extensions_mut().insert(Outcome::Unknown);
+    response.extensions_mut().insert(Broken);
     response
 }
 

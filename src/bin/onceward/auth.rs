@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 use onceward::http::Body;
 
+use crate::answer::Broken;
 use crate::headers;
 use crate::principal::{self, Asked};
 use crate::proxy::{Peer, Proxy};
@@ -16,7 +17,8 @@ const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Asks the upstream, with GET `path` and the caller's fields less those about a body, a condition
 /// or a key (`key_headers`), who sent the request of `parts`. A 2xx names the caller in `header`,
-/// or names nobody; any other answer is the caller's, unchanged.
+/// or names nobody; any other answer is the caller's, unchanged. Where there is none, nothing of the
+/// request itself was sent, whatever became of the question.
 pub(crate) async fn ask(
     proxy: &Proxy,
     path: &PathAndQuery,
@@ -36,6 +38,8 @@ pub(crate) async fn ask(
     let response = proxy.send_in_time(request).await;
     if response.status().is_success() {
         Ok(Asked(principal::only(response.headers(), header).map(<[u8]>::to_vec)))
+    } else if response.extensions().get() == Some(&Broken) {
+        Err(proxy.unreachable(&parts.headers))
     } else {
         Err(response)
     }
@@ -57,6 +61,24 @@ fn tell_of(parts: &Parts, fields: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The sender names in `Connection` what the gateway is about to add; it would be gone from the
+    /// question, and a service that goes by it would judge another request.
+    #[test]
+    fn c27_the_sender_takes_nothing_away_that_the_gateway_adds() {
+        let parts = Request::post("/v1/sites")
+            .header("connection", "x-forwarded-uri, x-own")
+            .header("x-own", "1")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let mut fields = headers::for_subrequest(&parts, &[]);
+        tell_of(&parts, &mut fields);
+        headers::strip_hop_by_hop(&mut fields);
+        assert_eq!(fields["x-forwarded-uri"], "/v1/sites");
+        assert!(!fields.contains_key("x-own"), "{fields:?}");
+    }
 
     #[test]
     fn the_question_says_which_request_it_is_about() {

@@ -73,6 +73,18 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|option| !option.is_empty())
 }
 
+/// The host a request is for. The authority in the target wins over `Host` (RFC 9112, section
+/// 3.2.2), and HTTP/2 has it alone; a user name in it is for nobody further on (RFC 9110, section
+/// 4.2.4).
+pub(crate) fn host(parts: &Parts) -> Option<HeaderValue> {
+    let Some(authority) = parts.uri.authority() else {
+        return parts.headers.get(header::HOST).cloned();
+    };
+    let host = authority.as_str();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    HeaderValue::try_from(host).ok()
+}
+
 /// What is known of the hop a request came over.
 pub(crate) struct Hop {
     /// Who sent it.
@@ -131,12 +143,13 @@ fn append_forwarded(headers: &mut HeaderMap, hop: &Hop) {
 /// about a body, a condition, a part, a change of protocol or a key (`key_headers`).
 pub(crate) fn for_subrequest(parts: &Parts, key_headers: &[HeaderName]) -> HeaderMap {
     let mut fields = parts.headers.clone();
-    // The transfer coding goes with the other connection fields, on the way out.
+    // Now, and not on the way out: what the gateway adds is not the sender's to take away.
+    strip_hop_by_hop(&mut fields);
     let content = parts.headers.keys().filter(|name| name.as_str().starts_with("content-"));
     for name in content.chain(&OF_THE_REQUEST).chain(key_headers) {
         fields.remove(name);
     }
-    if let Some(host) = parts.uri.authority().and_then(|host| host.as_str().parse().ok()) {
+    if let Some(host) = host(parts) {
         fields.insert(header::HOST, host);
     }
     fields

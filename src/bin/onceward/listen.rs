@@ -14,14 +14,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use onceward::http::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::prompt::Prompt;
 use crate::tls::Tls;
 
-/// How long the head of a request may take to arrive.
+/// How long the head of a request may take to arrive, and a connection to begin.
 pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,13 +99,12 @@ where
         let (builder, handle, watcher) = (builder.clone(), handle.clone(), graceful.watcher());
         match &tls {
             None => {
-                tokio::spawn(connection(TokioIo::new(stream), peer, builder, handle, watcher));
+                tokio::spawn(connection(stream, peer, builder, handle, watcher));
             }
             Some(tls) => {
                 let (acceptor, stopped) = (tls.acceptor(), stopped.clone());
                 tokio::spawn(async move {
                     if let Some(stream) = handshake(&acceptor, stream, stopped).await {
-                        let stream = TokioIo::new(stream);
                         connection(stream, peer, builder, handle, watcher).await;
                     }
                 });
@@ -146,7 +147,7 @@ async fn connection<I, H, F>(
     handle: H,
     watcher: Watcher,
 ) where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -154,6 +155,7 @@ async fn connection<I, H, F>(
         let response = handle(request, peer);
         async move { Ok::<_, Infallible>(response.await) }
     });
+    let stream = TokioIo::new(Prompt::new(stream, HEADER_READ_TIMEOUT));
     let connection = builder.serve_connection_with_upgrades(stream, service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection broke");

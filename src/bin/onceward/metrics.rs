@@ -17,11 +17,14 @@ pub(crate) use text::{Now, render};
 pub(crate) static METRICS: Metrics = Metrics::new();
 
 /// What became of keyed requests, in the words of the log, and the class of each.
-const DECISIONS: [(&str, Class); 14] = [
+const DECISIONS: [(&str, Class); 17] = [
     ("fresh", Class::Executed),
+    ("fresh-body-omitted", Class::Executed),
+    ("fresh-not-recorded", Class::Executed),
     ("fresh-not-retained", Class::Executed),
     ("released", Class::Executed),
     ("left-in-doubt", Class::Executed),
+    ("timed-out", Class::Executed),
     ("replayed", Class::Replayed),
     ("mismatch", Class::Refused),
     ("in-flight", Class::Refused),
@@ -68,10 +71,28 @@ pub(crate) enum Answered {
     Unreachable,
     /// Not at all, and something was.
     Broken,
+    /// Not in time, or not before whoever asked was gone.
+    LetGo,
 }
 
-const UPSTREAM: [&str; 9] =
-    ["1xx", "2xx", "3xx", "4xx", "5xx", "not-executed", "lost-further-in", "unreachable", "broken"];
+const UPSTREAM: [&str; 10] = [
+    "1xx",
+    "2xx",
+    "3xx",
+    "4xx",
+    "5xx",
+    "not-executed",
+    "lost-further-in",
+    "unreachable",
+    "broken",
+    "let-go",
+];
+
+/// Whether a decision has a count of its own.
+#[cfg(test)]
+pub(crate) fn is_counted(decision: &str) -> bool {
+    DECISIONS.iter().any(|(word, _)| *word == decision)
+}
 
 impl Answered {
     fn place(self) -> usize {
@@ -81,6 +102,7 @@ impl Answered {
             Self::LostFurtherIn => 6,
             Self::Unreachable => 7,
             Self::Broken => 8,
+            Self::LetGo => 9,
         }
     }
 }
@@ -169,8 +191,30 @@ impl Metrics {
     }
 
     /// A request to the upstream ended: a client's, or one of the gateway's own questions.
-    pub(crate) fn upstream(&self, answered: Answered) {
+    fn upstream(&self, answered: Answered) {
         self.upstream.add(answered.place());
+    }
+}
+
+/// A request to the upstream until it ends. One that is dropped before was let go of.
+pub(crate) struct Asking(());
+
+impl Asking {
+    /// It begins.
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+
+    /// It ended so.
+    pub(crate) fn ended(self, answered: Answered) {
+        std::mem::forget(self);
+        METRICS.upstream(answered);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        METRICS.upstream(Answered::LetGo);
     }
 }
 
@@ -204,6 +248,7 @@ mod tests {
             (Answered::LostFurtherIn, "lost-further-in"),
             (Answered::Unreachable, "unreachable"),
             (Answered::Broken, "broken"),
+            (Answered::LetGo, "let-go"),
         ] {
             assert_eq!(UPSTREAM[answered.place()], label);
         }

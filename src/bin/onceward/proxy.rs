@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -33,7 +33,7 @@ use crate::answer;
 use crate::config::{HostPolicy, OnGatewayStatus};
 use crate::duration::show;
 use crate::headers::{self, Hop};
-use crate::metrics::{Answered, METRICS};
+use crate::metrics::{Answered, Asking};
 use crate::trusted::Trusted;
 use crate::upgrade::Wish;
 use crate::upstream::{Sender, Upstream};
@@ -79,6 +79,12 @@ impl Proxy {
         &self.way.upstream
     }
 
+    /// The answer to a request with these fields that is not sent, for the upstream did not say who
+    /// its sender is.
+    pub(crate) fn unreachable(&self, headers: &HeaderMap) -> Response<Body> {
+        answer::unreachable(&self.profile, headers)
+    }
+
     /// [`send`](Self::send), for a request that no key is granted for: one that takes longer than
     /// the profile's time is let go of. Where a key is granted, the middleware keeps the time, and
     /// knows what becomes of the key (C33).
@@ -116,10 +122,13 @@ impl Proxy {
         *onward.method_mut() = parts.method;
         *onward.uri_mut() = uri;
         *onward.headers_mut() = parts.headers;
-        match way.sender.request(onward).await {
+        let asking = Asking::new();
+        let (answered, response) = match way.sender.request(onward).await {
             Ok(response) => self.received(response, wish, &kept),
             Err(error) => self.failed(&error, &kept),
-        }
+        };
+        asking.ended(answered);
+        response
     }
 
     fn received(
@@ -127,63 +136,54 @@ impl Proxy {
         mut response: Response<Incoming>,
         wish: Option<Wish>,
         kept: &HeaderMap,
-    ) -> Response<Body> {
+    ) -> (Answered, Response<Body>) {
         let agreed = headers::upgrade_asked(response.headers());
         headers::strip_hop_by_hop(response.headers_mut());
         let said = said_not_executed(&mut response);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wish), Some(agreed)) = (wish, agreed) else {
                 tracing::warn!("the upstream changed protocol without being asked");
-                METRICS.upstream(Answered::Broken);
-                return answer::broken(&self.profile, kept);
+                return (Answered::Broken, answer::broken(&self.profile, kept));
             };
             wish.join(&mut response, agreed);
         }
-        let outcome = if said {
-            METRICS.upstream(Answered::NotExecuted);
-            Some(Outcome::NotExecuted)
+        let (answered, outcome) = if said {
+            (Answered::NotExecuted, Some(Outcome::NotExecuted))
         } else if lost_further_in(&response) {
-            METRICS.upstream(Answered::LostFurtherIn);
-            match self.way.on_gateway_status {
+            let outcome = match self.way.on_gateway_status {
                 OnGatewayStatus::InDoubt => Some(Outcome::Unknown),
                 OnGatewayStatus::Release => Some(Outcome::NotExecuted),
                 OnGatewayStatus::Store => None,
-            }
+            };
+            (Answered::LostFurtherIn, outcome)
         } else {
-            METRICS.upstream(Answered::Status(response.status()));
-            None
+            (Answered::Status(response.status()), None)
         };
         let mut response = response.map(Body::new);
         if let Some(outcome) = outcome {
             response.extensions_mut().insert(outcome);
         }
-        response
+        (answered, response)
     }
 
     fn failed(
         &self,
         error: &hyper_util::client::legacy::Error,
         kept: &HeaderMap,
-    ) -> Response<Body> {
+    ) -> (Answered, Response<Body>) {
         let cause = in_full(error);
         if never_written(error) {
-            METRICS.upstream(Answered::Unreachable);
             tracing::warn!(error = cause, "the upstream was not reached");
-            return answer::unreachable(&self.profile, kept);
+            return (Answered::Unreachable, answer::unreachable(&self.profile, kept));
         }
-        METRICS.upstream(Answered::Broken);
         tracing::warn!(error = cause, "the connection to the upstream broke: outcome unknown");
-        answer::broken(&self.profile, kept)
+        (Answered::Broken, answer::broken(&self.profile, kept))
     }
 }
 
 /// Makes a request's fields those of the next hop.
 fn forward(parts: &mut Parts, way: &Way) {
-    // The authority in the target wins over `Host` (RFC 9112, section 3.2.2); HTTP/2 has it alone.
-    let asked = match parts.uri.authority() {
-        Some(authority) => HeaderValue::try_from(authority.as_str()).ok(),
-        None => parts.headers.get(header::HOST).cloned(),
-    };
+    let asked = headers::host(parts);
     // An IPv4 peer of an IPv6 socket is an IPv4 peer.
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -293,6 +293,10 @@ mod tests {
         assert_eq!(host(HostPolicy::Preserve, "/a", fields), "api.example");
         assert_eq!(host(HostPolicy::Upstream, "/a", fields), "up:81");
         assert_eq!(host(HostPolicy::Preserve, "http://abs.example/a", fields), "abs.example");
+        assert_eq!(
+            host(HostPolicy::Preserve, "http://u:p@abs.example:1/a", fields),
+            "abs.example:1"
+        );
         assert_eq!(host(HostPolicy::Preserve, "/a", &[]), "up:81", "HTTP/1.0 may have none");
     }
 

@@ -15,7 +15,7 @@ use http::Method;
 use onceward::http::{Mismatch, Profile};
 
 use crate::config::fields::{self, key};
-use crate::config::{Choice, Settings};
+use crate::config::{Choice, Rule, Settings};
 
 /// The file's name in the store's directory.
 const NAME: &str = "GATEWAY";
@@ -30,10 +30,10 @@ pub(crate) fn of(settings: &Settings) -> String {
     let mut text = format!("{HEADING}\nprincipal: {}\n", settings.principal);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "profile {}: {}", main.profile.name, meaning(&main.profile));
-    for rule in rules.iter().filter(|rule| rule.protect) {
-        if meaning(&rule.profile) == meaning(&main.profile) {
-            continue;
-        }
+    // One that is like the main profile matters as long as it keeps requests from another behind it.
+    let differs = |rule: &Rule| rule.protect && meaning(&rule.profile) != meaning(&main.profile);
+    let last = rules.iter().rposition(differs).map_or(0, |last| last + 1);
+    for rule in rules.iter().take(last).filter(|rule| rule.protect) {
         let methods: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
         let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
         let (path, name, meaning) = (&rule.path, &rule.profile.name, meaning(&rule.profile));

@@ -76,13 +76,10 @@ fn path_of(location: &HeaderValue, proxy: &Proxy, parts: &Parts) -> Option<PathA
     let Some(authority) = location.authority() else {
         return location.into_parts().path_and_query.filter(|path| path.as_str().starts_with('/'));
     };
-    let asked = match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str().as_bytes()),
-        None => parts.headers.get(header::HOST).map(HeaderValue::as_bytes),
-    };
+    let asked = headers::host(parts);
     let authority = authority.as_str().as_bytes();
-    let upstream = proxy.upstream().host().as_bytes();
-    let known =
-        std::iter::once(upstream).chain(asked).any(|host| host.eq_ignore_ascii_case(authority));
+    let known = std::iter::once(proxy.upstream().host())
+        .chain(&asked)
+        .any(|host| host.as_bytes().eq_ignore_ascii_case(authority));
     if known { location.into_parts().path_and_query } else { None }
 }

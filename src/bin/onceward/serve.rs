@@ -141,8 +141,7 @@ async fn run<E: Engine>(
 
 /// How this gateway makes scopes, for its admin address.
 fn scopes(settings: &Settings) -> Scopes {
-    let profile = settings.choice.profile().clone();
-    Scopes { principal: settings.principal.clone(), profile }
+    Scopes { principal: settings.principal.clone(), choice: settings.choice.clone() }
 }
 
 /// The service of one rule, as the gateway calls it.

@@ -49,6 +49,9 @@ impl Response {
             .ok()
             .filter(|status| (200..600).contains(&status.as_u16()))
             .ok_or_else(|| Refusal::bad_request("`status` is from 200 to 599"))?;
+        if self.headers.len() > usize::from(u16::MAX) {
+            return Err(Refusal::bad_request("`headers` has more lines than are kept, 65535"));
+        }
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers {
             let field = HeaderName::from_bytes(name.as_bytes())
@@ -84,6 +87,9 @@ mod tests {
         assert_eq!((stored.status.as_u16(), &stored.body[..]), (201, &b"foo"[..]));
         let values: Vec<_> = stored.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["1", "2"]);
+        let many = vec![["x-a", "1"]; 65_536];
+        let body = serde_json::json!({ "complete": { "status": 201, "headers": many } });
+        assert!(read(body.to_string().as_bytes()).is_err(), "no retry could be answered by it");
         assert!(read(br#"{"complete":{"status":204}}"#).is_ok());
     }
 

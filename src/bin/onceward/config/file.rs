@@ -50,19 +50,20 @@ impl Table {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("{}: {error}", path.display()))?;
+        let lines = Lines::of_text(&text);
         let root = DeTable::parse(&text).map_err(|error| {
             let message = error.message().replace('\n', " ");
             let Some(span) = error.span() else {
                 return format!("{}: {message}", path.display());
             };
-            let number = line_number(&text, span.start);
+            let number = lines.of(span.start);
             let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
             // A value that is not TOML is reported without its key, which stands in front of it.
             let key = line.split_once('=').map_or("", |(key, _)| key.trim());
             let key = if message.contains(key) { String::new() } else { format!("{key}: ") };
             format!("{}:{number}: {key}{message}", path.display())
         })?;
-        let place = |offset| format!("{}:{}", path.display(), line_number(&text, offset));
+        let place = |offset| format!("{}:{}", path.display(), lines.of(offset));
         Self::from_toml(root.get_ref(), &place)
     }
 
@@ -127,7 +128,16 @@ fn value_from_toml(
     })
 }
 
-/// The number, from 1, of the line that holds the octet at `offset`.
-fn line_number(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|octet| *octet == b'\n').count() + 1
+/// Where the lines of a text end: found once, for a long file has many places to name.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of_text(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The number, from 1, of the line that holds the octet at `offset`.
+    fn of(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset) + 1
+    }
 }

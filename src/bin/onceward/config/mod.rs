@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::Method;
 use onceward::http::Profile;
 
 pub(crate) use self::profiles::Made;
@@ -101,6 +102,12 @@ impl Choice {
     /// The profile where no rule matches.
     pub(crate) fn profile(&self) -> &Profile {
         &self.main.profile
+    }
+
+    /// The profile of a request for this path (raw, without the query).
+    pub(crate) fn profile_for(&self, method: &Method, path: &str) -> &Profile {
+        let rule = self.rules.iter().find(|rule| rule.matches(method, path));
+        rule.map_or(self.profile(), |rule| &rule.profile)
     }
 }
 

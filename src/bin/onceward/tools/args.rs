@@ -67,11 +67,11 @@ pub(crate) struct ScopeArgs {
     /// The caller, by the value of the field the gateway knows callers by; with --admin
     #[arg(long, value_name = "TEXT")]
     pub(super) principal: Option<String>,
-    /// The method, where a key belongs to a path (oec) [default: POST]
-    #[arg(long, value_name = "METHOD", requires = "principal")]
+    /// The method, where keys belong to paths (oec, and rules with such a profile) [default: POST]
+    #[arg(long, value_name = "METHOD", requires = "path")]
     pub(super) method: Option<String>,
-    /// The path, where a key belongs to one (oec)
-    #[arg(long, value_name = "PATH", requires = "principal")]
+    /// The path, where keys belong to paths (oec, and rules with such a profile)
+    #[arg(long, value_name = "PATH", conflicts_with = "scope")]
     pub(super) path: Option<String>,
 }
 
