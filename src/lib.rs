@@ -72,11 +72,11 @@ pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
 #[cfg(feature = "encrypt")]
 pub use crypt::{KeyId, Keys};
+#[cfg(feature = "encrypt")]
+pub use engine::verify_encrypted;
 #[cfg(feature = "test-util")]
 pub use engine::verify_storage;
-#[cfg(feature = "encrypt")]
-pub use engine::verify_with;
-pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify};
+pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify, verify_with};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
@@ -84,7 +84,7 @@ pub use options::{Durability, Options};
 pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
 #[cfg(feature = "test-util")]
 pub use planted::{Bug, plant};
-pub use stats::{Stats, SweepReport, VerifyReport};
+pub use stats::{Finding, FoundKey, Stats, SweepReport, VerifyProgress, VerifyReport};
 
 /// The README's examples, held to the API.
 #[cfg(all(doctest, feature = "http"))]

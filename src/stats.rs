@@ -1,5 +1,8 @@
 //! What a store, a sweep and a verification report.
 
+use std::fmt;
+use std::ops::Range;
+
 /// A store's figures at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -72,6 +75,8 @@ pub struct SweepReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
+    /// Bytes of the log's segments.
+    pub bytes: u64,
     /// Segments read.
     pub segments: u64,
     /// Groups whose checksum holds.
@@ -80,21 +85,110 @@ pub struct VerifyReport {
     pub frames: u64,
     /// Records that are complete, tombstones among them, expired ones not yet swept included.
     pub complete: u64,
+    /// Of the complete ones, those without a payload.
+    pub tombstones: u64,
     /// Claims without an end: in flight when the store stopped, in doubt when it opens.
     pub unfinished: u64,
     /// Records in doubt.
     pub in_doubt: u64,
     /// Entries of the tree that point at a good frame of their key.
     pub tree_entries: u64,
+    /// Records the log has and the tree has no entry for: those since the last checkpoint, and those
+    /// swept whose segment is still there. No fault.
+    pub log_only: u64,
     /// Whether the store was closed, and not cut off.
     pub sealed: bool,
     /// What is wrong, one line a finding, each naming its file and place.
     pub problems: Vec<String>,
+    /// The same, in parts.
+    pub findings: Vec<Finding>,
+    /// How many findings there are besides those listed, which are the first 1,000.
+    pub unlisted: u64,
 }
 
 impl VerifyReport {
+    const FINDINGS_MAX: usize = 1000;
+
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty()
     }
+
+    pub(crate) fn add(&mut self, finding: Finding) {
+        if self.findings.len() == Self::FINDINGS_MAX {
+            self.unlisted += 1;
+            return;
+        }
+        self.problems.push(finding.to_string());
+        self.findings.push(finding);
+    }
+}
+
+/// Something a verification found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The file, relative to the store's directory.
+    pub file: String,
+    /// Which octets of the file, where it is about some of them.
+    pub octets: Option<Range<u64>>,
+    /// What is wrong.
+    pub what: String,
+    /// The keys that can still be read there: the first 100.
+    pub keys: Vec<FoundKey>,
+    /// How many keys there are besides.
+    pub keys_unlisted: u64,
+}
+
+impl Finding {
+    const KEYS_MAX: usize = 100;
+
+    pub(crate) fn new(file: impl Into<String>, what: impl Into<String>) -> Self {
+        let (file, what) = (file.into(), what.into());
+        Self { file, octets: None, what, keys: Vec::new(), keys_unlisted: 0 }
+    }
+
+    pub(crate) fn name(&mut self, key: FoundKey) {
+        if self.keys.len() == Self::KEYS_MAX {
+            self.keys_unlisted += 1;
+            return;
+        }
+        self.keys.push(key);
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(octets) = &self.octets {
+            write!(f, ", octets {} to {}", octets.start, octets.end)?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// A key that stands among damaged octets. Not the key itself, which may be a secret (D12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoundKey {
+    /// Where in the file its frame begins.
+    pub offset: u64,
+    /// What the frame says: `claim`, `complete`, `tombstone`, `release` or `in-doubt`.
+    pub frame: &'static str,
+    /// The key's scope.
+    pub scope: Vec<u8>,
+    /// SHA-256 of the key.
+    pub key_sha256: [u8; 32],
+    /// Whether the frame's payload passes its checksum.
+    pub payload_sound: bool,
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// Bytes of the log that were read.
+    pub bytes: u64,
+    /// Bytes of the log there are. Once all are read, the tree is.
+    pub bytes_total: u64,
 }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use onceward::storage::SimDisk;
 use onceward::{
-    Claim, ErrorKind, KeyId, Keys, ManualClock, Options, Resolution, Resolved, verify, verify_with,
+    Claim, ErrorKind, KeyId, Keys, ManualClock, Options, Resolution, Resolved, verify,
+    verify_encrypted,
 };
 
 use forge::Log;
@@ -340,9 +341,9 @@ fn verify_needs_no_keys_and_says_more_with_them() {
     drop(store);
     let none = Vec::<String>::new();
     assert_eq!(verify(&path).unwrap().problems, none);
-    let report = verify_with(&path, &ring(1, &[])).unwrap();
+    let report = verify_encrypted(&path, &ring(1, &[])).unwrap();
     assert_eq!((report.problems, report.complete), (none.clone(), 9));
-    let report = verify_with(&path, &ring(2, &[])).unwrap();
+    let report = verify_encrypted(&path, &ring(2, &[])).unwrap();
     assert!(report.problems.iter().any(|it| it.contains("was not given")), "{:?}", report.problems);
 
     // Moved with every checksum made to fit: only who has the keys can tell.
@@ -351,7 +352,7 @@ fn verify_needs_no_keys_and_says_more_with_them() {
     log.swap_payloads(&frames[0], &frames[1]);
     log.write_to(&path);
     assert_eq!(verify(&path).unwrap().problems, none);
-    let report = verify_with(&path, &ring(1, &[])).unwrap();
+    let report = verify_encrypted(&path, &ring(1, &[])).unwrap();
     let sealed = report.problems.iter().filter(|it| it.contains("not sealed for its frame"));
     assert_eq!(sealed.count(), 2, "{:?}", report.problems);
 

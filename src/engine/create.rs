@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Reading;
 use crate::error::{Error, ErrorKind};
 use crate::format::store::{Identity, LENGTH};
-use crate::log::{DIRECTORY, TEMPORARY};
+use crate::log::{DIRECTORY, TEMPORARY, id_of};
 use crate::random::Random;
 use crate::storage::{Lock, Storage};
 
@@ -67,18 +67,48 @@ pub(super) fn directory(
     Ok(Directory { identity, lock })
 }
 
-pub(super) fn lock(storage: &dyn Storage) -> Result<Box<dyn Lock>, Error> {
-    storage.lock(LOCK).map_err(|error| match error.kind() {
+fn lock(storage: &dyn Storage) -> Result<Box<dyn Lock>, Error> {
+    storage.lock(LOCK).map_err(not_locked)
+}
+
+/// Takes the lock and leaves no file behind. `None` where none stands: a process that has the store
+/// open made one.
+pub(super) fn lock_read_only(storage: &dyn Storage) -> Result<Option<Box<dyn Lock>>, Error> {
+    match storage.lock_read_only(LOCK) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        locked => locked.map(Some).map_err(not_locked),
+    }
+}
+
+fn not_locked(error: io::Error) -> Error {
+    match error.kind() {
         io::ErrorKind::WouldBlock => Error::new(
             ErrorKind::Locked,
             "another process, or another Store of this one, has the directory open",
         ),
         _ => Error::io("locking the directory", error),
-    })
+    }
+}
+
+/// Finds the store in the directory, and makes none.
+///
+/// # Errors
+/// `UnsupportedFormat` for a directory that is no store, or not yet one; `Corrupt` when segments
+/// stand there and the file `STORE` does not; `Io`.
+pub(super) fn existing(storage: &dyn Storage) -> Result<Identity, Error> {
+    let names = storage.list("").map_err(|error| Error::io("reading the directory", error))?;
+    if names.iter().any(|name| name == STORE) {
+        return read(storage);
+    }
+    let segments = storage.list(DIRECTORY).unwrap_or_default();
+    if segments.iter().any(|name| id_of(name).is_some()) {
+        return Err(Error::corrupt("the file STORE is missing, and segments are there"));
+    }
+    Err(Error::new(ErrorKind::UnsupportedFormat, "the directory is not a store"))
 }
 
 /// The identity in the file `STORE`.
-pub(super) fn read(storage: &dyn Storage) -> Result<Identity, Error> {
+fn read(storage: &dyn Storage) -> Result<Identity, Error> {
     let doing = "reading the file STORE";
     let file = storage.open_read_only(STORE).map_err(|error| Error::io(doing, error))?;
     let len = file.len().map_err(|error| Error::io(doing, error))?;

@@ -7,6 +7,7 @@ mod checkpoint;
 mod claim;
 mod counters;
 mod create;
+mod damaged;
 mod decide;
 mod iter;
 mod publish;
@@ -37,13 +38,13 @@ use crate::sync::Mutex;
 pub use iter::{Cursor, Item, Iter, ParseCursorError};
 pub use store::Store;
 pub use ticket::{Ticket, Wait};
-pub use verify::verify;
+#[cfg(feature = "encrypt")]
+pub use verify::verify_encrypted;
 #[cfg(all(feature = "http", feature = "test-util"))]
 pub(crate) use verify::verify_on;
 #[cfg(feature = "test-util")]
 pub use verify::verify_storage;
-#[cfg(feature = "encrypt")]
-pub use verify::verify_with;
+pub use verify::{verify, verify_with};
 
 use publish::{Publish, Queue};
 use timer::Timer;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::create;
+use super::damaged;
 use super::decide::{self, Effect};
 use super::survey::{Expected, Survey, survey};
 use crate::crypt::{self, Keys};
@@ -18,18 +19,31 @@ use crate::key::Key;
 use crate::location::Location;
 use crate::log;
 use crate::log::replay::{self, From};
-use crate::stats::VerifyReport;
+use crate::stats::{Finding, VerifyProgress, VerifyReport};
 use crate::storage::{Disk, Storage};
-use crate::tree::{Entry, Tree};
+use crate::tree::{self, Entry, Tree};
 
 /// Reads the whole store in `directory` and reports what is wrong with it. Offline: it takes the
-/// store's lock meanwhile. Read-only: it never modifies a file.
+/// store's lock meanwhile. Read-only: it never modifies, makes or removes a file.
 ///
 /// # Errors
 /// `Locked` when the store is open; `UnsupportedFormat` when it is none; `Io`; `Corrupt` when the
 /// damage leaves nothing to read. Whatever else is wrong is in the report.
 pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
-    report(&on_disk(directory.as_ref()), None)
+    verify_with(directory, |_| {})
+}
+
+/// The same, and `progress` is told how far it is: before the first octet, at least once a segment
+/// and about once a mebibyte, and when all of the log is read.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    directory: impl AsRef<Path>,
+    mut progress: impl FnMut(VerifyProgress),
+) -> Result<VerifyReport, Error> {
+    let storage = Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>;
+    read(&storage, None, &mut progress)
 }
 
 /// [`verify`] with the keys of an encrypted store: that each payload opens, and was sealed for its
@@ -38,12 +52,9 @@ pub fn verify(directory: impl AsRef<Path>) -> Result<VerifyReport, Error> {
 /// # Errors
 /// As [`verify`]. A key that is missing is in the report.
 #[cfg(feature = "encrypt")]
-pub fn verify_with(directory: impl AsRef<Path>, keys: &Keys) -> Result<VerifyReport, Error> {
-    report(&on_disk(directory.as_ref()), Some(keys))
-}
-
-fn on_disk(directory: &Path) -> Arc<dyn Storage> {
-    Arc::new(Disk::new(directory))
+pub fn verify_encrypted(directory: impl AsRef<Path>, keys: &Keys) -> Result<VerifyReport, Error> {
+    let storage = Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>;
+    read(&storage, Some(keys), &mut |_| {})
 }
 
 /// [`verify`] of the store on `storage`.
@@ -55,21 +66,30 @@ pub fn verify_storage(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error>
     verify_on(storage)
 }
 
-/// [`verify`] on any storage, inside the crate.
 #[cfg(feature = "test-util")]
 pub(crate) fn verify_on(storage: &Arc<dyn Storage>) -> Result<VerifyReport, Error> {
-    report(storage, None)
+    read(storage, None, &mut |_| {})
 }
 
-fn report(storage: &Arc<dyn Storage>, keys: Option<&Keys>) -> Result<VerifyReport, Error> {
-    let identity = create::read(&**storage)?;
-    let _lock = create::lock(&**storage)?;
+fn read(
+    storage: &Arc<dyn Storage>,
+    keys: Option<&Keys>,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<VerifyReport, Error> {
+    let identity = create::existing(&**storage)?;
+    let lock = create::lock_read_only(&**storage)?;
     let survey = survey(&**storage, &identity)?;
+    let mut bytes_total = 0;
+    for begun in survey.begun.values() {
+        let len = begun.segment.file.len();
+        bytes_total += len.map_err(|error| Error::io("reading the segments", error))?;
+    }
     let mut verification = Verification {
         secret: identity.secret,
         survey: &survey,
         locked: BTreeMap::new(),
         report: VerifyReport::default(),
+        progress: Meter { told: 0, bytes_total, progress },
         records: ByIdentity::default(),
         claims: ByIdentity::default(),
         forgotten: ByIdentity::default(),
@@ -78,7 +98,34 @@ fn report(storage: &Arc<dyn Storage>, keys: Option<&Keys>) -> Result<VerifyRepor
     verification.unlock(storage, keys, identity.id)?;
     verification.read_log()?;
     verification.read_tree(storage, identity.id);
-    Ok(verification.finish())
+    let report = verification.finish();
+    // Who opens a store makes the lock's file first: it was none then that could have been taken.
+    if lock.is_none() && create::lock_read_only(&**storage)?.is_some() {
+        return Err(Error::new(ErrorKind::Locked, "the store was opened while it was verified"));
+    }
+    Ok(report)
+}
+
+/// Tells somebody how far the reading is, but not at each group.
+struct Meter<'a> {
+    told: u64,
+    bytes_total: u64,
+    progress: &'a mut dyn FnMut(VerifyProgress),
+}
+
+impl Meter<'_> {
+    const STEP: u64 = 1 << 20;
+
+    fn at(&mut self, bytes: u64) {
+        if bytes >= self.told + Self::STEP {
+            self.tell(bytes);
+        }
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        self.told = bytes;
+        (self.progress)(VerifyProgress { bytes, bytes_total: self.bytes_total });
+    }
 }
 
 struct Verification<'a> {
@@ -88,6 +135,7 @@ struct Verification<'a> {
     /// should be.
     locked: BTreeMap<u32, String>,
     report: VerifyReport,
+    progress: Meter<'a>,
     /// Where each key's record stands, as the log says.
     records: ByIdentity<(Location, u64)>,
     claims: ByIdentity<u64>,
@@ -114,7 +162,7 @@ impl Verification<'_> {
                 // Without keys there is nothing to say of theirs.
                 Err(error) if keys.is_none() && error.kind() != ErrorKind::Corrupt => {}
                 Err(error) => {
-                    self.locked.insert(*id, format!("{}: {error}", log::key::path(*id)));
+                    self.locked.insert(*id, error.to_string());
                 }
             }
         }
@@ -129,13 +177,18 @@ impl Verification<'_> {
             let Some(begun) = self.survey.begun.get(id) else { continue };
             let path = log::path(*id);
             self.report.segments += 1;
+            let before = self.report.bytes;
+            self.progress.tell(before);
             if begun.header_damaged {
-                self.report.problems.push(format!("{path}: its header does not stand"));
+                self.report.add(Finding {
+                    octets: Some(0..segment::HEADER as u64),
+                    ..Finding::new(&path, "its header does not stand")
+                });
             }
             if let Some(link) = &begun.link {
                 self.expected.link(*id, link);
             } else {
-                self.report.problems.push(format!("{path}: its first group does not stand"));
+                self.report.add(Finding::new(&path, "its first group does not stand"));
                 self.expected.present(*id);
             }
             let from = From { offset: segment::HEADER as u64, previous, last_sequence };
@@ -146,16 +199,29 @@ impl Verification<'_> {
                     let read = replay::frames(bytes, at, group, &mut |place, frame, payload| {
                         self.frame(*id, place, frame, payload);
                     });
-                    self.report.problems.extend(read.err());
+                    if let Err(what) = read {
+                        let octets = Some(at..at + group.length);
+                        self.report.add(Finding { octets, ..Finding::new(&path, what) });
+                    }
+                    self.progress.at(before + at);
                 })
                 .map_err(|error| Error::io(format!("reading {path}"), error))?;
             begun.segment.end.store(found.end, Relaxed);
             self.report.groups += found.groups;
+            self.report.bytes += found.file_len;
             for gap in &found.damage {
-                self.report.problems.push(format!(
-                    "{path}: the groups from {} to {} do not stand",
-                    gap.start, gap.end
-                ));
+                let what = if gap.is_empty() {
+                    "groups are missing here: the next one does not follow the one before"
+                } else {
+                    "the groups here do not stand"
+                };
+                let mut finding =
+                    Finding { octets: Some(gap.clone()), ..Finding::new(&path, what) };
+                if let Some(salt) = found.salt {
+                    damaged::keys(&*file, salt, gap.clone(), &mut |key| finding.name(key))
+                        .map_err(|error| Error::io(format!("reading {path}"), error))?;
+                }
+                self.report.add(finding);
             }
             let known = match upto {
                 Some(upto) => upto,
@@ -163,18 +229,20 @@ impl Verification<'_> {
                 None => found.prepared.max(begun.prepared),
             };
             if known > found.file_len {
-                self.report.problems.push(format!(
-                    "{path}: cut off, it has {} bytes and had {known}",
-                    found.file_len
-                ));
+                let what = format!("cut off, it has {} bytes and had {known}", found.file_len);
+                let octets = Some(found.file_len..known);
+                self.report.add(Finding { octets, ..Finding::new(&path, what) });
             }
             (previous, last_sequence) = (found.previous, found.last_sequence);
         }
         let locked = self.locked.iter().filter(|(id, _)| self.expected.contains(**id));
-        self.report.problems.extend(locked.map(|(_, problem)| problem.clone()));
-        for id in self.expected.iter().filter(|id| !self.survey.begun.contains_key(id)) {
-            self.report.problems.push(format!("{}: missing and not retired", log::path(id)));
+        for (id, problem) in locked {
+            self.report.add(Finding::new(log::key::path(*id), problem));
         }
+        for id in self.expected.iter().filter(|id| !self.survey.begun.contains_key(id)) {
+            self.report.add(Finding::new(log::path(id), "missing and not retired"));
+        }
+        self.progress.tell(self.report.bytes);
         Ok(())
     }
 
@@ -183,7 +251,11 @@ impl Verification<'_> {
         let begun = self.survey.begun.get(&segment).map(|begun| &begun.segment);
         if let Some(unlocked) = begun.filter(|segment| segment.key().is_some()) {
             let content = unlocked.content(offset, frame, payload);
-            self.report.problems.extend(content.err().map(|error| error.to_string()));
+            if let Err(error) = content {
+                let octets = Some(offset..offset + header.frame_len());
+                let what = error.to_string();
+                self.report.add(Finding { octets, ..Finding::new(log::path(segment), what) });
+            }
         }
         self.report.frames += 1;
         self.report.sealed = header.kind == Kind::Seal;
@@ -227,19 +299,30 @@ impl Verification<'_> {
         });
         let head = match read {
             Ok((head, problems)) => {
-                self.report.problems.extend(problems);
+                for what in problems {
+                    self.report.add(of_tree(&what));
+                }
                 Head::decode(&head)
             }
             Err(error) => {
-                // It is made anew from the log when the store opens; but somebody should know.
-                self.report.problems.push(error.to_string());
+                self.report.log_only = self.records.len() as u64;
+                let absent = storage
+                    .open_read_only(tree::FILE)
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+                // It is made anew from the log when the store opens; but somebody should know. A
+                // store that has none yet, for it was cut off before its first checkpoint, lacks
+                // nothing.
+                if !absent || self.report.sealed && !self.records.is_empty() {
+                    self.report.add(of_tree(&error.to_string()));
+                }
                 return;
             }
         };
         let Ok(head) = head else {
-            self.report.problems.push("tree.redb: its head cannot be read".to_owned());
+            self.report.add(of_tree("its head cannot be read"));
             return;
         };
+        let mut current = 0_u64;
         for (identity, entry) in entries {
             let location = Location::from_bits(entry.location);
             let gone = !self.survey.begun.contains_key(&location.segment());
@@ -249,15 +332,17 @@ impl Verification<'_> {
             match self.records.get(&identity) {
                 Some((_, sequence)) if *sequence >= entry.sequence => {
                     self.report.tree_entries += 1;
+                    current += u64::from(*sequence == entry.sequence);
                 }
                 None if self.forgotten.get(&identity).is_some_and(|at| *at > entry.sequence) => {}
-                _ => self.report.problems.push(format!(
-                    "tree.redb: an entry points at {location:?}, where its record does not stand"
-                )),
+                _ => self.report.add(of_tree(&format!(
+                    "an entry points at {location:?}, where its record does not stand"
+                ))),
             }
         }
+        self.report.log_only = (self.records.len() as u64).saturating_sub(current);
         if head.last_sequence > 0 && self.survey.begun.range(head.segment..).next().is_none() {
-            self.report.problems.push("tree.redb: it is ahead of the log".to_owned());
+            self.report.add(of_tree("it is ahead of the log"));
         }
     }
 
@@ -266,6 +351,15 @@ impl Verification<'_> {
         let in_doubt = self.records.values().filter(|(at, _)| at.is(Kind::InDoubt)).count();
         self.report.in_doubt = in_doubt as u64;
         self.report.complete = (self.records.len() - in_doubt) as u64;
+        let tombstones = self.records.values().filter(|(at, _)| at.is(Kind::Tombstone)).count();
+        self.report.tombstones = tombstones as u64;
         self.report
     }
+}
+
+/// A finding about the tree, whose own words begin with its file's name.
+fn of_tree(what: &str) -> Finding {
+    let bare =
+        what.strip_prefix(tree::FILE).map_or(what, |rest| rest.trim_start_matches([':', ' ']));
+    Finding::new(tree::FILE, bare)
 }

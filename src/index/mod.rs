@@ -3,6 +3,8 @@
 //! Sharded by a keyed hash; one short lock a shard. It knows hashes and locations, never bytes:
 //! whether a slot's frame really bears the key is for the caller to compare.
 
+#[cfg(test)]
+mod hostile_tests;
 mod in_flight;
 mod shard;
 mod table;

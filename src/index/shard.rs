@@ -93,6 +93,12 @@ impl Shard {
         self.slots.bytes()
     }
 
+    /// See [`Table::probes`].
+    #[cfg(test)]
+    pub(crate) fn probes(&self) -> (usize, usize) {
+        self.slots.probes()
+    }
+
     /// What [`bytes`](Self::bytes) will be with one more slot: a full table doubles.
     pub(crate) fn bytes_with_one_more(&self) -> usize {
         let full = self.slots.len() == self.slots.capacity();

@@ -95,6 +95,15 @@ impl Table {
         true
     }
 
+    /// How many slots are looked at to find each key once: in all, and for one at most.
+    #[cfg(test)]
+    pub(crate) fn probes(&self) -> (usize, usize) {
+        let places = self.slots.iter().enumerate().filter(|(_, slot)| **slot != EMPTY);
+        let mask = self.slots.len().wrapping_sub(1);
+        let each = places.map(|(at, slot)| 1 + (at.wrapping_sub(self.home(slot.hash)) & mask));
+        each.fold((0, 0), |(sum, most), probes| (sum + probes, most.max(probes)))
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }

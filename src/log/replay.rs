@@ -55,9 +55,11 @@ impl<'a> Reader<'a> {
 
     /// The next place in `range` where a whole group of this segment stands.
     fn search(&mut self, range: Range<u64>, of: Of) -> io::Result<Option<u64>> {
+        // A file that was cut off ends before its groups are said to.
+        let end = range.end.min(self.len);
         let mut offset = range.start;
-        while offset < range.end {
-            let len = WINDOW.min(self.len.saturating_sub(offset)).min(range.end - offset);
+        while offset < end {
+            let len = WINDOW.min(end - offset);
             // What the window still holds first, so that each byte is read about once, however many
             // places look like the beginning of a group.
             let held = (self.start + self.window.len() as u64).saturating_sub(offset);

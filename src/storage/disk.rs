@@ -141,10 +141,11 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {
-        let file = self.open_file(path, OFlags::RDWR | OFlags::CREATE)?;
-        sys::flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| naming(path, &errno.into()))?;
-        Ok(Box::new(DiskLock { _file: file }))
+        DiskLock::of(path, self.open_file(path, OFlags::RDWR | OFlags::CREATE)?)
+    }
+
+    fn lock_read_only(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        DiskLock::of(path, self.open_file(path, OFlags::RDONLY)?)
     }
 }
 
@@ -192,6 +193,14 @@ impl File for DiskFile {
 #[derive(Debug)]
 struct DiskLock {
     _file: fs::File,
+}
+
+impl DiskLock {
+    fn of(path: &str, file: fs::File) -> io::Result<Box<dyn Lock>> {
+        sys::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| naming(path, &errno.into()))?;
+        Ok(Box::new(Self { _file: file }))
+    }
 }
 
 impl Lock for DiskLock {}

@@ -66,6 +66,12 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Takes the exclusive lock at `path`, creating its file when there is none, until the guard is
     /// dropped or the process ends. `WouldBlock` when somebody else has it.
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>>;
+
+    /// Takes the same lock for somebody who may change nothing: `NotFound` when there is no file.
+    fn lock_read_only(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        self.open_read_only(path)?;
+        self.lock(path)
+    }
 }
 
 /// A lock that is held.

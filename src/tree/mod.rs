@@ -35,7 +35,7 @@ mod tests;
 mod verify;
 
 /// The tree's file, in the store's directory.
-const FILE: &str = "tree.redb";
+pub(crate) const FILE: &str = "tree.redb";
 
 /// Where a key's frame stands in the log. Opaque to the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

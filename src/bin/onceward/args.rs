@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::conformance::{ConformanceArgs, UpstreamArgs};
-use crate::tools::Tool;
+use crate::tools::{Tool, VerifyArgs};
 
 /// An idempotency gateway: the work is done once, the answer is the same.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     ConformanceUpstream(UpstreamArgs),
     #[command(flatten)]
     Tool(Box<Tool>),
+    /// Reads all of a store on which nothing runs, says what is wrong, and modifies nothing
+    Verify(VerifyArgs),
 }
 
 /// The flags of `policy`.

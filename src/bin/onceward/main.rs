@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => conformance::conformance(&args),
         Command::ConformanceUpstream(args) => conformance::conformance_upstream(&args),
         Command::Tool(tool) => tools::run(&tool),
+        Command::Verify(args) => tools::verify(&args),
     };
     let (why, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,

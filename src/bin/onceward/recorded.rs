@@ -8,7 +8,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use http::Method;
@@ -58,7 +58,7 @@ fn meaning(profile: &Profile) -> String {
 /// says what is different.
 pub(crate) fn check(data: &Path, now: &str) -> Result<(), String> {
     let path = data.join(NAME);
-    let before = match fs::read_to_string(&path) {
+    let before = match read(&path) {
         Ok(before) => before,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(format!("{}: {error}", path.display())),
@@ -84,7 +84,7 @@ pub(crate) fn check(data: &Path, now: &str) -> Result<(), String> {
 /// Writes `now` down in `data`, whole or not at all, unless it stands there.
 pub(crate) fn write(data: &Path, now: &str) -> Result<(), String> {
     let (path, temporary) = (data.join(NAME), data.join(TEMPORARY));
-    if fs::read_to_string(&path).is_ok_and(|before| before == now) {
+    if read(&path).is_ok_and(|before| before == now) {
         return Ok(());
     }
     let put = || {
@@ -96,6 +96,22 @@ pub(crate) fn write(data: &Path, now: &str) -> Result<(), String> {
         sync_directory(data)
     };
     put().map_err(|error: io::Error| format!("{}: {error}", path.display()))
+}
+
+/// Reads a file of the gateway's own, by the rule of the store's: no link is followed, and what is
+/// not a regular file with one name is refused. Nothing waits for the other end of a FIFO.
+fn read(path: &Path) -> io::Result<String> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() > 1 {
+        return Err(io::Error::other("it is not a regular file with one name"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Makes a file for the gateway's own eyes, as the store's are. One left by a start that was cut off

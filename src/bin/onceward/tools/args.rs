@@ -22,6 +22,17 @@ pub(crate) enum Tool {
     Sweep(StoreArgs),
 }
 
+/// The flags of `verify`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// Print JSON, one object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Which store, and how the answer is printed.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StoreArgs {

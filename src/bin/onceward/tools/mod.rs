@@ -1,11 +1,12 @@
-//! The commands for operators: `list`, `get`, `release`, `resolve`, `stats` and `sweep`.
+//! The commands for operators: `list`, `get`, `release`, `resolve`, `stats`, `sweep` and `verify`.
 //!
-//! Each asks the admin API: that of a running gateway over the network, or, in this process, that of a
-//! store on which nothing runs.
+//! `verify` reads the files of a store on which nothing runs. Each of the others asks the admin API:
+//! that of a running gateway over the network, or, in this process, that of such a store.
 
 mod args;
 mod client;
 mod print;
+mod verify;
 
 use std::io::Read;
 
@@ -18,7 +19,8 @@ use args::{GetArgs, KeyArgs, ListArgs, ResolveArgs, ScopeArgs, StoreArgs};
 use client::Client;
 use print::Printer;
 
-pub(crate) use args::Tool;
+pub(crate) use args::{Tool, VerifyArgs};
+pub(crate) use verify::verify;
 
 /// Keys asked for at a time.
 const PAGE: usize = 500;
