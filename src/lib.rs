@@ -58,6 +58,8 @@ mod outcome;
 mod planted;
 mod poison;
 mod random;
+#[cfg(test)]
+mod seed;
 mod stats;
 #[cfg(feature = "test-util")]
 pub mod storage;

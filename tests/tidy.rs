@@ -27,6 +27,7 @@ const GROUND: &[&str] = &[
     "planted",
     "poison",
     "random",
+    "seed",
     "stats",
     "sync",
 ];

@@ -341,10 +341,7 @@ fn equal(one: &Value, other: &Value) -> bool {
 /// C11: however a value is written, its form is one; another value's form is another.
 #[test]
 fn c11_a_form_stands_for_a_value_and_no_other() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(1);
-    println!("SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = crate::seed::rng();
     for _ in 0..20_000 {
         let value = draw(&mut random, 3);
         let form = |value: &Value, random: &mut fastrand::Rng| {
@@ -366,10 +363,7 @@ fn c11_a_form_stands_for_a_value_and_no_other() {
 /// reads back as itself.
 #[test]
 fn c11_doubles_read_back_as_themselves() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(1);
-    println!("SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = crate::seed::rng();
     for _ in 0..50_000 {
         let double = f64::from_bits(random.u64(..));
         if !double.is_finite() {

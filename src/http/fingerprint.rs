@@ -404,13 +404,7 @@ mod tests {
 
     #[test]
     fn delimiters_within_a_principal_change_nothing() {
-        let seed = match std::env::var("SEED").as_deref() {
-            Ok("random") => fastrand::u64(..),
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => 20_260_101,
-        };
-        println!("SEED={seed}");
-        let mut random = fastrand::Rng::with_seed(seed);
+        let mut random = crate::seed::rng();
         let mut seen = std::collections::HashMap::new();
         for _ in 0..20_000 {
             let mut text = |max| -> Vec<u8> {

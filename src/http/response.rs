@@ -132,16 +132,7 @@ fn take(octets: &mut Bytes, len: usize) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seeded() -> fastrand::Rng {
-        let seed = match std::env::var("SEED").as_deref() {
-            Ok("random") => fastrand::u64(..),
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => 20_260_101,
-        };
-        println!("SEED={seed}");
-        fastrand::Rng::with_seed(seed)
-    }
+    use crate::seed::rng;
 
     fn sample() -> StoredResponse {
         let mut headers = HeaderMap::new();
@@ -162,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded() {
-        let mut random = seeded();
+        let mut random = rng();
         for _ in 0..2_000 {
             let mut map = || {
                 let mut map = HeaderMap::new();
@@ -245,7 +236,7 @@ mod tests {
 
     #[test]
     fn arbitrary_octets_never_panic() {
-        let mut random = seeded();
+        let mut random = rng();
         let wholes = [sample().encode(), omitted().encode()];
         for n in 0..50_000 {
             let mut octets = wholes[n % 2].to_vec();

@@ -181,13 +181,7 @@ mod tests {
 
     #[test]
     fn it_does_what_a_list_does() {
-        let seed = match std::env::var("SEED").as_deref() {
-            Ok("random") => fastrand::u64(..),
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => 20_260_101,
-        };
-        println!("SEED={seed}");
-        let mut random = fastrand::Rng::with_seed(seed);
+        let mut random = crate::seed::rng();
         let (mut table, mut list) = (Table::default(), Vec::<Slot>::new());
         for step in 0..60_000_u64 {
             // Few places and many hashes of one place, so that runs meet and wrap around.

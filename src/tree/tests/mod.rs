@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Entry, FILE, Tree, TreeError};
+use crate::seed::rng;
 use memory::Disk;
 
 mod behaviour;
@@ -17,17 +18,6 @@ const STORE: [u8; 16] = *b"a store's own id";
 
 /// One run of one bucket, as the tree gives it.
 type Runs = Vec<(u64, u64, Vec<Entry>)>;
-
-/// The seed of a random test: printed, and taken back through `SEED`.
-fn rng() -> fastrand::Rng {
-    let seed = match std::env::var("SEED").as_deref() {
-        Ok("random") => fastrand::u64(..),
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => 20_260_101,
-    };
-    println!("SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}
 
 /// `count` entries with random hashes, in random order, in the bucket.
 fn entries(rng: &mut fastrand::Rng, bucket: u64, count: usize) -> Vec<(u64, Entry)> {
