@@ -105,15 +105,16 @@ fn a_failing_script_is_cut_down_to_a_few_steps() {
 }
 
 /// What is on the side is judged as well: calm scripts, in which nothing ends by itself, show a bug
-/// there; and the script that is told then shows it without a side.
+/// there; and what is then told shows it without a side, as a rule: a power cut that is told keeps
+/// other parts of the operation it falls on.
 #[test]
 fn a_world_that_ends_on_the_side_shows_what_is_wrong() {
     for bug in [Bug::AcknowledgedBeforeSync, Bug::TailNotCopied, Bug::CheckpointedBeforeSync] {
         let base = base_seed();
         let _planted = Planted::new(bug);
         let calm = |nth| Script::draw_calm(base.wrapping_add(nth)).with_asides(8);
-        let told = (0..100).find_map(|nth| run_and_tell(&calm(nth)).err()).and_then(|it| it.1);
-        let told = told.unwrap_or_else(|| panic!("{bug:?} was planted, and nothing showed it"));
-        assert!(told.aside_one_in > 0 || run(&told).is_err(), "{bug:?} shows on the side alone");
+        let mut told = (0..200).filter_map(|nth| run_and_tell(&calm(nth)).err()?.1);
+        let shows = told.find(|told| told.aside_one_in == 0 && run(told).is_err());
+        assert!(shows.is_some(), "{bug:?} was planted, and nothing on the side showed it");
     }
 }
