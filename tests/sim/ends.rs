@@ -132,8 +132,9 @@ impl Run<'_> {
         for Held { key, ticket, .. } in std::mem::take(&mut self.stale) {
             let mut future = std::pin::pin!(ticket.complete([7; 10].to_vec()));
             match future.as_mut().poll(&mut context) {
-                Poll::Ready(Err(error)) if error.error().kind() == ErrorKind::Closed => {}
-                Poll::Ready(Err(_)) if self.faulty || self.disk.is_off() => {}
+                // Closed; or poisoned, where a device had failed before.
+                Poll::Ready(Err(error))
+                    if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => {}
                 other => return Err(format!("a stale ticket of key {key} comes to {other:?}")),
             }
         }
