@@ -355,8 +355,7 @@ mod tests {
         assert!(before.as_secs_f64() < uptime + 0.02 && uptime <= after.as_secs_f64());
 
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let id = clock.read().boot_id.unwrap();
-        let digits: String = id.iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(digits, boot_id.trim().replace('-', ""));
+        let id = u128::from_be_bytes(clock.read().boot_id.unwrap());
+        assert_eq!(format!("{id:032x}"), boot_id.trim().replace('-', ""));
     }
 }
