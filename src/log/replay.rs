@@ -458,6 +458,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_group_of_a_scan_must_follow_what_was_before() {
+        let log = Written::new().plain();
+        let from = From { previous: Some(1), ..START };
+        let (found, visited) = log.scan_as(OF, from, None);
+        assert_eq!((visited, found.damage.len()), (log.starts(&[0]), 1));
+        let (nothing, _) = Written::new().scan_as(OF, from, None);
+        assert_eq!((nothing.groups, nothing.previous), (0, Some(1)), "what was before is the last");
+    }
+
+    #[test]
     fn bytes_that_do_not_stand_are_a_torn_tail_until_a_later_group_vouches_for_them() {
         for (vouched, damaged) in [(0, false), (1, false), (2, true), (3, true)] {
             let log = Written::new().plain().plain().plain();
@@ -574,6 +584,23 @@ mod tests {
         assert!(len > 2 * WINDOW);
         let read = file.read.load(std::sync::atomic::Ordering::Relaxed);
         assert!(read <= len + WINDOW, "{read} octets of {len}, looked through once");
+    }
+
+    #[test]
+    fn a_group_may_begin_where_its_magic_stands_and_nowhere_among_zeros() {
+        let magic = &Written::new().plain().bytes[segment::HEADER..segment::HEADER + 8];
+        assert_eq!(candidate(&[]), None);
+        for len in [8, BLOCK, BLOCK + 8, 3 * BLOCK + 16] {
+            assert_eq!(candidate(&vec![0; len]), None);
+            for at in (0..len).step_by(8) {
+                let mut bytes = vec![0; len];
+                bytes[at..at + 8].copy_from_slice(magic);
+                assert_eq!(candidate(&bytes), Some(at), "of {len}");
+                bytes[..at].fill(1);
+                bytes[at + 8..].fill(magic[0]);
+                assert_eq!(candidate(&bytes), Some(at), "of {len}");
+            }
+        }
     }
 
     #[test]
