@@ -608,13 +608,14 @@ mod tests {
         let log = Written::new()
             .group(16, |header| header.durable_upto = 5)
             .plain()
-            .group(16, |header| header.durable_upto = 9)
             .group(16, |header| header.durable_upto = 7)
+            .group(16, |header| header.durable_upto = 9)
+            .group(16, |header| header.durable_upto = 8)
             .damage(0)
             .damage(1);
         assert_eq!(vouched(&log.file(), OF).unwrap(), 9);
         assert_eq!(vouched(&log.file(), Of { salt: Some(1), ..OF }).unwrap(), 0);
-        assert_eq!(vouched(&log.damage(2).file(), OF).unwrap(), 7);
+        assert_eq!(vouched(&log.damage(3).file(), OF).unwrap(), 8);
     }
 
     #[test]
