@@ -250,14 +250,20 @@ fn a_retired_segment_that_stayed_goes_with_the_next_opening() {
     assert!(stayed > 0, "no removal failed");
 }
 
+/// Told by the checkpoint of one that was closed, and by the log alone of one that was killed.
 #[test]
 fn each_opening_is_an_epoch_of_its_own() {
-    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
-    for epoch in 1..5 {
-        let store = open(options(&clock).seeded(epoch), &disk).unwrap();
-        assert_eq!(store.stats().epoch, epoch);
-        complete(&store, epoch as usize, 1);
-        store.close().unwrap();
+    for closed in [true, false] {
+        let (mut disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        for epoch in 1..5 {
+            let store = open(options(&clock).seeded(epoch), &disk).unwrap();
+            assert_eq!(store.stats().epoch, epoch, "closed: {closed}");
+            complete(&store, epoch as usize, 1);
+            if closed {
+                store.close().unwrap();
+            }
+            disk = killed(&disk, store);
+        }
     }
 }
 
