@@ -48,7 +48,9 @@ fn lookups(run: &mut Run) {
     let all = ["onceward", "floor", "lmdb", "redb", "rocksdb", "fjall", "sqlite"];
     let mut peers = run.scale.among(&all);
     let args = Args::default().with("records", records);
-    peers.retain(|peer| run.filled("lookups", peer, &args));
+    peers.retain(|peer| {
+        run.results.samples(first, peer) >= rounds || run.filled("lookups", peer, &args)
+    });
     let wanted = rows.join(",");
     let whole = run.turns(first, &peers, rounds, |run, peer, round| {
         let args = args.clone().with("count", lookups).with("rows", &wanted);
@@ -161,8 +163,10 @@ fn open(run: &mut Run) {
         let set = format!("open-{label}");
         let args = Args::default().with("records", records).with("length", length);
         let mut peers = peers.clone();
-        peers.retain(|peer| run.filled(&set, peer, &args));
         let (clean, killed) = (format!("s7/clean/{label}"), format!("s7/killed/{label}"));
+        peers.retain(|peer| {
+            run.results.samples(&clean, peer) >= rounds || run.filled(&set, peer, &args)
+        });
         let whole = run.turns(&clean, &peers, rounds, |run, peer, _| {
             let args = args.clone().with("dir", run.directory(&set, peer).display());
             let mut figures = run.child("open", peer, &args.clone().with("name", &clean))?;
@@ -228,8 +232,11 @@ fn growth(run: &mut Run) {
         let set = format!("growth-{label}");
         let args = Args::default().with("records", records).with("length", 64);
         let mut peers = peers.clone();
-        peers.retain(|peer| run.filled(&set, peer, &args));
-        let whole = run.turns(&format!("s9/hit/{label}"), &peers, rounds, |run, peer, round| {
+        let hit = format!("s9/hit/{label}");
+        peers.retain(|peer| {
+            run.results.samples(&hit, peer) >= rounds || run.filled(&set, peer, &args)
+        });
+        let whole = run.turns(&hit, &peers, rounds, |run, peer, round| {
             let args = args.clone().with("dir", run.directory(&set, peer).display());
             let look = args.clone().with("count", lookups).with("seed", round + 1);
             let mut figures = Vec::new();

@@ -100,7 +100,8 @@ impl Run {
     }
 
     /// Lets each of `peers` measure in turn, the first of a round the last of the next, until each
-    /// has `rounds` samples of what begins with `prefix`. Whether all have.
+    /// has `rounds` samples of what begins with `prefix`. Whether all have: one that failed is left
+    /// out of the rounds that follow.
     pub(crate) fn turns(
         &mut self,
         prefix: &str,
@@ -133,7 +134,7 @@ impl Run {
                 self.results.save();
             }
         }
-        true
+        out.is_empty()
     }
 
     /// Adds to the time that a row has taken.

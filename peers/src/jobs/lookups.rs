@@ -1,6 +1,7 @@
 //! Lookups of records that another process stored: hits with every octet read, heads, misses, and
 //! claims that are answered from what is there.
 
+use std::ops::Range;
 use std::sync::Barrier;
 use std::time::Instant;
 
@@ -13,8 +14,8 @@ use crate::job::{Answer, Look, Peer};
 use crate::machine;
 use crate::work::{FAR_MS, UNKNOWN, Wanted, known, unknown};
 
-/// Keys that are in flight while claims of them are measured; below those nobody claims.
-const HELD: std::ops::Range<u64> = UNKNOWN / 2..UNKNOWN / 2 + 1000;
+/// How many keys are in flight while claims of them are measured.
+const HELD: u64 = 1000;
 
 pub(crate) fn fill<P: Peer>(args: &Args) {
     let begun = Instant::now();
@@ -44,16 +45,22 @@ struct Measurement {
     count: usize,
     records: u64,
     rng: Rng,
+    /// Keys that are in flight: between those of records and those nobody claims, and others in each
+    /// process, for they are in doubt when it has ended.
+    held: Range<u64>,
     wants: String,
 }
 
 impl Measurement {
     fn new(args: &Args) -> Self {
+        let seed: u64 = args.number("seed", 1);
+        let held = UNKNOWN / 2 + seed * HELD;
         Self {
             threads: vec![1, 2],
             count: args.number("count", 1_000_000),
             records: args.number("records", 1),
-            rng: Rng::with_seed(args.number("seed", 1)),
+            rng: Rng::with_seed(seed),
+            held: held..held + HELD,
             wants: args.text("rows", "s1,s2,s3"),
         }
     }
@@ -71,7 +78,7 @@ impl Measurement {
     }
 
     fn held(&mut self, threads: usize) -> Vec<Vec<Wanted>> {
-        let mut one = || Wanted::of(self.rng.u64(HELD));
+        let mut one = || Wanted::of(self.rng.u64(self.held.clone()));
         (0..threads).map(|_| (0..self.count).map(|_| one()).collect()).collect()
     }
 
@@ -136,7 +143,7 @@ fn answers<P: Peer>(peer: &P, measurement: &mut Measurement) {
     if peer.answers(&probe, Answer::Replay).is_none() {
         return;
     }
-    peer.hold(HELD);
+    peer.hold(measurement.held.clone());
     for threads in measurement.threads.clone() {
         for (name, answer) in [
             ("replay", Answer::Replay),
