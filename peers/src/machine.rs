@@ -59,6 +59,7 @@ pub(crate) fn named() -> String {
     let kib = of(&read("/proc/meminfo"), "MemTotal").replace(" kB", "");
     let gib = kib.parse::<f64>().unwrap_or_default() / f64::from(1 << 20);
     let model = of(&read("/proc/cpuinfo"), "model name");
-    let kernel = read("/proc/sys/kernel/osrelease").trim().to_owned();
+    let release = read("/proc/sys/kernel/osrelease");
+    let kernel = release.split('.').take(2).collect::<Vec<_>>().join(".");
     format!("{cores} processors ({model}), {gib:.0} GiB of memory, Linux {kernel}")
 }

@@ -43,10 +43,9 @@ fn main() {
             jobs::run(&job, &Args::parse(arguments));
         }
         Some("run") => {
-            let scale = Scale::parse(arguments);
-            if plan::run(scale) {
-                render::render(&Results::load(&render::results()));
-            }
+            let whole = plan::run(Scale::parse(arguments));
+            render::render(&Results::load(&render::results()));
+            std::process::exit(i32::from(!whole));
         }
         Some("render") => render::render(&Results::load(&render::results())),
         _ => {

@@ -22,6 +22,7 @@ pub(crate) fn run(scale: Scale) -> bool {
     sweep(&mut run);
     open(&mut run);
     heap(&mut run);
+    tight(&mut run);
     growth(&mut run);
     written(&mut run);
     layer(&mut run);
@@ -218,6 +219,46 @@ fn heap(run: &mut Run) {
     }
 }
 
+/// What the index takes of a key, in octets, where it may take all of them.
+const INDEX: u64 = 26;
+/// What a process may have beyond its index.
+const BEYOND: u64 = 64 << 20;
+
+/// An index that may take a tenth of what its keys need.
+fn tight(run: &mut Run) {
+    if !run.scale.wants("tight") {
+        return;
+    }
+    let Scale { rounds, lookups, records_max, .. } = run.scale;
+    let budget = (records_max * INDEX / 10).max(1 << 20);
+    run.row("tight", &format!("{records_max} records of 64 octets, {budget} octets of index"));
+    let args = Args::default().with("records", records_max).with("length", 64);
+    let args = args.with("index_memory", budget);
+    if !run.filled("tight", "onceward", &args) {
+        return;
+    }
+    let whole = run.turns("tight/misses", &["onceward"], rounds, |run, peer, round| {
+        let args = args.clone().with("dir", run.directory("tight", peer).display());
+        let look = args.clone().with("rows", "s3").with("count", lookups).with("threads", 1);
+        let mut figures = run.child("lookups", peer, &look.with("seed", round + 1))?;
+        figures.retain(|figure| figure.metric == "s3/miss/1");
+        figures.extend(run.child("heap", peer, &args.with("name", "heap"))?);
+        figures.retain(|figure| !figure.metric.ends_with("alone"));
+        for figure in &mut figures {
+            if figure.metric == "heap" {
+                figure.metric = "tight/heap".to_owned();
+                figure.value *= records_max as f64 / (budget + BEYOND) as f64;
+            } else {
+                figure.metric = "tight/misses".to_owned();
+            }
+        }
+        Some(figures)
+    });
+    if whole {
+        run.emptied("tight", "onceward");
+    }
+}
+
 fn growth(run: &mut Run) {
     if !run.scale.wants("s9") {
         return;
@@ -239,6 +280,7 @@ fn growth(run: &mut Run) {
         let whole = run.turns(&hit, &peers, rounds, |run, peer, round| {
             let args = args.clone().with("dir", run.directory(&set, peer).display());
             let look = args.clone().with("count", lookups).with("seed", round + 1);
+            let look = look.with("threads", 1);
             let mut figures = Vec::new();
             for figure in run.child("lookups", peer, &look)? {
                 let named = match figure.metric.as_str() {

@@ -156,7 +156,8 @@ fn figure(unit: Unit, value: f64) -> String {
         Unit::Microseconds if value >= 1e3 => (value / 1e3, " ms"),
         Unit::Microseconds => (value, " µs"),
         Unit::Milliseconds => (value, " ms"),
-        Unit::Octets => (value, ""),
+        Unit::Plain if value >= 1e6 => (value / 1e6, " M"),
+        Unit::Octets | Unit::Plain => (value, ""),
         Unit::Ratio => (value, "×"),
     };
     let decimals = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };

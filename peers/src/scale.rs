@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use crate::work::{sure, there};
 
+/// Rows that take long, or ask for what a store may not do, and are measured when they are named.
+const NAMED: [&str; 2] = ["s9", "tight"];
+
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
-    /// The rows that are wanted; all but `s9` when none is named.
+    /// The rows that are wanted; all but those of [`NAMED`] when none is named.
     pub(crate) rows: Vec<String>,
     /// The peers that are wanted, onceward and the floor always; all when none is named.
     pub(crate) peers: Option<Vec<String>>,

@@ -56,7 +56,7 @@ impl Measurement {
         let seed: u64 = args.number("seed", 1);
         let held = UNKNOWN / 2 + seed * HELD;
         Self {
-            threads: vec![1, 2],
+            threads: (1..=args.number("threads", 2)).collect(),
             count: args.number("count", 1_000_000),
             records: args.number("records", 1),
             rng: Rng::with_seed(seed),
