@@ -108,7 +108,7 @@ impl Scale {
 
     pub(crate) fn wants(&self, row: &str) -> bool {
         if self.rows.is_empty() {
-            row != "s9"
+            !NAMED.contains(&row)
         } else {
             self.rows.iter().any(|wanted| wanted == row)
         }

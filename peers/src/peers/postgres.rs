@@ -103,7 +103,7 @@ impl Peer for Postgres {
             "-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on",
             // A quarter of a small machine's memory, and room for the log between checkpoints.
             "-c", "shared_buffers=1GB", "-c", "max_wal_size=8GB", "-c", "max_connections=200",
-            "-c", "log_min_messages=fatal",
+            "-c", "log_min_messages=panic",
         ];
         let server = Server::start(&program("postgres"), &arguments, user);
         let mut config = Config::new();

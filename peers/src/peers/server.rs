@@ -5,10 +5,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::work::sure;
 
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it may take to end.
+const TO_END: Duration = Duration::from_secs(10);
 
 /// The process, which ends with this.
 pub(crate) struct Server(Child);
@@ -30,7 +35,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already, which is no fault.
+        // In good order, so that it takes its shared memory with it. It may have ended already, which
+        // is no fault.
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        let asked = pid.map(|pid| kill_process(pid, Signal::INT));
+        let begun = Instant::now();
+        while asked == Some(Ok(())) && begun.elapsed() < TO_END {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
