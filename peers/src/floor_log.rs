@@ -14,8 +14,9 @@ use crate::work::{digest, payload_into, sure, text};
 /// Octets of onceward's header of a group, and of a frame before its key (`docs/format.md`).
 const GROUP: usize = 88;
 const FRAME: usize = 80;
-/// The file's octets; behind its end, writing begins anew at its head.
-const FILE: u64 = 512 << 20;
+/// The file's octets, those of a segment of onceward's; behind its end, writing begins anew at its
+/// head. A larger one keeps a slow disk busy with zeros well into what is measured.
+const FILE: u64 = 64 << 20;
 const PIECE: usize = 2 << 20;
 
 pub(crate) struct FloorLog {

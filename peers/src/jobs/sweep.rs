@@ -8,9 +8,11 @@ use crate::job::Peer;
 use crate::machine;
 use crate::work::{BEGUN_MS, FAR_MS, SOON_MS};
 
-/// Between the expiry of one part and that of the next, in milliseconds: longer than onceward's
-/// buckets of expiry are wide, for a store with a retention of a day.
+/// Between the expiry of one part and that of the next, in milliseconds.
 const APART_MS: u64 = 30 * 60 * 1000;
+/// Between the expiry of a part and its sweep: a bucket of expiry of onceward's, which goes as a whole
+/// and is a quarter of an hour wide at a retention of a day, is over by then.
+const AFTER_MS: u64 = 20 * 60 * 1000;
 
 /// Several parts expire, one after another, and each is swept on its own: every sweep is one sample.
 pub(crate) fn measure<P: Peer>(args: &Args) {
@@ -36,7 +38,7 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
         }
         let before = machine::disk(&setup.directory);
         let begun = Instant::now();
-        let swept = peer.sweep(expiry(part) + 1);
+        let swept = peer.sweep(expiry(part) + AFTER_MS);
         let took = begun.elapsed().as_secs_f64();
         assert_eq!(swept, expiring, "not what had expired");
         tell(&name, swept as f64 / took);

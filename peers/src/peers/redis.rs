@@ -40,6 +40,13 @@ impl Redis {
         sure(command.query_async(&mut self.connection()).await)
     }
 
+    /// Whether what has expired goes by itself, or waits for the sweep.
+    fn expire(&self, does: bool) {
+        let mut set = cmd("DEBUG");
+        set.arg("SET-ACTIVE-EXPIRE").arg(u8::from(does));
+        Handle::current().block_on(self.ask::<()>(&set));
+    }
+
     fn records(&self) -> u64 {
         Handle::current().block_on(self.ask(&cmd("DBSIZE")))
     }
@@ -84,10 +91,7 @@ impl Peer for Redis {
             _server: server,
         };
         if setup.expiries {
-            // What has expired waits for the sweep.
-            let mut wait = cmd("DEBUG");
-            wait.arg("SET-ACTIVE-EXPIRE").arg(0);
-            Handle::current().block_on(redis.ask::<()>(&wait));
+            redis.expire(false);
         }
         redis
     }
@@ -142,12 +146,11 @@ impl Peer for Redis {
     fn sweep(&self, _now_ms: u64) -> u64 {
         let expiring = self.expiring.swap(0, Relaxed);
         let end = self.records() - expiring;
-        let mut go = cmd("DEBUG");
-        go.arg("SET-ACTIVE-EXPIRE").arg(1);
-        Handle::current().block_on(self.ask::<()>(&go));
+        self.expire(true);
         while self.records() > end {
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.expire(false);
         expiring
     }
 }
