@@ -20,6 +20,10 @@ impl Args {
     }
 
     /// With one more, which comes before an earlier one of its name.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "numbers and texts are given where they are made"
+    )]
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(0, (name.to_owned(), value.to_string()));
         self

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::work::Text;
+use crate::work::{Text, sure};
 
 /// What a task wants of the writer.
 pub(crate) struct Wish {
@@ -50,13 +50,9 @@ impl Gather {
     async fn wish(&self, text: Text, payload: Option<Bytes>) -> bool {
         let (answer, answered) = oneshot::channel();
         let wish = Wish { text, payload, granted: false, answer };
-        if self.wishes.as_ref().is_none_or(|wishes| wishes.send(wish).is_err()) {
-            panic!("the writer has ended");
-        }
-        match answered.await {
-            Ok(granted) => granted,
-            Err(_) => panic!("the writer has ended"),
-        }
+        let sent = self.wishes.as_ref().is_some_and(|wishes| wishes.send(wish).is_ok());
+        assert!(sent, "the writer has ended");
+        sure(answered.await)
     }
 }
 
@@ -76,7 +72,7 @@ fn run(writer: &mut impl Commit, wanted: &mpsc::Receiver<Wish>) {
         wishes.push(first);
         wishes.extend(wanted.try_iter());
         // A page of a tree is then visited once; and two wishes for one key stand side by side.
-        wishes.sort_unstable_by(|one, other| one.text.cmp(&other.text));
+        wishes.sort_unstable_by_key(|wish| wish.text);
         writer.commit(&mut wishes);
         for wish in wishes.drain(..) {
             // Whoever asked and went away wants no answer.

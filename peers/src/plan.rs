@@ -60,7 +60,9 @@ fn lookups(run: &mut Run) {
         run.child("lookups", peer, &args)
     });
     if whole {
-        peers.iter().for_each(|peer| run.emptied("lookups", peer));
+        for peer in &peers {
+            run.emptied("lookups", peer);
+        }
     }
 }
 
@@ -179,7 +181,9 @@ fn open(run: &mut Run) {
             Some(figures)
         });
         if whole {
-            peers.iter().for_each(|peer| run.emptied(&set, peer));
+            for peer in &peers {
+                run.emptied(&set, peer);
+            }
         }
     }
 }
@@ -246,10 +250,10 @@ fn tight(run: &mut Run) {
         figures.retain(|figure| !figure.metric.ends_with("alone"));
         for figure in &mut figures {
             if figure.metric == "heap" {
-                figure.metric = "tight/heap".to_owned();
+                "tight/heap".clone_into(&mut figure.metric);
                 figure.value *= records_max as f64 / (budget + BEYOND) as f64;
             } else {
-                figure.metric = "tight/misses".to_owned();
+                "tight/misses".clone_into(&mut figure.metric);
             }
         }
         Some(figures)
@@ -299,7 +303,9 @@ fn growth(run: &mut Run) {
             Some(figures)
         });
         if whole {
-            peers.iter().for_each(|peer| run.emptied(&set, peer));
+            for peer in &peers {
+                run.emptied(&set, peer);
+            }
         }
     }
 }

@@ -131,11 +131,10 @@ fn run<P: Peer>(run: &Arc<Run<P>>, tasks: usize, time: Duration) -> (Times, Hist
             };
             let threads: Vec<_> = (0..tasks).map(|_| begin()).collect();
             let join = move || {
-                let ended = threads.into_iter().map(|thread| match thread.join() {
-                    Ok(times) => times,
-                    Err(_) => panic!("a task has failed"),
-                });
-                ended.collect::<Vec<_>>()
+                let ended = threads.into_iter().map(std::thread::JoinHandle::join);
+                let ended: Vec<Times> = ended.flatten().collect();
+                assert_eq!(ended.len(), tasks, "a task has failed");
+                ended
             };
             sure(tokio::task::spawn_blocking(join).await).iter().for_each(&mut add);
         } else {

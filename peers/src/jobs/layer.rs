@@ -85,7 +85,7 @@ async fn calls(app: &Router, keys: Keys, count: u64, body: &'static str) -> f64 
     for task in tasks {
         sure(task.await);
     }
-    (machine::processor() - before).as_secs_f64() * 1e6 / count as f64
+    machine::processor().saturating_sub(before).as_secs_f64() * 1e6 / count as f64
 }
 
 pub(crate) fn measure(args: &Args, runtime: &Runtime) {

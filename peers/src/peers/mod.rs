@@ -32,7 +32,7 @@ fn parts(numbers: std::ops::Range<u64>) -> impl Iterator<Item = Vec<crate::work:
     std::iter::from_fn(move || {
         let to = numbers.end.min(from + FILL);
         let mut part: Vec<_> = (from..to).map(crate::work::Wanted::of).collect();
-        part.sort_unstable_by(|one, other| one.text.cmp(&other.text));
+        part.sort_unstable_by_key(|wanted| wanted.text);
         from = to;
         (!part.is_empty()).then_some(part)
     })
