@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::error::Error;
@@ -10,7 +11,15 @@ use crate::sync::{Mutex, thread};
 
 /// Happens once, well or badly. Waiters are woken, never polled.
 #[derive(Default)]
-pub(crate) struct Event(Mutex<State>);
+pub(crate) struct Event {
+    /// One of those below, so that whoever looks after it has happened takes no lock. Set under it.
+    happened: AtomicU8,
+    state: Mutex<State>,
+}
+
+const NOT_YET: u8 = 0;
+const WELL: u8 = 1;
+const BADLY: u8 = 2;
 
 #[derive(Default)]
 struct State {
@@ -30,11 +39,13 @@ impl Event {
     /// Lets it happen. The first outcome stands.
     pub(crate) fn fire(&self, outcome: Result<(), Error>) {
         let wakers = {
-            let mut state = self.0.lock();
+            let mut state = self.state.lock();
             if state.outcome.is_some() {
                 return;
             }
+            let happened = if outcome.is_ok() { WELL } else { BADLY };
             state.outcome = Some(outcome);
+            self.happened.store(happened, Ordering::Release);
             std::mem::take(&mut state.wakers)
         };
         wakers.into_iter().flatten().for_each(Waker::wake);
@@ -42,7 +53,11 @@ impl Event {
 
     /// How it went, if it has happened.
     pub(crate) fn outcome(&self) -> Option<Result<(), Error>> {
-        self.0.lock().outcome.clone()
+        match self.happened.load(Ordering::Acquire) {
+            NOT_YET => None,
+            WELL => Some(Ok(())),
+            _ => self.state.lock().outcome.clone(),
+        }
     }
 
     /// Resolves to how it went.
@@ -53,7 +68,7 @@ impl Event {
 
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Event").field(&self.0.lock().outcome).finish()
+        f.debug_tuple("Event").field(&self.outcome()).finish()
     }
 }
 
@@ -69,7 +84,10 @@ impl Future for Happening {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut state = this.event.0.lock();
+        if let Some(outcome) = this.event.outcome() {
+            return Poll::Ready(outcome);
+        }
+        let mut state = this.event.state.lock();
         if let Some(outcome) = &state.outcome {
             return Poll::Ready(outcome.clone());
         }
@@ -94,7 +112,11 @@ impl Future for Happening {
 impl Drop for Happening {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
-        let mut state = self.event.0.lock();
+        if self.event.happened.load(Ordering::Acquire) != NOT_YET {
+            // Its waker was taken to be woken.
+            return;
+        }
+        let mut state = self.event.state.lock();
         if let Some(mine) = state.wakers.get_mut(place) {
             *mine = None;
             state.free.push(place);
@@ -179,7 +201,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
         drop(waiting);
-        assert!(event.0.lock().wakers.iter().all(Option::is_none));
+        assert!(event.state.lock().wakers.iter().all(Option::is_none));
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(crate) struct Plan {
     pub(crate) missing: u64,
     /// Whether somebody waits, or what is reserved has no room: not only the room ahead is short.
     pub(crate) urgent: bool,
+    /// Whether the last segment is to be extended before another is made. Not the active one of a
+    /// store that writes much: each of its syncs would write the zeros, too, and the file's new
+    /// length with them. Such a store prepares whole segments.
+    pub(crate) extend: bool,
     /// The largest frame somebody waits with, zero when nobody does.
     pub(crate) frame: u64,
     /// Octets of a segment before its first record.
@@ -49,7 +53,7 @@ impl<P> Log<P> {
         self.refused_room.store(outcome.is_err(), Relaxed);
         let (met, waiters) = {
             let mut writer = self.writer.lock();
-            writer.grow_ahead(self.config.segment_size / 2);
+            writer.grow_ahead();
             (writer.is_wanted_met(), writer.waiters())
         };
         if let Some(waiters) = waiters {
@@ -72,7 +76,7 @@ impl<P> Log<P> {
     fn step(&self, plan: &Plan) -> io::Result<()> {
         let wants_large = plan.frame + plan.opening > self.config.segment_size;
         let left = plan.size.saturating_sub(plan.length);
-        if left > 0 && !wants_large {
+        if left > 0 && !wants_large && plan.extend {
             let chunk = plan.missing.clamp(CHUNK_MIN, self.chunk()).min(left);
             // Room that nobody needs yet is not scraped together from what a full disk has left:
             // checkpoints and the next open need some, too.

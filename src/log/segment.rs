@@ -193,6 +193,13 @@ pub(crate) struct Prepared {
     pub(crate) size: u64,
 }
 
+impl Prepared {
+    /// What the file may still grow by.
+    pub(crate) fn left(&self) -> u64 {
+        self.size.saturating_sub(self.segment.length.load(Relaxed))
+    }
+}
+
 /// Makes the file of segment `id`, `length` bytes of it written, durable under its name.
 ///
 /// It is made under a temporary name, so that a file with a segment's name is never half a segment.
@@ -298,10 +305,15 @@ impl Segments {
 
     /// A record that expires at `expires_at_ms` now stands at `location`.
     pub(crate) fn count(&self, location: Location, expires_at_ms: u64) {
+        self.count_many(location.segment(), 1, expires_at_ms);
+    }
+
+    /// So many records, which all expire by `expires_at_ms`, stand in segment `id` from now on.
+    pub(crate) fn count_many(&self, id: u32, records: u64, expires_at_ms: u64) {
         self.read(|segments| {
-            if let Some(segment) = segments.get(&location.segment()) {
-                segment.live.fetch_add(1, Relaxed);
-                segment.records.fetch_add(1, Relaxed);
+            if let Some(segment) = segments.get(&id) {
+                segment.live.fetch_add(records, Relaxed);
+                segment.records.fetch_add(records, Relaxed);
                 segment.last_expiry_ms.fetch_max(expires_at_ms, Relaxed);
             }
         });
