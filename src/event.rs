@@ -225,7 +225,7 @@ mod tests {
         let (event, woken) = (Event::new(), Arc::new(Count(0.into())));
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
-        let mut waiting: Vec<_> = (0..TOGETHER + 1).map(|_| Box::pin(event.wait())).collect();
+        let mut waiting: Vec<_> = (0..=TOGETHER).map(|_| Box::pin(event.wait())).collect();
         for each in &mut waiting {
             assert!(each.as_mut().poll(&mut cx).is_pending());
         }
