@@ -3,6 +3,8 @@
 //! `cargo bench --bench cycles` prints every table; words behind `--` choose among `cycles`,
 //! `alone`, `pauses` and `sweep`. What each row does stands in `docs/benchmarks.md`.
 
+#![allow(clippy::cast_precision_loss, reason = "rates are printed with three figures")]
+
 mod device;
 mod floor;
 #[path = "../support/keys.rs"]

@@ -10,6 +10,7 @@ mod create;
 mod damaged;
 mod decide;
 mod iter;
+mod many;
 mod publish;
 mod record;
 mod recover;
