@@ -69,12 +69,10 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn line(&self) -> String {
         let Self { seed, directory, buffered, now_ms, number, key, acts, look_at } = self;
-        let mut line = format!("{seed} {} {now_ms} {number} {key} {acts}", u8::from(*buffered));
-        for key in look_at {
-            line.push_str(&format!(" {key}"));
-        }
+        let numbers = [*seed, u64::from(*buffered), *now_ms, *number, *key, *acts];
+        let numbers: Vec<String> = numbers.iter().chain(look_at).map(u64::to_string).collect();
         // Last, for it may have spaces.
-        format!("{line} in {directory}\n")
+        format!("{} in {directory}\n", numbers.join(" "))
     }
 
     pub(crate) fn read(line: &str) -> Option<Self> {
