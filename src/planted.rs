@@ -49,6 +49,8 @@ pub enum Bug {
     DamageForgotten,
     /// A resolution as not done leaves the key in doubt.
     ReleaseForgotten,
+    /// A ticket of a store that was closed since is used up as if it still held its key (fencing).
+    StaleTicketAccepted,
 }
 
 #[cfg(feature = "test-util")]
@@ -76,6 +78,7 @@ impl Bug {
         Self::RoomNotReserved,
         Self::DamageForgotten,
         Self::ReleaseForgotten,
+        Self::StaleTicketAccepted,
     ];
 }
 

@@ -3,7 +3,7 @@
 
 use onceward::{Bug, plant};
 
-use crate::run::run;
+use crate::run::{run, run_and_tell};
 use crate::script::Script;
 use crate::shrink::shrink;
 use crate::{base_seed, variable};
@@ -87,6 +87,7 @@ trials! {
     c36_room_that_is_not_reserved_is_caught: RoomNotReserved,
     p0_1_damage_that_is_forgotten_is_caught: DamageForgotten,
     p0_4_a_release_that_is_forgotten_is_caught: ReleaseForgotten,
+    p0_1_a_stale_ticket_that_is_accepted_is_caught: StaleTicketAccepted,
 }
 
 /// What is shown is small: a script that shows a planted bug is cut down to a few steps, and still
@@ -100,5 +101,20 @@ fn a_failing_script_is_cut_down_to_a_few_steps() {
         println!("{bug:?}: {wrong}\n{small}");
         assert!(small.ops.len() <= 6, "{} steps are left", small.ops.len());
         assert!(run(&small).is_err());
+    }
+}
+
+/// What is on the side is judged as well: calm scripts, in which nothing ends by itself, show a bug
+/// there; and what is then told shows it without a side, as a rule: a power cut that is told keeps
+/// other parts of the operation it falls on.
+#[test]
+fn a_world_that_ends_on_the_side_shows_what_is_wrong() {
+    for bug in [Bug::AcknowledgedBeforeSync, Bug::TailNotCopied, Bug::CheckpointedBeforeSync] {
+        let base = base_seed();
+        let _planted = Planted::new(bug);
+        let calm = |nth| Script::draw_calm(base.wrapping_add(nth)).with_asides(8);
+        let mut told = (0..200).filter_map(|nth| run_and_tell(&calm(nth)).err()?.1);
+        let shows = told.find(|told| told.aside_one_in == 0 && run(told).is_err());
+        assert!(shows.is_some(), "{bug:?} was planted, and nothing on the side showed it");
     }
 }

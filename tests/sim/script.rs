@@ -19,16 +19,19 @@ pub(crate) struct Script {
     pub(crate) keys: usize,
     pub(crate) buffered: bool,
     pub(crate) max_disk: Option<u64>,
+    /// The world ends on the side, too, at one in so many operations of the disk; for zero at none.
+    pub(crate) aside_one_in: u64,
     pub(crate) ops: Vec<Op>,
 }
 
 /// As code, to be kept as a test.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, keys, buffered, max_disk, ops } = self;
+        let Self { seed, keys, buffered, max_disk, aside_one_in, ops } = self;
         writeln!(
             f,
-            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, ops: vec!["
+            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, \
+             aside_one_in: {aside_one_in}, ops: vec!["
         )?;
         for op in ops {
             writeln!(f, "    {op:?},")?;
@@ -293,7 +296,7 @@ impl Script {
             }
             drawing.step(kind, &mut ops);
         }
-        Self { seed, keys, buffered, max_disk, ops }
+        Self { seed, keys, buffered, max_disk, aside_one_in: 0, ops }
     }
 }
 
@@ -313,6 +316,11 @@ impl Script {
             )
         });
         script
+    }
+
+    /// The same, with ends of the world on the side.
+    pub(crate) fn with_asides(self, one_in: u64) -> Self {
+        Self { aside_one_in: one_in, ..self }
     }
 
     /// The same, with this before everything else: counted from when the store is made.
