@@ -1,7 +1,7 @@
 # The commands of this repository. Everything that must pass is listed in .ci/test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test sim proof bench fuzz threads mutants fmt lint clean
+.PHONY: help demo serve-demo test sim proof bench peers fuzz threads mutants fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,9 @@ bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
 	cargo bench --locked --features cli --bench overhead
+
+peers: ## onceward beside redb, LMDB, RocksDB, fjall, SQLite, Redis and PostgreSQL: PEERS_ARGS='s1 s4 --quick'
+	.ci/peers $(PEERS_ARGS)
 
 fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 	.ci/need cc c++ nightly cargo-fuzz
