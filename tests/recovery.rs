@@ -204,12 +204,14 @@ fn an_opening_destroys_keys_without_a_segment_and_no_others() {
     complete(&store, 1, 300 * KIB);
     store.close().unwrap();
     let ours: Vec<_> = disk.files().into_iter().filter(|path| path.contains(".key")).collect();
-    let [kept] = &ours[..] else { panic!("{ours:?}") };
+    let kept = ours.first().unwrap();
     let orphan = kept.replace("0000000001", "0000000077");
     disk.write_file(&orphan, &disk.read_file(kept).unwrap()).unwrap();
     let store = open(options().seeded(2), &disk).unwrap();
     let files = disk.files();
     assert!(files.contains(kept) && !files.contains(&orphan), "{files:?}");
+    let used = |key: &&String| files.contains(&key.replace(".key", ".log"));
+    assert!(ours.iter().filter(used).all(|key| files.contains(key)), "{ours:?}, now {files:?}");
     assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
 }
 
