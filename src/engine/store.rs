@@ -178,13 +178,15 @@ impl Store {
         let committed = inner.log.committed();
         let suspect = inner.suspect_until_ms.load(Relaxed);
         Stats {
-            records: inner.index.records(),
+            records: inner.index.records() + inner.cold.records(),
+            cold_records: inner.cold.records(),
+            unread_pieces: inner.cold.unread(inner.now_ms()),
             in_doubt: inner.index.in_doubt(),
             in_flight: u64::from(inner.caps.in_flight()),
             segments: inner.log.segments.all().len() as u64,
             log_bytes: inner.log.disk_bytes(),
             tree_bytes: inner.log.other_bytes.load(Relaxed),
-            index_bytes: inner.index.bytes(),
+            index_bytes: inner.index.bytes() + inner.cold.bytes(),
             checkpoint_lag: inner.queue.lock().frames.len() as u64,
             groups: committed.groups,
             frames: committed.frames,
@@ -271,14 +273,14 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            let candidates = {
+            let (candidates, seen) = {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
                     return Ok(Some(flight.record()));
                 }
-                shard.candidates(identity)
+                (shard.candidates(identity), self.cold.seen())
             };
-            let Some(look) = self.look(identity, key, candidates)? else { continue };
+            let Some(look) = self.look(identity, key, candidates, seen)? else { continue };
             let now_ms = self.now_ms();
             return match look.settled {
                 Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
@@ -324,7 +326,7 @@ impl Inner {
     fn try_resolve(&self, request: &Request, resolution: &Resolution) -> Result<Resolving, Error> {
         let identity = request.identity;
         loop {
-            let look = {
+            let (candidates, seen) = {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity) {
                     return match flight.written.outcome() {
@@ -332,11 +334,10 @@ impl Inner {
                         Some(written) => written.map(|()| Resolving::Refused(Resolved::InFlight)),
                     };
                 }
-                shard.candidates(identity)
+                (shard.candidates(identity), self.cold.seen())
             };
-            let Some(look) = self.look(identity, request.owner.as_key(), look)? else {
-                continue;
-            };
+            let key = request.owner.as_key();
+            let Some(look) = self.look(identity, key, candidates, seen)? else { continue };
             let known = look.settled.as_ref().map(Settled::known);
             let now_ms = self.now_ms();
             let outcome = decide::resolve(known, now_ms);

@@ -288,7 +288,7 @@ impl Verification<'_> {
         let mut entries: ByIdentity<Entry> = ByIdentity::default();
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
-                let identity = Identity(entry.hash);
+                let identity = Identity::from_ordered(entry.hash);
                 // Runs come in order, and a frame written again keeps its number.
                 let newer =
                     entries.get(&identity).is_none_or(|known| known.sequence <= entry.sequence);

@@ -40,6 +40,28 @@ impl Table {
         self.slots.len() / 4 * 3
     }
 
+    /// The capacity of the largest table of at most this many bytes.
+    pub(crate) fn capacity_within(bytes: usize) -> usize {
+        match (bytes / size_of::<Slot>()).checked_ilog2() {
+            Some(log) if 1 << log >= LEAST => (1 << log) / 4 * 3,
+            _ => 0,
+        }
+    }
+
+    /// Halves the table until it takes at most this many bytes, as long as all of it fits.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let mut smaller = self.slots.len();
+        while smaller * size_of::<Slot>() > bytes
+            && smaller > LEAST
+            && self.len < smaller / 2 / 4 * 3
+        {
+            smaller /= 2;
+        }
+        if smaller < self.slots.len() {
+            self.resize(smaller);
+        }
+    }
+
     /// Bytes of heap.
     pub(crate) fn bytes(&self) -> usize {
         self.slots.len() * size_of::<Slot>()
@@ -120,8 +142,11 @@ impl Table {
     }
 
     fn grow(&mut self) {
-        let larger = (self.slots.len() * 2).max(LEAST);
-        let slots = std::mem::replace(&mut self.slots, vec![EMPTY; larger]);
+        self.resize((self.slots.len() * 2).max(LEAST));
+    }
+
+    fn resize(&mut self, to: usize) {
+        let slots = std::mem::replace(&mut self.slots, vec![EMPTY; to]);
         for slot in slots.into_iter().filter(|slot| *slot != EMPTY) {
             self.place(slot);
         }
@@ -210,6 +235,22 @@ mod tests {
             assert_eq!(found, meant, "step {step}");
         }
         assert_eq!(table.iter().count(), list.len());
+    }
+
+    #[test]
+    fn a_table_is_made_smaller_as_far_as_what_is_in_it_fits() {
+        let mut table = Table::default();
+        (0..1000).for_each(|nth| table.insert(slot(nth << 20 | nth, nth)));
+        let large = table.bytes();
+        table.shrink_to(0);
+        assert_eq!(table.bytes(), large, "there is no room to give");
+        for nth in 100..1000 {
+            assert!(table.remove(nth << 20 | nth, slot(nth, nth).location));
+        }
+        table.shrink_to(large / 4);
+        assert_eq!(table.bytes(), large / 4);
+        assert!(Table::capacity_within(large / 4) == table.capacity());
+        assert!((0..100).all(|nth| table.with_hash(nth << 20 | nth).count() == 1));
     }
 
     #[test]

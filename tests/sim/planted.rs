@@ -87,6 +87,9 @@ trials! {
     c36_room_that_is_not_reserved_is_caught: RoomNotReserved,
     p0_1_damage_that_is_forgotten_is_caught: DamageForgotten,
     p0_4_a_release_that_is_forgotten_is_caught: ReleaseForgotten,
+    p0_1_a_spilled_key_that_is_not_looked_for_is_caught: SpilledNotProbed,
+    p0_1_a_filter_that_lacks_a_key_is_caught: FilterBitsMissing,
+    p0_1_an_older_run_that_wins_is_caught: OlderRunWins,
 }
 
 /// What is shown is small: a script that shows a planted bug is cut down to a few steps, and still

@@ -19,16 +19,18 @@ pub(crate) struct Script {
     pub(crate) keys: usize,
     pub(crate) buffered: bool,
     pub(crate) max_disk: Option<u64>,
+    /// How many records the index keeps, when that is not left to its budget.
+    pub(crate) resident: Option<u64>,
     pub(crate) ops: Vec<Op>,
 }
 
 /// As code, to be kept as a test.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, keys, buffered, max_disk, ops } = self;
+        let Self { seed, keys, buffered, max_disk, resident, ops } = self;
         writeln!(
             f,
-            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, ops: vec!["
+            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, resident: {resident:?}, ops: vec!["
         )?;
         for op in ops {
             writeln!(f, "    {op:?},")?;
@@ -261,7 +263,12 @@ impl Script {
         let buffered = rng.u32(..5) == 0;
         let max_disk = (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000));
         let keys = if rng.u32(..8) == 0 { 40 } else { KEYS };
+        // Half of the stores keep next to nothing in memory: what is checkpointed leaves it in the
+        // next round of the housekeeper.
+        let mut memory = Rng::with_seed(seed ^ 0x6d65_6d6f_7279);
+        let resident = memory.bool().then(|| [0, 0, 1, 4][memory.usize(..4)]);
         let mut weights = KINDS.map(|(kind, weight)| match kind {
+            Kind::Checkpoint | Kind::Keep if resident.is_some() => (kind, 8),
             Kind::Claim | Kind::Finish | Kind::Settle => (kind, weight),
             // Not every script has them: whatever fails hides what comes after it.
             Kind::Fail | Kind::Capacity => (kind, if rng.u32(..3) == 0 { 3 } else { 0 }),
@@ -293,7 +300,7 @@ impl Script {
             }
             drawing.step(kind, &mut ops);
         }
-        Self { seed, keys, buffered, max_disk, ops }
+        Self { seed, keys, buffered, max_disk, resident, ops }
     }
 }
 
