@@ -252,9 +252,8 @@ impl Inner {
         }
         for (identity, pending) in pending {
             let forgotten = Location::from_bits(pending.entry.location).is(Kind::Release);
-            let newer = all
-                .get(identity)
-                .is_none_or(|known| known.entry.sequence < pending.entry.sequence);
+            let newer =
+                all.get(identity).is_none_or(|known| known.entry.sequence < pending.entry.sequence);
             if newer && !forgotten {
                 all.insert(*identity, *pending);
             }

@@ -199,8 +199,8 @@ impl Inner {
             return false;
         }
         let live = self.living_in(segment);
-        let outlives = last_expiry_ms.saturating_sub(self.now_ms())
-            > expiry::millis(self.options.ttl) / LONG;
+        let outlives =
+            last_expiry_ms.saturating_sub(self.now_ms()) > expiry::millis(self.options.ttl) / LONG;
         live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
     }
 

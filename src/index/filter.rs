@@ -47,7 +47,9 @@ impl Filter {
     /// `false`: it is not in the set.
     pub(crate) fn may_have(&self, identity: Identity) -> bool {
         let line = self.lines.get(self.line(identity));
-        line.is_some_and(|Line(words)| words.iter().zip(bits(identity)).all(|(w, bit)| w & bit != 0))
+        line.is_some_and(|Line(words)| {
+            words.iter().zip(bits(identity)).all(|(w, bit)| w & bit != 0)
+        })
     }
 
     fn line(&self, identity: Identity) -> usize {

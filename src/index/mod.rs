@@ -66,7 +66,9 @@ impl Identity {
     /// the rest. So a walk through the index finds the tree in its own order.
     pub(crate) const fn ordered(self) -> u128 {
         let upper = self.0 >> 64;
-        (upper << (128 - SHARD_BITS)) | (self.low() as u128) << (64 - SHARD_BITS) | upper >> SHARD_BITS
+        (upper << (128 - SHARD_BITS))
+            | (self.low() as u128) << (64 - SHARD_BITS)
+            | upper >> SHARD_BITS
     }
 
     /// The ordered bits of all identities of a shard; behind one that has this lower half, if any.

@@ -26,7 +26,9 @@ impl Tree {
         let unconfirmed = self.unconfirmed.clone();
         let mut attempted = false;
         let outcome = handle.commit(|blocks| {
-            for (bucket, run) in unconfirmed.flat_map(|run| next.remove_run(run)).collect::<Vec<_>>() {
+            for (bucket, run) in
+                unconfirmed.flat_map(|run| next.remove_run(run)).collect::<Vec<_>>()
+            {
                 let last = (bucket, run.number, u32::MAX);
                 blocks.remove((bucket, run.number, 0), last, run.parts.into())?;
             }

@@ -327,17 +327,13 @@ mod tests {
                         },
                     ],
                 ),
-                (0x6162_6364_6566_6768, vec![Run {
-                        number: 2,
-                        entries: 7,
-                        parts: 8,
-                        crc: 9,
-                        doubts: false,
-                    }]),
+                (
+                    0x6162_6364_6566_6768,
+                    vec![Run { number: 2, entries: 7, parts: 8, crc: 9, doubts: false }],
+                ),
             ]
             .into(),
         };
-        if std::env::var_os("BLESS").is_some() { std::fs::write("tests/golden/tree-head.bin", encode(store_id, &head)).unwrap(); }
         assert_eq!(encode(store_id, &head), golden);
         assert_eq!(decode(store_id, golden), Ok(head));
     }

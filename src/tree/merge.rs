@@ -70,7 +70,8 @@ pub(super) fn merge(
             heap.push(Reverse((entry.hash, entry.sequence, entry.location, nth)));
         }
     }
-    let mut out = Out { id: BlockId { store_id, bucket, run: number, part: 0, parts }, ..Out::new() };
+    let mut out =
+        Out { id: BlockId { store_id, bucket, run: number, part: 0, parts }, ..Out::new() };
     while let Some(Reverse((hash, sequence, location, nth))) = heap.pop() {
         out.push(blocks, Entry { hash, location, sequence })?;
         let Some(cursor) = cursors.get_mut(nth) else { continue };

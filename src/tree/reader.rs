@@ -147,10 +147,7 @@ impl Reader {
         self.with(|handle| handle.read_blocks(self.store_id, piece, (part, 1), out, &mut crc))
     }
 
-    fn with<T>(
-        &self,
-        ask: impl FnOnce(&Handle) -> Result<T, TreeError>,
-    ) -> Result<T, TreeError> {
+    fn with<T>(&self, ask: impl FnOnce(&Handle) -> Result<T, TreeError>) -> Result<T, TreeError> {
         match &*self.handle.read() {
             Some(handle) => ask(handle),
             None => Err(super::handle::closed()),

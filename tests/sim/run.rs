@@ -232,8 +232,7 @@ impl<'a> Run<'a> {
             self.opens += 1;
             let seed = self.script.seed.wrapping_add(self.opens << 32);
             let Script { buffered, max_disk, resident, .. } = *self.script;
-            let opened =
-                open_with(&self.disk, &self.time, seed, buffered, max_disk, resident);
+            let opened = open_with(&self.disk, &self.time, seed, buffered, max_disk, resident);
             self.notice_faults();
             let error = match opened {
                 Ok(store) => {
