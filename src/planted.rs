@@ -55,6 +55,8 @@ pub enum Bug {
     FilterBitsMissing,
     /// Of several entries of the tree the oldest counts, expired as it is (P0.1).
     OlderRunWins,
+    /// A ticket of a store that was closed since is used up as if it still held its key (fencing).
+    StaleTicketAccepted,
 }
 
 #[cfg(feature = "test-util")]
@@ -85,6 +87,7 @@ impl Bug {
         Self::SpilledNotProbed,
         Self::FilterBitsMissing,
         Self::OlderRunWins,
+        Self::StaleTicketAccepted,
     ];
 }
 

@@ -17,6 +17,7 @@ mod image;
 mod loss;
 mod machine;
 mod names;
+mod operations;
 mod rng;
 #[cfg(test)]
 mod tests;
@@ -28,10 +29,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::{File, Lock, Storage, path};
+use super::{File, Lock, Storage};
 use file::{SimFile, SimLock};
 use loss::Outage;
-use machine::{Machine, wrong_kind};
+use machine::Machine;
 use names::{NameOp, Node};
 use rng::Rng;
 
@@ -87,8 +88,21 @@ impl SimDisk {
         self.0.lock().crash_at(operation);
     }
 
-    /// Whether the power is off: by [`crash_at`](Self::crash_at), [`kill`](Self::kill) or a power
-    /// loss.
+    /// From here on keeps the world as it were had it ended at an operation: at one in so many, as
+    /// the machine's seed has it; at none for zero. The machine itself goes on, and
+    /// [`take_cuts`](Self::take_cuts) gives the others.
+    pub fn cut_one_in(&self, operations: u64) {
+        self.0.lock().cut_one_in(operations);
+    }
+
+    /// The machines whose power went at operations since this was last asked, in order, each with
+    /// that operation as its last.
+    pub fn take_cuts(&self) -> Vec<Self> {
+        self.0.lock().take_cuts().into_iter().map(Self::of).collect()
+    }
+
+    /// Whether the power is off: by [`crash_at`](Self::crash_at), [`kill`](Self::kill), a power loss
+    /// or [`switch_off`](Self::switch_off).
     pub fn is_off(&self) -> bool {
         self.0.lock().is_off()
     }
@@ -123,6 +137,11 @@ impl SimDisk {
     /// got as far as it might. Files that exceed it already stay.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().set_capacity(bytes);
+    }
+
+    /// Turns the power off, now and for good.
+    pub fn switch_off(&self) {
+        self.0.lock().switch_off();
     }
 
     /// Kills the processes and starts again: the page cache is whole, what was not synced is still
@@ -236,22 +255,6 @@ impl SimDisk {
     fn opened(&self, machine: &Machine, id: u64, writable: bool) -> io::Result<SimFile> {
         Ok(SimFile::new(&self.0, id, &machine.file(id)?.pin, writable))
     }
-
-    fn create_node(&self, machine: &mut Machine, path: &str) -> io::Result<SimFile> {
-        let (dir, name, there) = machine.find(path)?;
-        if there.is_some() {
-            return Err(taken(path));
-        }
-        let fate = machine.begin("create", &[dir], name.as_bytes());
-        let id = machine.new_file();
-        let file = self.opened(machine, id, true)?;
-        if machine.happened(&fate) {
-            let op = NameOp::Link { name: name.to_owned(), node: Node::File(id) };
-            machine.names_mut(dir)?.change(op);
-        }
-        fate.into_result()?;
-        Ok(file)
-    }
 }
 
 impl Storage for SimDisk {
@@ -263,49 +266,17 @@ impl Storage for SimDisk {
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        let mut machine = self.0.lock();
-        machine.check_power()?;
-        if dir.is_empty() {
-            let fate = machine.begin("create_dir", &[], &[]);
-            if machine.happened(&fate) {
-                machine.make_root();
-            }
-            return fate.into_result();
-        }
-        let (parent, name, there) = machine.find(dir)?;
-        match there {
-            Some(Node::Dir(_)) => return Ok(()),
-            Some(Node::File(_)) => return Err(wrong_kind(dir, "not a directory")),
-            None => {}
-        }
-        let fate = machine.begin("create_dir", &[parent], name.as_bytes());
-        if machine.happened(&fate) {
-            let node = Node::Dir(machine.new_dir());
-            machine.names_mut(parent)?.change(NameOp::Link { name: name.to_owned(), node });
-        }
-        fate.into_result()
+        self.0.lock().attempt(|machine| machine.create_dir(dir))
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        let mut machine = self.0.lock();
-        machine.check_power()?;
-        let dir = machine.dir_id(dir)?;
-        let fate = machine.begin("sync_dir", &[dir], &[]);
-        let through = machine.happened(&fate);
-        let names = machine.names_mut(dir)?;
-        match fate {
-            machine::Fate::Failed(_) => names.fail_sync(),
-            _ if through => names.sync(),
-            _ => {}
-        }
-        machine.forget_unreachable();
-        fate.into_result()
+        self.0.lock().attempt(|machine| machine.sync_dir(dir))
     }
 
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let mut machine = self.0.lock();
-        machine.check_power()?;
-        Ok(Arc::new(self.create_node(&mut machine, path)?))
+        let id = machine.attempt(|machine| machine.create_file(path))?;
+        Ok(Arc::new(self.opened(&machine, id, true)?))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -321,47 +292,24 @@ impl Storage for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        path::split_pair(from, to)?;
-        let mut machine = self.0.lock();
-        machine.check_power()?;
-        let node = Node::File(machine.file_id(from)?);
-        let (dir, name, there) = machine.find(to)?;
-        if let Some(Node::Dir(_)) = there {
-            return Err(wrong_kind(to, "not a regular file"));
-        }
-        let fate = machine.begin("rename", &[dir], name.as_bytes());
-        if machine.happened(&fate) {
-            machine.names_mut(dir)?.change(NameOp::Rename { to: name.to_owned(), node });
-        }
-        fate.into_result()
+        self.0.lock().attempt(|machine| machine.rename(from, to))
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {
-        let mut machine = self.0.lock();
-        machine.check_power()?;
-        let node = Node::File(machine.file_id(path)?);
-        let (dir, name, _) = machine.find(path)?;
-        let fate = machine.begin("unlink", &[dir], name.as_bytes());
-        if machine.happened(&fate) {
-            machine.names_mut(dir)?.change(NameOp::Unlink { name: name.to_owned(), node });
-        }
-        fate.into_result()
+        self.0.lock().attempt(|machine| machine.unlink(path))
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {
         let mut machine = self.0.lock();
         machine.check_power()?;
-        let file = match machine.find(path)?.2 {
-            None => self.create_node(&mut machine, path)?,
-            Some(_) => self.opened(&machine, machine.file_id(path)?, true)?,
+        let id = match machine.find(path)?.2 {
+            None => machine.attempt(|machine| machine.create_file(path))?,
+            Some(_) => machine.file_id(path)?,
         };
+        let file = self.opened(&machine, id, true)?;
         if !machine.take_lock(file.id()) {
             return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{path}: locked")));
         }
         Ok(Box::new(SimLock(file)))
     }
-}
-
-fn taken(path: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, format!("{path}: the name is taken"))
 }

@@ -136,6 +136,7 @@ impl Run<'_> {
         for _ in 0..STEPS_MAX {
             let Some(store) = self.store.clone() else { return Ok(()) };
             let stepped = store.step();
+            self.look_aside()?;
             let moved = matches!(stepped, Ok(true));
             self.tolerate("step", stepped.map(drop))?;
             let before = self.calls.len();
@@ -218,7 +219,7 @@ impl Run<'_> {
             }
             at += 1;
         }
-        Ok(())
+        self.look_aside()
     }
 
     fn claimed(
@@ -228,6 +229,7 @@ impl Run<'_> {
         patience: Patience,
         claim: Result<Claim, Error>,
     ) -> Result<(), String> {
+        self.look_aside()?;
         let claims = self.claims_of(number);
         let claim = match claim {
             Ok(claim) => claim,
@@ -269,6 +271,7 @@ impl Run<'_> {
         fact: Fact,
         done: Result<(), TicketError<Ticket>>,
     ) -> Result<(), String> {
+        self.look_aside()?;
         let claims = self.claims_of(key);
         let Err(error) = done else {
             self.oracle.is(key, fact, &claims);
@@ -292,6 +295,7 @@ impl Run<'_> {
         fact: Option<Fact>,
         resolved: Result<Resolved, Error>,
     ) -> Result<(), String> {
+        self.look_aside()?;
         let claims = self.claims_of(number);
         match (resolved, fact) {
             (Ok(Resolved::Done), Some(fact)) => self.oracle.is(number, fact, &claims),

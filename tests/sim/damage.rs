@@ -146,6 +146,8 @@ fn check_all(
             for (number, kept) in small.keys.iter().enumerate() {
                 check(&store, number, kept, damaged, !closed && number == 6)?;
             }
+            // A store that is let go of is closed, which shows nothing here and takes long.
+            disk.switch_off();
             Ok(())
         }
         Err(error)
@@ -180,9 +182,13 @@ fn a_small_store_is_right_before_it_is_damaged() {
 }
 
 #[test]
-pub(crate) fn a_bit_that_turned_is_refused_and_never_answered() {
+fn a_bit_that_turned_is_refused_and_never_answered() {
+    flip_bits(20_000);
+}
+
+pub(crate) fn flip_bits(flips: u64) {
     let seed = base_seed();
-    let flips = variable("FLIPS").unwrap_or(3_000);
+    let flips = variable("FLIPS").unwrap_or(flips);
     let mut rng = Rng::with_seed(seed);
     let mut failures = Vec::new();
     let (started, mut flipped) = (Instant::now(), 0);

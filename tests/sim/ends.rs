@@ -1,12 +1,14 @@
 //! How the life of a store ends, on a simulated machine, and begins again: by a crash, a close, or
 //! with bits turned over.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use onceward::storage::Storage;
-use onceward::verify_storage;
+use onceward::{ErrorKind, verify_storage};
 
-use crate::run::Run;
+use crate::run::{Held, Run};
 use crate::script::{End, Way};
 
 impl Run<'_> {
@@ -19,6 +21,7 @@ impl Run<'_> {
             if let Some(store) = self.store.clone() {
                 // Where it was not cut off while opening, it is while it keeps house.
                 let _ = store.checkpoint().and_then(|()| store.sweep());
+                self.look_aside()?;
             }
             self.die(*end);
             self.tally.nested += 1;
@@ -34,6 +37,10 @@ impl Run<'_> {
         let disk = end.way.back(&self.disk);
         self.forget(lossy);
         self.disk = disk;
+        self.crashed = true;
+        if !self.aside {
+            self.watch();
+        }
         self.faults = (Vec::new(), Vec::new());
         self.faulty = false;
         self.sleep(end.reboot, end.asleep_ms);
@@ -55,6 +62,7 @@ impl Run<'_> {
         self.store = None;
         self.calls.clear();
         self.tickets.clear();
+        self.stale.clear();
         self.oracle.restart(lossy);
     }
 
@@ -63,6 +71,7 @@ impl Run<'_> {
         let Some(store) = self.store.take() else { return Ok(()) };
         let stats = store.stats();
         let closed = store.close();
+        self.look_aside()?;
         self.notice_faults();
         self.closing = true;
         if self.disk.is_off() {
@@ -79,7 +88,9 @@ impl Run<'_> {
             self.oracle.closed();
         }
         let certain = self.oracle.certain();
+        let stale = std::mem::take(&mut self.tickets);
         self.forget(false);
+        self.stale = stale;
         let faults = self.faulty || !self.faults.0.is_empty() || !self.faults.1.is_empty();
         if whole && !faults && !self.bounded && !self.oracle.damaged && !stats.poisoned {
             self.verify(certain)?;
@@ -110,7 +121,24 @@ impl Run<'_> {
             return Ok(());
         }
         self.sleep(reboot, asleep_ms);
-        self.open()
+        self.open()?;
+        self.refuses_stale_tickets()
+    }
+
+    /// Tickets of the store that was closed are worth nothing with the one that is open: none is
+    /// told that it has finished anything.
+    fn refuses_stale_tickets(&mut self) -> Result<(), String> {
+        let mut context = Context::from_waker(Waker::noop());
+        for Held { key, ticket, .. } in std::mem::take(&mut self.stale) {
+            let mut future = std::pin::pin!(ticket.complete([7; 10].to_vec()));
+            match future.as_mut().poll(&mut context) {
+                // Closed; or poisoned, where a device had failed before.
+                Poll::Ready(Err(error))
+                    if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => {}
+                other => return Err(format!("a stale ticket of key {key} comes to {other:?}")),
+            }
+        }
+        self.look_anew()
     }
 
     /// Turns bits of a store over, most of them where something is written, while it is closed or
@@ -121,6 +149,7 @@ impl Run<'_> {
             self.settle()?;
         } else {
             self.close()?;
+            self.stale.clear();
         }
         if self.disk.is_off() {
             return Ok(());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::run::run;
+use crate::run::run_and_tell;
 use crate::script::Script;
 use crate::shrink::shrink;
 use crate::tally::Tally;
@@ -23,12 +23,16 @@ pub(crate) fn budget() -> Option<Duration> {
 
 /// Runs the script, and panics with a small one that fails as well.
 pub(crate) fn hold(script: &Script) -> Tally {
-    match run(script) {
+    match run_and_tell(script) {
         Ok(tally) => tally,
-        Err(wrong) => {
+        Err((wrong, told)) => {
             let seed = script.seed;
             println!("SEED={seed} fails: {wrong}");
-            let (small, wrong) = shrink(script, wrong);
+            // What showed on the side is looked for where it is the script's own end, if it is there.
+            let told =
+                told.and_then(|told| run_and_tell(&told).err().map(|(wrong, _)| (told, wrong)));
+            let (script, wrong) = told.unwrap_or_else(|| (script.clone(), wrong));
+            let (small, wrong) = shrink(&script, wrong);
             panic!("{wrong}\nreplay: SEED={seed} SCRIPTS=1\n{small}")
         }
     }
@@ -49,7 +53,7 @@ pub(crate) fn each_seed(count: u64, work: impl Fn(u64) -> Tally + Sync) -> Tally
         let Some(seconds) = seconds else { return nth >= count };
         let done = all.lock().0;
         let met = |goal: Option<u64>, figure: u64| goal.is_some_and(|goal| figure >= goal);
-        let goals_met = met(goals.0, done.crashes) && goals.1.is_none_or(|it| done.nested >= it);
+        let goals_met = met(goals.0, done.points) && goals.1.is_none_or(|it| done.nested >= it);
         started.elapsed() >= seconds || goals_met
     };
     let encrypted = is_encrypted();
@@ -72,7 +76,8 @@ pub(crate) fn each_seed(count: u64, work: impl Fn(u64) -> Tally + Sync) -> Tally
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..variable("THREADS").unwrap_or(1) {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        for _ in 1..variable("THREADS").unwrap_or(cores) {
             scope.spawn(run);
         }
         run();

@@ -67,6 +67,7 @@ struct Knowledge {
 }
 
 /// What is known of every key.
+#[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     keys: Vec<Knowledge>,
     prints: [Fingerprint; 2],

@@ -3,13 +3,13 @@
 
 use onceward::{Bug, plant};
 
-use crate::run::run;
+use crate::run::{run, run_and_tell};
 use crate::script::Script;
 use crate::shrink::shrink;
 use crate::{base_seed, variable};
 
 /// Scripts in which a planted bug must show.
-const SCRIPTS_MAX: u64 = 400;
+const SCRIPTS_MAX: u64 = 1_000;
 
 /// Pulls out what is planted, however a test ends.
 struct Planted;
@@ -90,6 +90,7 @@ trials! {
     p0_1_a_spilled_key_that_is_not_looked_for_is_caught: SpilledNotProbed,
     p0_1_a_filter_that_lacks_a_key_is_caught: FilterBitsMissing,
     p0_1_an_older_run_that_wins_is_caught: OlderRunWins,
+    p0_1_a_stale_ticket_that_is_accepted_is_caught: StaleTicketAccepted,
 }
 
 /// What is shown is small: a script that shows a planted bug is cut down to a few steps, and still
@@ -103,5 +104,20 @@ fn a_failing_script_is_cut_down_to_a_few_steps() {
         println!("{bug:?}: {wrong}\n{small}");
         assert!(small.ops.len() <= 6, "{} steps are left", small.ops.len());
         assert!(run(&small).is_err());
+    }
+}
+
+/// What is on the side is judged as well: calm scripts, in which nothing ends by itself, show a bug
+/// there; and what is then told shows it without a side, as a rule: a power cut that is told keeps
+/// other parts of the operation it falls on.
+#[test]
+fn a_world_that_ends_on_the_side_shows_what_is_wrong() {
+    for bug in [Bug::AcknowledgedBeforeSync, Bug::TailNotCopied, Bug::CheckpointedBeforeSync] {
+        let base = base_seed();
+        let _planted = Planted::new(bug);
+        let calm = |nth| Script::draw_calm(base.wrapping_add(nth)).with_asides(8);
+        let mut told = (0..200).filter_map(|nth| run_and_tell(&calm(nth)).err()?.1);
+        let shows = told.find(|told| told.aside_one_in == 0 && run(told).is_err());
+        assert!(shows.is_some(), "{bug:?} was planted, and nothing on the side showed it");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use onceward::storage::SimDisk;
 use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket};
 
+use crate::aside::Asides;
 use crate::call::Call;
 use crate::oracle::{Begun, Oracle};
 use crate::script::{End, How, Op, Patience, Script};
@@ -30,6 +31,8 @@ pub(crate) struct Run<'a> {
     pub(crate) store: Option<Store>,
     pub(crate) calls: Vec<(usize, Call)>,
     pub(crate) tickets: Vec<Held>,
+    /// Tickets of the store that was closed last.
+    pub(crate) stale: Vec<Held>,
     pub(crate) tally: Tally,
     pub(crate) payloads: u64,
     pub(crate) opens: u64,
@@ -44,6 +47,11 @@ pub(crate) struct Run<'a> {
     /// Whether the disk, or `max_disk`, may be full.
     pub(crate) bounded: bool,
     pub(crate) closing: bool,
+    /// The disk is as a crash left it, and was not judged since.
+    pub(crate) crashed: bool,
+    pub(crate) asides: Asides,
+    /// This world is on the side of another, and has none on its own.
+    pub(crate) aside: bool,
     /// The store is damaged for good, and refused: nothing follows.
     pub(crate) over: bool,
 }
@@ -53,24 +61,27 @@ pub(crate) struct Run<'a> {
 /// # Errors
 /// What broke the promise, in words.
 pub(crate) fn run(script: &Script) -> Result<Tally, String> {
-    let ran = catch_unwind(AssertUnwindSafe(|| {
-        let mut run = Run::new(script);
-        let played = run.play();
-        (played, run.tally)
-    }));
-    match ran {
-        Ok((Ok(()), tally)) => Ok(tally),
-        Ok((Err(wrong), _)) => Err(wrong),
+    run_and_tell(script).map_err(|(wrong, _)| wrong)
+}
+
+/// The same; with what broke the promise comes a script that is likely to show it in fewer steps,
+/// when it showed on the side.
+pub(crate) fn run_and_tell(script: &Script) -> Result<Tally, (String, Option<Script>)> {
+    let mut run = Run::new(script);
+    let wrong = match catch_unwind(AssertUnwindSafe(|| run.play())) {
+        Ok(Ok(())) => return Ok(run.tally),
+        Ok(Err(wrong)) => wrong,
         Err(panic) => {
             let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
             let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("panicked: {}", said.unwrap_or_default()))
+            format!("panicked: {}", said.unwrap_or_default())
         }
-    }
+    };
+    Err((wrong, run.asides.failed.take()))
 }
 
 impl<'a> Run<'a> {
-    fn new(script: &'a Script) -> Self {
+    pub(crate) fn new(script: &'a Script) -> Self {
         let prints = [Fingerprint::of("POST /v1/sites"), Fingerprint::of("POST /v1/others")];
         Self {
             script,
@@ -81,6 +92,7 @@ impl<'a> Run<'a> {
             store: None,
             calls: Vec::new(),
             tickets: Vec::new(),
+            stale: Vec::new(),
             tally: Tally { scripts: 1, ..Tally::default() },
             payloads: 0,
             opens: 0,
@@ -90,6 +102,9 @@ impl<'a> Run<'a> {
             faulty: false,
             bounded: script.max_disk.is_some(),
             closing: false,
+            crashed: false,
+            asides: Asides::new(script.seed),
+            aside: false,
             over: false,
         }
     }
@@ -104,6 +119,7 @@ impl<'a> Run<'a> {
         for op in first {
             self.arm(op);
         }
+        self.watch();
         self.open()?;
         self.come_back()?;
         for (nth, op) in rest.iter().enumerate() {
@@ -111,6 +127,7 @@ impl<'a> Run<'a> {
                 break;
             }
             self.tally.steps += 1;
+            self.watch_step(made + nth);
             self.step(op)
                 .and_then(|()| self.come_back())
                 .map_err(|wrong| format!("at step {}, {op:?}: {wrong}", made + nth))?;
@@ -177,11 +194,13 @@ impl<'a> Run<'a> {
             }
             Op::Step => {
                 let stepped = store.step().map(drop);
+                self.look_aside()?;
                 self.tolerate("step", stepped)?;
             }
             Op::Settle => self.settle()?,
             Op::Checkpoint => {
                 let done = store.checkpoint();
+                self.look_aside()?;
                 if done.is_ok() && !self.disk.is_off() {
                     self.oracle.synced();
                 }
@@ -189,9 +208,13 @@ impl<'a> Run<'a> {
             }
             Op::Sweep => {
                 let swept = store.sweep().map(drop);
+                self.look_aside()?;
                 self.tolerate("sweep", swept)?;
             }
-            Op::Keep { round } => store.keep_house(*round),
+            Op::Keep { round } => {
+                store.keep_house(*round);
+                self.look_aside()?;
+            }
             Op::Advance { ms } => self.advance(*ms),
             Op::LastMoment { early_ms, passes } => self.last_moment(&store, *early_ms, *passes)?,
             Op::Wall { by_ms } => {
@@ -234,6 +257,7 @@ impl<'a> Run<'a> {
             let Script { buffered, max_disk, resident, .. } = *self.script;
             let opened = open_with(&self.disk, &self.time, seed, buffered, max_disk, resident);
             self.notice_faults();
+            self.look_aside()?;
             let error = match opened {
                 Ok(store) => {
                     (self.store, self.born, self.faulty) = (Some(store), true, false);
@@ -255,6 +279,7 @@ impl<'a> Run<'a> {
                     self.faults = (Vec::new(), Vec::new());
                 }
             } else if self.oracle.damaged && refused {
+                self.judged();
                 self.over = true;
                 return Ok(());
             } else if self.bounded && error.kind() == ErrorKind::Full {
@@ -266,8 +291,13 @@ impl<'a> Run<'a> {
         Err("the store does not open, tried again and again".to_owned())
     }
 
+    /// What a crash left is judged, once for each.
+    fn judged(&mut self) {
+        self.tally.points += u64::from(std::mem::take(&mut self.crashed));
+    }
+
     /// Looks at every key of a store that was opened just now.
-    fn look_anew(&mut self) -> Result<(), String> {
+    pub(crate) fn look_anew(&mut self) -> Result<(), String> {
         let Some(store) = self.store.clone() else { return Ok(()) };
         for number in 0..self.script.keys {
             let seen = store.get(key(number).as_key());
@@ -276,6 +306,7 @@ impl<'a> Run<'a> {
             }
             self.oracle.seen_anew(number, seen)?;
         }
+        self.judged();
         if store.stats().suspect_until_ms.is_some() && !self.oracle.damaged {
             return Err("the store takes itself for damaged".to_owned());
         }
@@ -323,6 +354,7 @@ impl<'a> Run<'a> {
         let Some(until_ms) = self.oracle.next_last_moment() else { return Ok(()) };
         self.advance((until_ms - self.oracle.now_ms).saturating_sub(early_ms));
         let swept = store.sweep().map(drop);
+        self.look_aside()?;
         self.tolerate("sweep", swept)?;
         self.poll()?;
         if !self.disk.is_off() {
@@ -336,7 +368,7 @@ impl<'a> Run<'a> {
 
     /// Whatever a script left behind, the store goes on: all that was granted can end, all that is
     /// known is found after a clean close, and once every retention has passed every key is free.
-    fn end_well(&mut self) -> Result<(), String> {
+    pub(crate) fn end_well(&mut self) -> Result<(), String> {
         if let Some((end, nested)) = self.armed.take() {
             self.crash(end, &nested)?;
         }
@@ -355,6 +387,7 @@ impl<'a> Run<'a> {
         self.advance(end_ms - self.oracle.now_ms + 1);
         let Some(store) = self.store.clone() else { return Ok(()) };
         let swept = store.sweep().map(drop);
+        self.look_aside()?;
         self.tolerate("sweep", swept)?;
         for number in 0..self.script.keys {
             self.claim(&store, number, (TTL_MS, 0), Patience::No);

@@ -21,16 +21,19 @@ pub(crate) struct Script {
     pub(crate) max_disk: Option<u64>,
     /// How many records the index keeps, when that is not left to its budget.
     pub(crate) resident: Option<u64>,
+    /// The world ends on the side, too, at one in so many operations of the disk; for zero at none.
+    pub(crate) aside_one_in: u64,
     pub(crate) ops: Vec<Op>,
 }
 
 /// As code, to be kept as a test.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, keys, buffered, max_disk, resident, ops } = self;
+        let Self { seed, keys, buffered, max_disk, resident, aside_one_in, ops } = self;
         writeln!(
             f,
-            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, resident: {resident:?}, ops: vec!["
+            "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, \
+             resident: {resident:?}, aside_one_in: {aside_one_in}, ops: vec!["
         )?;
         for op in ops {
             writeln!(f, "    {op:?},")?;
@@ -300,7 +303,7 @@ impl Script {
             }
             drawing.step(kind, &mut ops);
         }
-        Self { seed, keys, buffered, max_disk, resident, ops }
+        Self { seed, keys, buffered, max_disk, resident, aside_one_in: 0, ops }
     }
 }
 
@@ -320,6 +323,11 @@ impl Script {
             )
         });
         script
+    }
+
+    /// The same, with ends of the world on the side.
+    pub(crate) fn with_asides(self, one_in: u64) -> Self {
+        Self { aside_one_in: one_in, ..self }
     }
 
     /// The same, with this before everything else: counted from when the store is made.

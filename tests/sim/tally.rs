@@ -13,6 +13,8 @@ pub(crate) struct Tally {
     pub(crate) reads: u64,
     /// Steps of scripts.
     pub(crate) steps: u64,
+    /// States of the disk after an end of the world from which a store was opened, and judged.
+    pub(crate) points: u64,
     /// Ends of the world, nested ones among them.
     pub(crate) crashes: u64,
     /// Those that came while the store was coming back from another.
@@ -46,6 +48,7 @@ impl AddAssign for Tally {
         self.operations += more.operations;
         self.reads += more.reads;
         self.steps += more.steps;
+        self.points += more.points;
         self.crashes += more.crashes;
         self.nested += more.nested;
         self.losses += more.losses;
@@ -67,9 +70,10 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} runs, {} crash points ({} nested, {} with the power), {} faults, {} flipped bits, \
+            "{} runs, {} crash points, {} crashes ({} nested, {} with the power), {} faults, {} flipped bits, \
              {} clock moves, {} dropped futures, {} waits, {} refusals, {} verified",
             self.scripts,
+            self.points,
             self.crashes,
             self.nested,
             self.losses,

@@ -46,23 +46,26 @@ pub(crate) struct Time {
     clock: ManualClock,
     since_boot: Duration,
     wall_ms: u64,
+    boots: u32,
 }
 
 impl Time {
     pub(crate) fn new() -> Self {
         let clock = ManualClock::new(BORN_MS);
-        Self { clock, since_boot: Duration::ZERO, wall_ms: BORN_MS }
+        Self { clock, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
     }
 
     pub(crate) fn clock(&self) -> ManualClock {
         self.clock.clone()
     }
 
-    /// A clock of its own that says the same, on a first boot.
+    /// A clock of its own that says the same.
     pub(crate) fn fork(&self) -> Self {
         let clock = ManualClock::new(BORN_MS);
+        (0..self.boots).for_each(|_| clock.reboot());
         clock.advance(self.since_boot);
-        Self { clock, since_boot: self.since_boot, wall_ms: self.wall_ms }
+        clock.set_wall_ms(self.wall_ms);
+        Self { clock, ..*self }
     }
 
     pub(crate) fn advance(&mut self, ms: u64) {
@@ -81,6 +84,7 @@ impl Time {
     pub(crate) fn reboot(&mut self) {
         self.clock.reboot();
         self.since_boot = Duration::ZERO;
+        self.boots += 1;
     }
 }
 

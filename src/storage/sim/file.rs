@@ -8,8 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::image::FileOp;
-use super::machine::{Fate, Machine};
+use super::machine::Machine;
 use crate::storage::map::{past_end, within_map};
 use crate::storage::{File, Lock, Map, preallocate};
 
@@ -73,66 +72,18 @@ impl File for SimFile {
         let mut machine = self.machine.lock();
         machine.check_power()?;
         self.check_writable()?;
-        let end = end_of(bytes, offset)?;
-        let mut fate = machine.begin("write", &[self.id, offset], bytes);
-        let len = machine.file(self.id)?.content.now().len();
-        let reachable = len.saturating_add(machine.room());
-        let mut fitting = bytes;
-        if end > reachable {
-            // What fits may have been written before the room ran out.
-            let fits = reachable.saturating_sub(offset).min(bytes.len() as u64) as usize;
-            fitting = bytes.get(..fits).unwrap_or_default();
-            if fate.is_whole() {
-                fate = Fate::Failed(io::ErrorKind::StorageFull.into());
-            }
-        }
-        let written = machine.portion(&fate, fitting.len());
-        let data = Bytes::copy_from_slice(fitting.get(..written).unwrap_or_default());
-        if written > 0 {
-            let content = &mut machine.file_mut(self.id)?.content;
-            content.change(FileOp::Bytes { offset, data });
-            let end = offset + written as u64;
-            if end > len {
-                content.change(FileOp::Len(end));
-            }
-        }
-        fate.into_result()
+        machine.attempt(|machine| machine.write(self.id, bytes, offset))
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut machine = self.machine.lock();
-        machine.check_power()?;
-        let fate = machine.begin("sync", &[self.id], &[]);
-        // A sync that fails reports so and has forgotten what was dirty. One the power cuts short
-        // may have been through.
-        let through = match fate {
-            Fate::Failed(_) => false,
-            _ => machine.happened(&fate),
-        };
-        let inode = machine.file_mut(self.id)?;
-        match fate {
-            Fate::Failed(_) => inode.content.fail_sync(),
-            _ if through => inode.sync(),
-            _ => {}
-        }
-        fate.into_result()
+        self.machine.lock().attempt(|machine| machine.sync(self.id))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut machine = self.machine.lock();
         machine.check_power()?;
         self.check_writable()?;
-        let len = end_of(&[], len)?;
-        let fate = machine.begin("set_len", &[self.id, len], &[]);
-        let old_len = machine.file(self.id)?.content.now().len();
-        if len.saturating_sub(old_len) > machine.room() {
-            fate.into_result()?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        if machine.happened(&fate) {
-            machine.file_mut(self.id)?.content.change(FileOp::Len(len));
-        }
-        fate.into_result()
+        machine.attempt(|machine| machine.set_len(self.id, len))
     }
 
     fn preallocate(&self, len: u64) -> io::Result<()> {
@@ -145,14 +96,6 @@ impl File for SimFile {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
         Ok(Arc::new(SimMap { file: self.clone(), len }))
     }
-}
-
-/// Where a write of `bytes` at `offset` ends. No file is longer than the kernel can count.
-fn end_of(bytes: &[u8], offset: u64) -> io::Result<u64> {
-    offset
-        .checked_add(bytes.len() as u64)
-        .filter(|&end| i64::try_from(end).is_ok())
-        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 /// A map of a file: every look is a copy of what programs then see.

@@ -17,7 +17,6 @@ use super::trace::Trace;
 use crate::storage::path;
 
 /// All that handles of one machine share, under one lock.
-#[derive(Clone)]
 pub(super) struct Machine {
     rng: Rng,
     off: bool,
@@ -35,6 +34,10 @@ pub(super) struct Machine {
     next_node: u64,
     /// Files whose lock is held.
     locked: BTreeSet<u64>,
+    /// One operation in so many is also where the power goes, on a machine of its own.
+    cut_one_in: u64,
+    cut_rng: Rng,
+    cuts: Vec<Machine>,
 }
 
 /// A file, whatever its name and whether it has one.
@@ -95,13 +98,27 @@ impl Machine {
             files: BTreeMap::new(),
             next_node: 0,
             locked: BTreeSet::new(),
+            cut_one_in: 0,
+            cut_rng: Rng::new(!seed),
+            cuts: Vec::new(),
         }
     }
 
     /// The same machine in the same state, without anybody's handles and locks.
     pub(super) fn without_handles(&self) -> Self {
-        let mut copy = self.clone();
-        copy.locked.clear();
+        let mut copy = Self {
+            rng: self.rng.clone(),
+            faults: self.faults.clone(),
+            read_faults: self.read_faults.clone(),
+            trace: self.trace.clone(),
+            dirs: self.dirs.clone(),
+            files: self.files.clone(),
+            locked: BTreeSet::new(),
+            cut_one_in: 0,
+            cut_rng: self.cut_rng.clone(),
+            cuts: Vec::new(),
+            ..*self
+        };
         for file in copy.files.values_mut() {
             file.pin = Arc::default();
         }
@@ -171,6 +188,34 @@ impl Machine {
 
     pub(super) fn set_capacity(&mut self, bytes: Option<u64>) {
         self.capacity = bytes;
+    }
+
+    pub(super) fn cut_one_in(&mut self, operations: u64) {
+        self.cut_one_in = operations;
+    }
+
+    /// A machine like this one whose power goes at the operation that is about to be made, if one is
+    /// wanted.
+    pub(super) fn cut_here(&mut self) -> Option<Self> {
+        if self.cut_one_in == 0 || self.off || self.cut_rng.below(self.cut_one_in) > 0 {
+            return None;
+        }
+        let mut cut = self.without_handles();
+        // Another power than this one's, and another cut the next time.
+        cut.rng = Rng::new(self.cut_rng.next());
+        cut.crash_at(self.operations);
+        Some(cut)
+    }
+
+    /// Keeps a machine whose power has gone; what was refused at once was no operation.
+    pub(super) fn keep_cut(&mut self, cut: Self) {
+        if cut.is_off() {
+            self.cuts.push(cut);
+        }
+    }
+
+    pub(super) fn take_cuts(&mut self) -> Vec<Self> {
+        std::mem::take(&mut self.cuts)
     }
 
     pub(super) fn switch_off(&mut self) {

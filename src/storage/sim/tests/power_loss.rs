@@ -357,3 +357,22 @@ fn one_moment_may_be_lost_in_many_ways() {
     }
     assert_eq!(disk.power_loss(3).read_file("f").unwrap(), first);
 }
+
+#[test]
+fn a_cut_is_the_machine_whose_power_went_there_and_the_other_goes_on() {
+    let disk = disk();
+    let file = synced(&disk, "f", b"old");
+    disk.cut_one_in(1);
+    let before = disk.operations();
+    file.write_at(b"new", 0).unwrap();
+    file.sync().unwrap();
+    let cuts = disk.take_cuts();
+    assert!(disk.take_cuts().is_empty() && !disk.is_off(), "each is given once, on the side");
+    let last: Vec<u64> = cuts.iter().map(SimDisk::operations).collect();
+    assert_eq!(last, [before + 1, before + 2]);
+    assert!(cuts.iter().all(SimDisk::is_off));
+    let total = cuts.iter().map(|cut| cut.power_loss_total().read_file("f").unwrap());
+    assert_eq!(total.clone().next().unwrap(), b"old", "the write was not synced");
+    assert!(total.into_iter().all(|left| left == b"old" || left == b"new"));
+    always(&disk, Some(b"new"));
+}
