@@ -54,7 +54,7 @@ impl Filter {
 
     fn line(&self, identity: Identity) -> usize {
         let upper = identity.0 >> 64;
-        (upper * self.lines.len() as u128 >> 64) as usize
+        ((upper * self.lines.len() as u128) >> 64) as usize
     }
 }
 

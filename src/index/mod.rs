@@ -76,11 +76,9 @@ impl Identity {
         let first = (shard as u128) << (128 - SHARD_BITS);
         let last = first | ((1 << (128 - SHARD_BITS)) - 1);
         let skipped = behind.map_or(0, |low| (u128::from(low) + 1) << (64 - SHARD_BITS));
-        match first.checked_add(skipped) {
-            Some(from) => from..=last,
-            // Behind the last of all.
-            None => 1..=0,
-        }
+        // Behind the last of all there is none.
+        let from = first.checked_add(skipped);
+        RangeInclusive::new(from.unwrap_or(u128::MAX), from.map_or(0, |_| last))
     }
 
     /// The identity that these are the ordered bits of.

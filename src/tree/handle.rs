@@ -34,7 +34,7 @@ const HEAD: &str = "head";
 
 /// redb's cache, bytes. The index above is what answers lookups; the cache only has to carry the
 /// branch pages and the pages of one transaction.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// An open redb database over one file.
 pub(super) struct Handle {
