@@ -229,14 +229,7 @@ impl Restore {
         }
         let chain = self.survey.chain();
         let first = head.map_or(0, |head| head.segment);
-        for (id, next) in chain.iter().zip(chain.iter().skip(1)).filter(|(id, _)| **id < first) {
-            // What is not replayed ends where the next one says, whatever its file has behind that.
-            if let (Some(begun), Some(end)) =
-                (self.survey.begun.get(id), self.survey.end_of(*id, *next))
-            {
-                begun.segment.end.store(end, Relaxed);
-            }
-        }
+        self.survey.end_before(&chain, first);
         let mut tail = Vec::new();
         for (nth, id) in chain.iter().copied().enumerate().filter(|(_, id)| *id >= first) {
             let at = head.filter(|head| head.segment == id);

@@ -12,6 +12,7 @@ mod damage;
 mod memory;
 mod model;
 mod parts;
+mod pieces;
 mod refusal;
 
 const STORE: [u8; 16] = *b"a store's own id";
