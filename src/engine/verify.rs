@@ -457,7 +457,7 @@ mod tests {
         .unwrap();
         assert_eq!(entries.len(), 2);
         let mut tree = Tree::create(Arc::clone(&storage), identity.id, &head).unwrap();
-        tree.checkpoint(&head, entries).unwrap();
+        tree.checkpoint(&head, entries, Vec::new()).unwrap();
         tree.close().unwrap();
 
         let report = verify_on(&storage).unwrap();
