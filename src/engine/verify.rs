@@ -451,7 +451,7 @@ mod tests {
         let forgotten = Identity::of(Key::new("scope", "two").unwrap(), &identity.secret);
         let mut entries = Vec::new();
         let (head, _) = Tree::verify(&storage, identity.id, &mut |bucket, run| {
-            let kept = run.iter().filter(|entry| Identity(entry.hash) != forgotten);
+            let kept = run.iter().filter(|entry| Identity::from_ordered(entry.hash) != forgotten);
             entries.extend(kept.map(|entry| (bucket, *entry)));
         })
         .unwrap();
