@@ -47,8 +47,13 @@ impl Table {
 
     /// How many slots a table can take that may not grow beyond this many bytes.
     pub(crate) fn capacity_within(bytes: usize) -> usize {
-        // It may stand just below the size from which it could grow once more.
-        homes_of(bytes / SLOT / 9 * 8) / 5 * 4
+        let places = bytes / SLOT;
+        // It may stand just below the size from which it could grow once more, in whole pieces.
+        let sure = match places {
+            ..PIECE => places / 3 * 2,
+            PIECE.. => (places.saturating_sub(PIECE) / 9 * 8).max(PIECE),
+        };
+        homes_of(sure) / 5 * 4
     }
 
     /// Gives memory back, as far as there is some to give, if the table takes more bytes than these.
