@@ -252,6 +252,71 @@ fn a_retired_segment_that_stayed_goes_with_the_next_opening() {
     assert!(stayed > 0, "no removal failed");
 }
 
+/// A group says up to where the log was on disk before it. In a long segment only what nobody vouches
+/// for is written again, and the segment stays, its end known.
+#[test]
+fn what_is_surely_on_disk_is_not_written_again() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    for number in 0..2 {
+        complete(&store, number, 300 * KIB);
+    }
+    // Its group vouches for the two, and nothing for it.
+    complete(&store, 2, 8);
+    let mut disk = killed(&disk, store);
+    for opening in 2..4 {
+        let store = open(options(&clock).seeded(opening), &disk).unwrap();
+        let (_, end) = newest(&disk);
+        assert!(end < 4 * KIB, "opening {opening}: {end} octets");
+        assert_eq!(store.stats().suspect_until_ms, None, "opening {opening}");
+        for number in 0..3 {
+            let again = claim(&store, number).unwrap();
+            assert!(matches!(again, Claim::Replay(_)), "opening {opening}: {again:?}");
+        }
+        disk = killed(&disk, store);
+    }
+}
+
+/// Nothing stands in the octets that are gone; but a file that got shorter is not the one that was
+/// written, and what else it lost nobody knows.
+#[test]
+fn a_segment_of_a_killed_store_that_was_cut_off_is_refused() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    complete(&store, 1, 8);
+    let disk = killed(&disk, store);
+    let path = segments(&disk).pop().unwrap();
+    let mut bytes = disk.read_file(&path).unwrap();
+    assert_eq!(bytes.pop(), Some(0));
+    disk.write_file(&path, &bytes).unwrap();
+    let error = open(options(&clock).seeded(2), &disk).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    bytes.push(0);
+    disk.write_file(&path, &bytes).unwrap();
+    let store = open(options(&clock).seeded(2), &disk).unwrap();
+    assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
+}
+
+/// What the last group said of the time counts, not when the segment was begun.
+#[test]
+fn a_trusted_wall_clock_counts_from_the_last_group() {
+    for (later, gone) in [(40, false), (70, true)] {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let options = || options(&clock).ttl(minutes(60)).trust_wall_clock(true);
+        let store = open(options(), &disk).unwrap();
+        clock.advance(minutes(30));
+        complete(&store, 1, 8);
+        let disk = killed(&disk, store);
+        clock.reboot();
+        clock.set_wall_ms(BORN_MS + (30 + later) * 60_000);
+        let store = open(options().seeded(2), &disk).unwrap();
+        let claim = claim(&store, 1).unwrap();
+        assert_eq!(matches!(claim, Claim::Granted(_)), gone, "{later} minutes: {claim:?}");
+        assert_eq!(matches!(claim, Claim::Replay(_)), !gone, "{later} minutes: {claim:?}");
+    }
+}
+
 /// Told by the checkpoint of one that was closed, and by the log alone of one that was killed.
 #[test]
 fn each_opening_is_an_epoch_of_its_own() {
