@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use onceward::storage::{Fault, SimDisk, Storage};
 use onceward::{
-    Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Store, Ticket, verify,
+    Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Resolution, Resolved, Store,
+    Ticket, verify,
 };
 
 const BORN_MS: u64 = 1_750_000_000_000;
@@ -258,11 +259,11 @@ fn a_retired_segment_that_stayed_goes_with_the_next_opening() {
 fn what_is_surely_on_disk_is_not_written_again() {
     let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
     let store = open(options(&clock), &disk).unwrap();
-    for number in 0..2 {
-        complete(&store, number, 300 * KIB);
-    }
-    // Its group vouches for the two, and nothing for it.
-    complete(&store, 2, 8);
+    complete(&store, 0, 300 * KIB);
+    let last = granted(&store, 2);
+    complete(&store, 1, 300 * KIB);
+    // Its group vouches for all before it, and nothing for it.
+    drive(&store, last.complete(vec![7; 8])).unwrap();
     let mut disk = killed(&disk, store);
     for opening in 2..4 {
         let store = open(options(&clock).seeded(opening), &disk).unwrap();
@@ -315,6 +316,32 @@ fn a_trusted_wall_clock_counts_from_the_last_group() {
         assert_eq!(matches!(claim, Claim::Granted(_)), gone, "{later} minutes: {claim:?}");
         assert_eq!(matches!(claim, Claim::Replay(_)), !gone, "{later} minutes: {claim:?}");
     }
+}
+
+/// A doubt is in the tree, and that somebody ended it in the log alone: what the next checkpoint
+/// makes of it must outlive the doubt's own entry, or the doubt would be back.
+#[test]
+fn a_doubt_that_was_ended_before_a_kill_does_not_come_back() {
+    let (mut disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let hour = Duration::from_secs(3600);
+    let options = |seed| options(&clock).ttl(10 * hour).seeded(seed);
+    let store = open(options(1), &disk).unwrap();
+    drop(granted(&store, 1));
+    while store.step().unwrap() {}
+    store.checkpoint().unwrap();
+    let name = Key::new("s", "001").unwrap();
+    let resolved = drive(&store, store.resolve(name, Resolution::Release)).unwrap();
+    assert_eq!(resolved, Resolved::Done);
+    disk = killed(&disk, store);
+
+    let store = open(options(2), &disk).unwrap();
+    store.checkpoint().unwrap();
+    clock.advance(hour);
+    store.sweep().unwrap();
+    store.close().unwrap();
+    let store = open(options(3), &disk).unwrap();
+    assert_eq!(store.stats().in_doubt, 0);
+    granted(&store, 1);
 }
 
 /// Told by the checkpoint of one that was closed, and by the log alone of one that was killed.
