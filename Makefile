@@ -1,7 +1,7 @@
 # The commands of this repository. Everything that must pass is listed in .ci/test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test sim proof bench fuzz threads fmt lint clean
+.PHONY: help demo serve-demo test sim proof bench counts fuzz threads fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,10 @@ bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
 	cargo bench --locked --features cli --bench overhead
+
+counts: ## instructions of the hot paths beside benches/counts/baseline.txt; BLESS=1 writes that anew
+	.ci/need cc valgrind gungraun-runner
+	.ci/counts
 
 fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 	.ci/need cc c++ nightly cargo-fuzz

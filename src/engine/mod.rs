@@ -8,7 +8,7 @@ mod claim;
 mod counters;
 mod create;
 mod damaged;
-mod decide;
+pub(crate) mod decide;
 mod iter;
 mod publish;
 mod record;
