@@ -27,6 +27,7 @@ proof: ## the long proof, row by row, under 90 minutes; PROOF_PERCENT=10 for a t
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
+	cargo bench --locked --features http --bench paths
 	cargo bench --locked --features cli --bench overhead
 
 counts: ## instructions of the hot paths beside benches/counts/baseline.txt; BLESS=1 writes that anew

@@ -75,7 +75,7 @@ fn people_get_a_table() {
     let text = String::from_utf8(ran.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2 + ROWS.len(), "{text}");
-    assert!(lines[1].contains("ONCEWARD      FLOOR  OF FLOOR"), "{text}");
+    assert!(lines[1].trim_start().starts_with("ONCEWARD"), "{text}");
     for (line, row) in lines[2..].iter().zip(ROWS) {
         assert!(line.starts_with(row), "{text}");
     }

@@ -124,7 +124,8 @@ impl Ours {
                 let (next, stop) = (Arc::clone(&next), stop.clone());
                 running.spawn(async move {
                     let mut latencies = Vec::new();
-                    while begun.elapsed() < time && !stop.is_set() {
+                    // One each at the least: a slice may be over before all have begun.
+                    while latencies.is_empty() || begun.elapsed() < time && !stop.is_set() {
                         let number = next.fetch_add(1, Relaxed);
                         if number >= end {
                             break;
