@@ -26,6 +26,8 @@ use support::{Scale, directory, sure};
 
 /// Keys in flight: as many as one scope may have by default.
 const IN_FLIGHT: u64 = 4_096;
+/// Keys of one call of `claim_many`.
+const MANY: usize = 64;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -66,19 +68,10 @@ fn claims(criterion: &mut Criterion, scale: Scale) {
     let mut rng = Rng::with_seed(1);
     let known = keys::known(&mut rng, records, scale.lookups);
     let unknown = keys::unknown(&mut rng, IN_FLIGHT.min(records) as usize);
-    let buffered: Vec<Ticket> = {
-        let claims =
-            unknown.iter().map(|text| store.claim(keys::key(text), keys::fingerprint(text)));
-        let runtime = sure(tokio::runtime::Builder::new_multi_thread().build());
-        let claims: Vec<_> = claims.map(|claim| runtime.spawn(claim)).collect();
-        let ended = claims.into_iter().map(|claim| sure(sure(runtime.block_on(claim))));
-        ended
-            .filter_map(|claim| match claim {
-                Claim::Granted(ticket) => Some(ticket),
-                _ => None,
-            })
-            .collect()
-    };
+    let wanted: Vec<(Key<'_>, Fingerprint)> =
+        unknown.iter().map(|text| (keys::key(text), keys::fingerprint(text))).collect();
+    let held = store.blocking_claim_many(&wanted);
+    assert!(held.iter().all(|claim| matches!(claim, Ok(Claim::Granted(_)))));
     let other = Fingerprint::of("another request");
     let mut group = criterion.benchmark_group("claim");
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
@@ -96,8 +89,20 @@ fn claims(criterion: &mut Criterion, scale: Scale) {
     bench("replay", &known, &keys::fingerprint, |claim| matches!(claim, Claim::Replay(_)));
     bench("mismatch", &known, &|_| other, |claim| matches!(claim, Claim::Mismatch(_)));
     bench("in-flight", &unknown, &keys::fingerprint, |claim| matches!(claim, Claim::InFlight(_)));
+    // Together, as whoever has a batch of requests asks.
+    group.throughput(Throughput::Elements(MANY as u64));
+    group.bench_function("many-replays", |bencher| {
+        let mut turn = known.chunks_exact(MANY).cycle();
+        bencher.iter(|| {
+            let texts = turn.next().unwrap_or_default();
+            let wanted: Vec<(Key<'_>, Fingerprint)> =
+                texts.iter().map(|text| (keys::key(text), keys::fingerprint(text))).collect();
+            let claims = store.blocking_claim_many(&wanted);
+            assert!(claims.iter().all(|claim| matches!(claim, Ok(Claim::Replay(_)))));
+        });
+    });
     group.finish();
-    drop(buffered);
+    drop(held);
     sure(store.close());
 }
 

@@ -74,11 +74,11 @@ pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
 #[cfg(feature = "encrypt")]
 pub use crypt::{KeyId, Keys};
-#[cfg(feature = "encrypt")]
-pub use engine::verify_encrypted;
 #[cfg(feature = "test-util")]
 pub use engine::verify_storage;
 pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify, verify_with};
+#[cfg(feature = "encrypt")]
+pub use engine::{verify_encrypted, verify_encrypted_with};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};

@@ -10,8 +10,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 /// The rows, in their order.
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 10] = [
     "get, hit",
+    "get_many, 64 hits",
     "get, miss",
     "claim, replay",
     "durable cycle, 1 task",

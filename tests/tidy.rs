@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crypt", &["format", "storage"]),
     ("log", &["format", "storage", "location", "crypt"]),
     ("tree", &["format", "storage", "location"]),
-    ("index", &["format", "location"]),
+    ("index", &["format", "storage", "location"]),
     ("engine", &["format", "storage", "location", "crypt", "log", "tree", "index"]),
     ("backend::conformance", NOTHING),
     ("backend::embedded", &["engine"]),

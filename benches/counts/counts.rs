@@ -32,6 +32,19 @@ fn get_hit(filled: Filled) -> (Filled, u64) {
 }
 
 #[library_benchmark]
+#[bench::hits(setup = Filled::new)]
+fn get_many(filled: Filled) -> (Filled, u64) {
+    let keys: Vec<_> = filled.known.iter().map(key).collect();
+    let mut sum = 0_u64;
+    for record in filled.store.get_many(black_box(&keys)) {
+        let read = sure(record).map(|record| sure(record.read(read)).unwrap_or_default());
+        sum = sum.wrapping_add(read.unwrap_or_default());
+    }
+    drop(keys);
+    (filled, sum)
+}
+
+#[library_benchmark]
 #[bench::head(setup = Filled::new)]
 fn get_head(filled: Filled) -> (Filled, usize) {
     let states =

@@ -46,6 +46,22 @@ enum Attempt {
     Room(Wanted),
 }
 
+/// What a claim came to, whoever asked not told yet.
+pub(super) enum Claimed {
+    Answer(Claim<Store>),
+    /// Durable.
+    Granted(Undelivered),
+}
+
+impl Claimed {
+    pub(super) fn deliver(self) -> Claim<Store> {
+        match self {
+            Self::Answer(claim) => claim,
+            Self::Granted(undelivered) => Claim::Granted(undelivered.deliver()),
+        }
+    }
+}
+
 /// What a look at a key's settled records found.
 pub(super) struct Look {
     /// The key's record, expired or not.
@@ -70,13 +86,22 @@ impl Inner {
 
     /// Claims until there is an answer.
     pub(super) async fn claim(self: Arc<Self>, request: Request) -> Result<Claim<Store>, Error> {
+        self.claim_undelivered(&request).await.map(Claimed::deliver)
+    }
+
+    /// [`claim`](Self::claim), a ticket still on its way: dropped before it is delivered, it gives
+    /// the key back.
+    pub(super) async fn claim_undelivered(
+        self: &Arc<Self>,
+        request: &Request,
+    ) -> Result<Claimed, Error> {
         loop {
-            match self.attempt(&request)? {
-                Attempt::Answer(claim) => return Ok(claim),
+            match self.attempt(request)? {
+                Attempt::Answer(claim) => return Ok(Claimed::Answer(claim)),
                 Attempt::Granted(ticket, written) => {
                     let undelivered = Undelivered::new(ticket);
                     return match written.wait().await {
-                        Ok(()) => Ok(Claim::Granted(undelivered.deliver())),
+                        Ok(()) => Ok(Claimed::Granted(undelivered)),
                         Err(error) => {
                             undelivered.forget();
                             Err(error)
@@ -87,6 +112,37 @@ impl Inner {
                 Attempt::Room(wanted) => self.log.ask_for_room(wanted)?.wait().await?,
             }
         }
+    }
+
+    /// The answer to a claim that a settled record answers, which takes no copy of the key and
+    /// writes nothing; `None` when there is none such.
+    pub(super) fn answered(
+        &self,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<Claim<Store>>, Error> {
+        self.refuse_closed()?;
+        let identity = Identity::of(key, &self.identity.secret);
+        let candidates = {
+            let shard = self.index.shard(identity);
+            if shard.flights.contains_key(&identity) {
+                return Ok(None);
+            }
+            shard.candidates(identity)
+        };
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let Some(glance) = self.glance(&candidates, key) else { return Ok(None) };
+        let (Some(settled), now_ms) = glance? else { return Ok(None) };
+        let claim: fn(Record) -> Claim<Store> =
+            match decide::claim(Some(settled.known()), fingerprint, now_ms) {
+                Verdict::Replay => Claim::Replay,
+                Verdict::Mismatch => Claim::Mismatch,
+                // What is in doubt goes the long way, as everything does that a bug could grant.
+                Verdict::InDoubt | Verdict::Grant | Verdict::InFlight => return Ok(None),
+            };
+        settled.record().map(|record| Some(claim(record)))
     }
 
     /// One attempt, without waiting.

@@ -146,7 +146,7 @@ impl Iter {
 
     /// The record at `location`, unless it has expired or moved on.
     fn read(&mut self, cursor: Cursor, location: Location) -> Option<Result<Item, Error>> {
-        let Some(segment) = self.inner.log.segments.get(location.segment()) else {
+        let Some(segment) = self.inner.log.segments.hold(location.segment()) else {
             // Written again elsewhere, and its segment removed, since the shard was read.
             let identity = Identity(u128::from(cursor.shard) << 64 | u128::from(cursor.hash));
             let now = self.inner.index.shard(identity).candidates(identity);

@@ -6,15 +6,16 @@ use super::Inner;
 use super::decide::Known;
 use crate::error::Error;
 use crate::format::frame::{Header, Kind};
+use crate::index::Candidates;
 use crate::key::Key;
 use crate::location::Location;
-use crate::log::Segment;
+use crate::log::Hold;
 use crate::outcome::{Record, State};
 
 /// A key's record as its frame has it: the head's checksum compared, the payload's not yet.
 #[derive(Clone, Debug)]
 pub(super) struct Settled {
-    pub(super) segment: Arc<Segment>,
+    pub(super) segment: Arc<Hold>,
     pub(super) location: Location,
     pub(super) header: Header,
 }
@@ -49,6 +50,25 @@ impl Settled {
 }
 
 impl Inner {
+    /// The key's settled record, and the store time, for which the clock was asked while the frame
+    /// came from memory; `None` where it takes more than one look: several slots may be the key's, or
+    /// the segment has just gone.
+    #[inline]
+    pub(super) fn glance(
+        &self,
+        candidates: &Candidates,
+        key: Key<'_>,
+    ) -> Option<Result<(Option<Settled>, u64), Error>> {
+        if candidates.is_empty() {
+            return Some(Ok((None, self.now_ms())));
+        }
+        let location = candidates.only()?;
+        let segment = self.log.segments.hold(location.segment())?;
+        segment.prefetch(location.offset());
+        let now_ms = self.now_ms();
+        Some(examine_in(segment, location, key).map(|settled| (settled, now_ms)))
+    }
+
     /// The frame at `location`, if it is of `key`: `None` when it is of another key, which shares
     /// half its hash, or when its segment was removed since the slot was read.
     ///
@@ -60,10 +80,21 @@ impl Inner {
         location: Location,
         key: Key<'_>,
     ) -> Result<Option<Settled>, Error> {
-        let Some(segment) = self.log.segments.get(location.segment()) else { return Ok(None) };
-        let header = segment.head(location.offset(), |frame| {
-            (frame.scope == key.scope() && frame.key == key.key()).then_some(frame.header)
-        })?;
-        Ok(header.map(|header| Settled { segment, location, header }))
+        let Some(segment) = self.log.segments.hold(location.segment()) else { return Ok(None) };
+        segment.prefetch(location.offset());
+        examine_in(segment, location, key)
     }
+}
+
+/// [`Inner::examine`] in a segment that is held.
+#[inline]
+pub(super) fn examine_in(
+    segment: Arc<Hold>,
+    location: Location,
+    key: Key<'_>,
+) -> Result<Option<Settled>, Error> {
+    let header = segment.head(location.offset(), |frame| {
+        (frame.scope == key.scope() && frame.key == key.key()).then_some(frame.header)
+    })?;
+    Ok(header.map(|header| Settled { segment, location, header }))
 }

@@ -99,7 +99,7 @@ impl Store {
         key: Key<'_>,
         fingerprint: Fingerprint,
     ) -> Result<Claim<Store>, Error> {
-        block_on(self.claim(key, fingerprint))
+        self.blocking_claim_with(key, fingerprint, ClaimOptions::new())
     }
 
     /// [`claim_with`](Store::claim_with), blocking the thread.
@@ -112,6 +112,9 @@ impl Store {
         fingerprint: Fingerprint,
         options: ClaimOptions,
     ) -> Result<Claim<Store>, Error> {
+        if let Some(claim) = self.inner.answered(key, fingerprint)? {
+            return Ok(claim);
+        }
         block_on(self.claim_with(key, fingerprint, options))
     }
 
@@ -121,6 +124,10 @@ impl Store {
     /// `Corrupt` when what is on disk cannot be told; `Closed`.
     pub fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
         self.inner.get(key)
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// Whether fewer claims are in flight, in the store and in `scope`, than there may be.
@@ -267,7 +274,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Inner {
-    fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
+    pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
@@ -278,12 +285,24 @@ impl Inner {
                 }
                 shard.candidates(identity)
             };
+            if let Some(glance) = self.glance(&candidates, key) {
+                let (settled, now_ms) = glance?;
+                return self.seen(settled, now_ms);
+            }
             let Some(look) = self.look(identity, key, candidates)? else { continue };
-            let now_ms = self.now_ms();
-            return match look.settled {
-                Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
-                _ => self.refuse_unknown(now_ms).map(|()| None),
-            };
+            return self.seen(look.settled, self.now_ms());
+        }
+    }
+
+    /// What somebody who looks at `now_ms` sees of a key that is not in flight.
+    pub(super) fn seen(
+        &self,
+        settled: Option<Settled>,
+        now_ms: u64,
+    ) -> Result<Option<Record>, Error> {
+        match settled {
+            Some(settled) if settled.known().at(now_ms).is_some() => settled.record().map(Some),
+            _ => self.refuse_unknown(now_ms).map(|()| None),
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) fn of(key: Key<'_>) -> Self {
-        let octets = [key.scope(), key.key()].concat().into();
+        let octets = key.scope().iter().chain(key.key()).copied().collect();
         Self { octets, scope_len: key.scope().len() as u8 }
     }
 

@@ -1,5 +1,8 @@
 //! One shard: 16-byte slots of what is settled, and the flights of what is not.
 
+use std::sync::Arc;
+
+use super::arena::Arena;
 use super::table::{Slot, Table};
 use super::{ByIdentity, Flight, Identity};
 use crate::format::frame::Kind;
@@ -18,6 +21,16 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// An empty shard whose slots' memory is `arena`'s.
+    pub(super) fn within(arena: Arc<Arena>) -> Self {
+        Self { slots: Table::within(arena), ..Self::default() }
+    }
+
+    /// Asks for the memory of the key's slot, and does not wait for it.
+    pub(crate) fn prefetch(&self, identity: Identity) {
+        self.slots.prefetch(identity.low());
+    }
+
     /// The slots that may be the key's: its own, and those of keys that share half its hash, which
     /// hardly ever are any.
     pub(crate) fn candidates(&self, identity: Identity) -> Candidates {
@@ -39,9 +52,8 @@ impl Shard {
         let hash = identity.low();
         self.in_doubt += usize::from(new.is(Kind::InDoubt));
         if let Some(old) = old
-            && let Some(slot) = self.slots.find_mut(hash, old)
+            && self.slots.relocate(hash, old, new)
         {
-            slot.location = new;
             self.in_doubt -= usize::from(old.is(Kind::InDoubt));
             return Some(old);
         }
@@ -51,7 +63,7 @@ impl Shard {
 
     /// Moves a slot, if it still stands at `old`, to where the same record was written again.
     pub(crate) fn relocate(&mut self, identity: Identity, old: Location, new: Location) -> bool {
-        self.slots.find_mut(identity.low(), old).map(|slot| slot.location = new).is_some()
+        self.slots.relocate(identity.low(), old, new)
     }
 
     /// Removes the key's slot, if it still stands at `location`.
@@ -99,10 +111,9 @@ impl Shard {
         self.slots.probes()
     }
 
-    /// What [`bytes`](Self::bytes) will be with one more slot: a full table doubles.
+    /// See [`Table::bytes_with_one_more`].
     pub(crate) fn bytes_with_one_more(&self) -> usize {
-        let full = self.slots.len() == self.slots.capacity();
-        if full { 2 * self.bytes() } else { self.bytes() }
+        self.slots.bytes_with_one_more()
     }
 }
 
@@ -124,6 +135,11 @@ impl Candidates {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
+    }
+
+    /// The one there is, if there is but one.
+    pub(crate) fn only(&self) -> Option<Location> {
+        self.first.filter(|_| self.others.is_empty())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Location> {

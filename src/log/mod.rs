@@ -12,6 +12,7 @@ pub(crate) mod replay;
 mod room;
 mod sealed;
 pub(crate) mod segment;
+mod table;
 mod writer;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
-pub(crate) use segment::{Segment, Segments};
+pub(crate) use segment::Segment;
+pub(crate) use table::{Hold, Segments};
 
 /// The directory of segments.
 pub(crate) const DIRECTORY: &str = "segments";

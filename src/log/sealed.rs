@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::file_name;
 use super::segment::Segment;
+use super::table::Hold;
 use crate::error::Error;
 use crate::format::frame::{Frame, SEALED};
 use crate::outcome::{Place, Source};
@@ -42,7 +43,7 @@ impl Segment {
 
 /// The payload of a frame in a segment that has a key.
 pub(super) struct Sealed {
-    pub(super) segment: Arc<Segment>,
+    pub(super) segment: Arc<Hold>,
     /// Where the frame stands.
     pub(super) offset: u64,
     /// Where what the log has of its payload does.

@@ -1,25 +1,26 @@
-//! One segment, and the table of those there are.
+//! One segment.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::sealed::Sealed;
 use super::{DIRECTORY, TEMPORARY, file_name, key, path};
-use crate::crypt::{DataKey, Master, OVERHEAD};
+use crate::crypt::{DataKey, Master};
 use crate::error::Error;
-use crate::format::frame::{self, Frame, HEAD_MAX, HEADER, SEALED};
+use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
 use crate::format::{seed, segment as format};
-use crate::location::Location;
-use crate::outcome::{Place, Source, Unverified};
+use crate::outcome::{Place, Source};
 use crate::planted::{Bug, is_planted};
 use crate::storage::{File, Map, Storage};
-use crate::sync::RwLock;
+
+/// Bytes of a frame that are asked for before it is known how many it has: a head, and a result of
+/// half a KiB. Asking for what is not read costs little; waiting for what was not asked for, a read
+/// of memory.
+const NEAR: usize = 640;
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
 /// was retired and unlinked.
@@ -134,21 +135,11 @@ impl Segment {
         Ok(look(&frame))
     }
 
-    /// The payload of the frame at `offset`, to be verified when it is read.
-    pub(crate) fn payload(self: Arc<Self>, offset: u64, header: &frame::Header) -> Unverified {
-        let place = Place {
-            start: offset + header.head_len(),
-            len: header.payload_len,
-            crc: header.payload_crc,
-        };
-        if header.flags & SEALED == 0 && self.key().is_none() {
-            return Unverified { source: self, place };
-        }
-        let len = header.payload_len.saturating_sub(OVERHEAD as u32);
-        Unverified {
-            source: Arc::new(Sealed { segment: self, offset, stored: place }),
-            place: Place { len, ..place },
-        }
+    /// Asks for the frame at `offset` to be brought near, its head and the beginning of its payload
+    /// at once: read one after the other, each would be waited for.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        self.map.prefetch(offset, NEAR);
     }
 
     fn check(&self, payload: &[u8], place: Place) -> Result<(), Error> {
@@ -235,86 +226,6 @@ pub(crate) fn create(
         segment.unlock(key);
     }
     Ok(Prepared { segment: Arc::new(segment), size })
-}
-
-/// The segments there are, by id: an id grows with time and is never used again.
-///
-/// Kept in several copies, each under a lock of its own: a reader takes its thread's, so that those
-/// who look at once do not pass one cache line to and fro. A change goes through all of them.
-#[derive(Debug, Default)]
-pub(crate) struct Segments([Stripe; STRIPES]);
-
-const STRIPES: usize = 16;
-
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe(RwLock<BTreeMap<u32, Arc<Segment>>>);
-
-/// The stripe of this thread: threads take turns as they come.
-fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
-    }
-    MINE.with(|mine| *mine)
-}
-
-impl Segments {
-    fn read<R>(&self, look: impl FnOnce(&BTreeMap<u32, Arc<Segment>>) -> R) -> R {
-        // In range by construction.
-        let stripe = self.0.get(stripe()).unwrap_or_else(|| unreachable!());
-        look(&stripe.0.read())
-    }
-
-    pub(crate) fn get(&self, id: u32) -> Option<Arc<Segment>> {
-        self.read(|segments| segments.get(&id).cloned())
-    }
-
-    pub(crate) fn insert(&self, segment: &Arc<Segment>) {
-        for stripe in &self.0 {
-            stripe.0.write().insert(segment.id, Arc::clone(segment));
-        }
-    }
-
-    pub(crate) fn remove(&self, id: u32) {
-        for stripe in &self.0 {
-            stripe.0.write().remove(&id);
-        }
-    }
-
-    /// Every segment, oldest first.
-    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.read(|segments| segments.values().cloned().collect())
-    }
-
-    pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
-        self.read(|segments| segments.first_key_value().map(|(_, oldest)| Arc::clone(oldest)))
-    }
-
-    /// The bytes their files take.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read(|segments| segments.values().map(|it| it.length.load(Relaxed)).sum())
-    }
-
-    /// A record that expires at `expires_at_ms` now stands at `location`.
-    pub(crate) fn count(&self, location: Location, expires_at_ms: u64) {
-        self.read(|segments| {
-            if let Some(segment) = segments.get(&location.segment()) {
-                segment.live.fetch_add(1, Relaxed);
-                segment.records.fetch_add(1, Relaxed);
-                segment.last_expiry_ms.fetch_max(expires_at_ms, Relaxed);
-            }
-        });
-    }
-
-    /// The record at `location` is gone from the index.
-    pub(crate) fn discount(&self, location: Location) {
-        self.read(|segments| {
-            if let Some(segment) = segments.get(&location.segment()) {
-                segment.live.fetch_sub(1, Relaxed);
-            }
-        });
-    }
 }
 
 #[cfg(test)]

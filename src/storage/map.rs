@@ -1,10 +1,12 @@
-//! Files under a read-only map: the one place that reads memory the kernel fills.
+//! Files under a read-only map: the one place that reads memory the kernel fills. And what else has
+//! to do with memory as the machine has it: large pages, and asking for a line before it is read.
 //!
 //! The map covers more than the file may have, and more than was published, so no slice over the
 //! whole of it is ever made: only over ranges asked for, which are within the file and written for
 //! good. An I/O error under the map is a `SIGBUS`, a crash like another.
 
-// A slice over mapped memory cannot be had otherwise; nothing else in the crate needs it.
+// A slice over mapped memory cannot be had otherwise, nor a line asked for; nothing else in the crate
+// needs it.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 
 use super::Map;
 
@@ -81,6 +83,89 @@ impl Map for FileMap {
         }
         Ok(Bytes::from_owner(Held { map: self, range }))
     }
+
+    #[inline]
+    fn prefetch(&self, start: u64, len: usize) {
+        let start = usize::try_from(start).map_or(self.map.len(), |start| start & !(LINE - 1));
+        let end = start.saturating_add(len).min(self.map.len());
+        for line in (start..end).step_by(LINE) {
+            prefetch_at(self.map.as_ptr().wrapping_add(line));
+        }
+    }
+}
+
+/// Bytes that come from memory together.
+const LINE: usize = 64;
+
+/// Asks for the line in which `place` begins, and does not wait for it.
+#[inline]
+pub(crate) fn prefetch<T>(place: &T) {
+    prefetch_at(std::ptr::from_ref(place).cast());
+}
+
+/// Asks for a line. Of an address that is not mapped nothing comes.
+#[inline]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(unused_variables, reason = "no way to ask is known there")
+)]
+fn prefetch_at(place: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // Safety: a hint, which reads nothing that the program sees and faults at no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // Safety: as above; the instruction changes neither memory, stack nor flags.
+    unsafe {
+        std::arch::asm!(
+            "prfm pldl1keep, [{place}]",
+            place = in(reg) place,
+            options(nostack, readonly, preserves_flags)
+        );
+    }
+}
+
+/// Bytes of a large page, on the machines that matter; elsewhere it is a size like another.
+pub(crate) const LARGE_PAGE: usize = 2 << 20;
+
+/// Zeroed memory of the size and at the alignment of a large page, and one where the kernel has some.
+#[derive(Debug)]
+pub(crate) struct LargePage {
+    map: MmapRaw,
+    /// Where in `map` it begins.
+    start: usize,
+}
+
+impl LargePage {
+    /// # Errors
+    /// What the kernel says when it has no memory to give.
+    pub(crate) fn new() -> io::Result<Self> {
+        let misaligned = |map: &MmapRaw| map.as_ptr().addr().wrapping_neg() % LARGE_PAGE;
+        let mut map = MmapRaw::from(MmapMut::map_anon(LARGE_PAGE)?);
+        if misaligned(&map) != 0 {
+            // Twice as much has an aligned one in it; what is never touched costs no memory.
+            map = MmapMut::map_anon(2 * LARGE_PAGE)?.into();
+        }
+        let start = misaligned(&map);
+        // A kernel that has no large pages gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise_range(Advice::HugePage, start, LARGE_PAGE);
+        Ok(Self { map, start })
+    }
+
+    #[inline]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        let start = self.map.as_mut_ptr().wrapping_add(self.start);
+        // Safety: `new` made the map that much longer than `start`, which it aligned; it is anonymous
+        // memory, zeroed, private, and lives as long as `self`; every access to it is through these
+        // atomics.
+        #[allow(clippy::cast_ptr_alignment, reason = "aligned to a page")]
+        unsafe {
+            slice::from_raw_parts(start.cast::<AtomicU64>(), LARGE_PAGE / size_of::<AtomicU64>())
+        }
+    }
 }
 
 /// A checked range together with the map it is in, which lives as long as the `Bytes` made of it.
@@ -112,4 +197,33 @@ pub(super) fn past_end(range: &Range<u64>, file_len: u64) -> io::Error {
         io::ErrorKind::UnexpectedEof,
         format!("bytes {}..{} of a file of {file_len}", range.start, range.end),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_page_is_zeroed_aligned_and_writable_to_its_end() {
+        let pages: Vec<LargePage> = (0..5).map(|_| LargePage::new().unwrap()).collect();
+        for page in &pages {
+            let words = page.words();
+            assert_eq!(size_of_val(words), LARGE_PAGE);
+            assert_eq!(words.as_ptr().addr() % LARGE_PAGE, 0);
+            for word in words {
+                assert_eq!(word.swap(7, Ordering::Relaxed), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn asking_for_what_is_past_the_end_does_nothing() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(100).unwrap();
+        let map = FileMap::new(Arc::new(file), 8192).unwrap();
+        for (start, len) in [(0, 8192), (50, 64), (8000, 1 << 20), (u64::MAX, 64), (1 << 40, 64)] {
+            map.prefetch(start, len);
+        }
+        assert_eq!(map.view(0..100).unwrap().len(), 100);
+    }
 }

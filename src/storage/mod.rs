@@ -26,6 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use disk::Disk;
+pub(crate) use map::{LARGE_PAGE, LargePage, prefetch};
 #[cfg(feature = "encrypt")]
 pub(crate) use private::read_private;
 #[cfg(any(test, feature = "test-util"))]
@@ -118,4 +119,10 @@ pub trait Map: Debug + Send + Sync + 'static {
 
     /// The bytes of `range`, holding the map for as long as they live.
     fn bytes(self: Arc<Self>, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// Asks for `len` bytes from `start` to be brought near, and waits for nothing: a hint, which any
+    /// map may ignore, and which may go past its end.
+    fn prefetch(&self, start: u64, len: usize) {
+        let _ = (start, len);
+    }
 }

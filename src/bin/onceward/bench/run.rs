@@ -19,12 +19,12 @@ use crate::Failure;
 pub(super) const ROUNDS: u32 = 3;
 /// Tasks that run cycles at the same time.
 const TASKS: [u64; 4] = [1, 64, 256, 1_024];
-/// Rows of looks: three, each with its floor.
-const LOOKS: usize = 3;
+/// Rows of looks: four, each with its floor.
+const LOOKS: usize = 4;
+/// Keys of one call that looks up many, and looks between two looks at the clock.
+const MANY: usize = 64;
 /// Keys that are looked up, over and over: more than the processor's caches hold records of.
 const KEYS: u64 = 1 << 16;
-/// Looks between two looks at the clock.
-const BATCH: usize = 256;
 /// Tasks that fill a store, and parts in which they do, so that the bar moves.
 const FILLERS: u64 = 1_024;
 const PARTS: u64 = 10;
@@ -94,6 +94,11 @@ pub(super) fn run(
     Ok(rows)
 }
 
+/// Looks a key up.
+type Look<'a> = dyn Fn(&Text) -> Result<bool, Failure> + 'a;
+/// Looks keys up; whether all came out as they should.
+type LookAll<'a> = dyn Fn(&[Text]) -> Result<bool, Failure> + 'a;
+
 struct Run<'a> {
     plan: &'a Plan,
     place: &'a Place,
@@ -148,68 +153,56 @@ impl Run<'_> {
     /// Looks at keys that are there, and at some that are not.
     fn looks(&self, ours: &Ours, progress: &mut Progress) -> Result<Vec<Row>, Failure> {
         let plan = self.plan;
-        progress.bar.show(0, "making the floor");
         let memory = Memory::new(plan.records);
         let known: Vec<Text> =
             (0..KEYS).map(|nth| keys::text(keys::mix(nth) % plan.records)).collect();
         let unknown: Vec<Text> = (0..KEYS).map(|nth| keys::text(keys::UNKNOWN + nth)).collect();
 
-        let hit = self.look(
-            "get, hit",
-            progress,
-            (&known, true),
-            |text| ours.get(text),
-            |text| memory.look_up(text, Depth::Whole),
-        )?;
-        let miss = self.look(
-            "get, miss",
-            progress,
-            (&unknown, false),
-            |text| ours.get(text),
-            |text| memory.look_up(text, Depth::Whole),
-        )?;
-        let replay = self.look(
-            "claim, replay",
-            progress,
-            (&known, true),
-            |text| ours.replays(text),
-            |text| memory.look_up(text, Depth::Head),
-        )?;
-        Ok(vec![hit, miss, replay])
+        let whole = |texts: &[Text]| texts.iter().all(|text| memory.look_up(text, Depth::Whole));
+        let head = |texts: &[Text]| texts.iter().all(|text| memory.look_up(text, Depth::Head));
+        let none = |texts: &[Text]| !texts.iter().any(|text| memory.look_up(text, Depth::Whole));
+        let each = |texts: &[Text], look: &Look<'_>, outcome: bool| {
+            texts.iter().try_fold(true, |all, text| Ok(all && look(text)? == outcome))
+        };
+        let get = |text: &Text| ours.get(text);
+        let replays = |text: &Text| ours.replays(text);
+        let name = format!("get_many, {MANY} hits");
+        Ok(vec![
+            self.look("get, hit", progress, &known, &|it| each(it, &get, true), &whole)?,
+            self.look(&name, progress, &known, &|it| ours.get_many(it), &whole)?,
+            self.look("get, miss", progress, &unknown, &|it| each(it, &get, false), &none)?,
+            self.look("claim, replay", progress, &known, &|it| each(it, &replays, true), &head)?,
+        ])
     }
 
-    /// One row of looks at `texts`, each of which comes out as is said.
+    /// One row of looks at `texts`, of which each comes out as it should when all is well.
     fn look(
         &self,
         name: &str,
         progress: &mut Progress,
-        (texts, outcome): (&[Text], bool),
-        ours: impl Fn(&Text) -> Result<bool, Failure>,
-        floor: impl Fn(&Text) -> bool,
+        texts: &[Text],
+        ours: &LookAll<'_>,
+        floor: &dyn Fn(&[Text]) -> bool,
     ) -> Result<Row, Failure> {
         let mut row = Row::new(name, Unit::Rate);
         for _ in 0..ROUNDS {
             progress.next(name);
-            row.ours.push(self.slice(texts, |text| Ok(ours(text)? == outcome))?);
-            row.floor.push(self.slice(texts, |text| Ok(floor(text) == outcome))?);
+            row.ours.push(self.slice(texts, ours)?);
+            row.floor.push(self.slice(texts, &|texts| Ok(floor(texts)))?);
         }
         Ok(row)
     }
 
     /// Looks for a slice; gives how many there were a second.
-    fn slice(
-        &self,
-        texts: &[Text],
-        look: impl Fn(&Text) -> Result<bool, Failure>,
-    ) -> Result<f64, Failure> {
+    fn slice(&self, texts: &[Text], look: &LookAll<'_>) -> Result<f64, Failure> {
         self.stop.check()?;
-        let mut batches = texts.chunks(BATCH).cycle();
+        let mut batches = texts.chunks(MANY).cycle();
         let (begun, mut looks) = (Instant::now(), 0_u64);
-        while let Some(batch) = batches.next().filter(|_| begun.elapsed() < self.plan.slice) {
-            for text in batch {
-                if !look(text)? {
-                    return Err(Failure::Failed("a key came out other than it is".to_owned()));
-                }
+        while let Some(batch) =
+            batches.next().filter(|_| looks == 0 || begun.elapsed() < self.plan.slice)
+        {
+            if !look(batch)? {
+                return Err(Failure::Failed("a key came out other than it is".to_owned()));
             }
             looks += batch.len() as u64;
         }
