@@ -87,6 +87,8 @@ pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
 #[cfg(feature = "test-util")]
 pub use planted::{Bug, plant};
 pub use stats::{Finding, FoundKey, Stats, SweepReport, VerifyProgress, VerifyReport};
+#[cfg(all(feature = "test-util", not(onceward_shuttle)))]
+pub use sync::panic_under_lock;
 
 /// The README's examples, held to the API.
 #[cfg(all(doctest, feature = "http"))]

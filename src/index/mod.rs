@@ -104,7 +104,11 @@ impl Index {
     fn lock(&self, nth: usize) -> ShardGuard<'_> {
         // In range by construction; a shard always exists.
         let shard = &self.shards.get(nth).unwrap_or_else(|| unreachable!()).0;
-        ShardGuard { shard: shard.lock(), poison: &self.poison }
+        ShardGuard {
+            shard: shard.lock(),
+            poison: &self.poison,
+            panicking: std::thread::panicking(),
+        }
     }
 
     /// Each shard in turn, locked.
@@ -132,6 +136,9 @@ impl Index {
 pub(crate) struct ShardGuard<'a> {
     shard: MutexGuard<'a, Shard>,
     poison: &'a Poison,
+    /// Whether the thread was panicking before: a caller's ticket is dropped as its panic unwinds,
+    /// which is no fault of the store.
+    panicking: bool,
 }
 
 impl std::ops::Deref for ShardGuard<'_> {
@@ -149,7 +156,7 @@ impl std::ops::DerefMut for ShardGuard<'_> {
 
 impl Drop for ShardGuard<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.panicking {
             self.poison.set(&Error::new(
                 crate::error::ErrorKind::Poisoned,
                 "a thread panicked while it held a part of the index",
