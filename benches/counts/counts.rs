@@ -187,8 +187,16 @@ fn key_header(headers: (Vec<HeaderMap>, Profile)) -> ((Vec<HeaderMap>, Profile),
 
 library_benchmark_group!(
     name = store,
-    benchmarks =
-        [get_hit, get_head, get_miss, claim_replay, claim_mismatch, claim_in_flight, cycle]
+    benchmarks = [
+        get_hit,
+        get_many,
+        get_head,
+        get_miss,
+        claim_replay,
+        claim_mismatch,
+        claim_in_flight,
+        cycle
+    ]
 );
 library_benchmark_group!(name = layer, benchmarks = [layer_no_key, layer_replay]);
 library_benchmark_group!(
