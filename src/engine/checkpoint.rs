@@ -96,13 +96,16 @@ impl Inner {
     pub(super) fn checkpoint(&self) -> Result<(), Error> {
         let mut checkpointer = self.tree.lock();
         self.log.poison().check()?;
-        {
+        let (frames, position) = {
             let mut queue = self.queue.lock();
-            for frame in queue.frames.drain(..) {
-                checkpointer.absorb(&frame, self.buckets.bucket(frame.expires_at_ms));
-            }
-            checkpointer.position = queue.position;
+            (std::mem::take(&mut queue.frames), queue.position)
+        };
+        // Not under the queue's lock, which the committer waits for.
+        for frame in &frames {
+            checkpointer.absorb(frame, self.buckets.bucket(frame.expires_at_ms));
         }
+        checkpointer.position = position;
+        drop(frames);
         // The tree may not know of what the log could still lose.
         if !is_planted(Bug::CheckpointedBeforeSync) {
             self.log.sync()?;
