@@ -32,8 +32,8 @@ const PARTS: u64 = 10;
 const CYCLES_PER_SECOND: u64 = 200_000;
 /// Octets a cycle takes on disk: both frames, and its share of groups and of the tree.
 const CYCLE_OCTETS: u64 = 1_024;
-/// Octets of written blocks under the floor's groups.
-const WRITTEN: usize = 32 << 20;
+/// The most octets of written blocks under the floor's groups, which begin again at their end.
+const WRITTEN: u64 = 256 << 20;
 /// What a store takes whatever is in it, octets: segments made ahead, and the tree.
 const STORE_OCTETS: u64 = 512 << 20;
 
@@ -62,7 +62,13 @@ impl Plan {
     /// Octets that may come to stand on the disk.
     pub(super) fn octets(&self) -> u64 {
         let expiring = u64::from(ROUNDS) * self.expiring();
-        (self.most() + expiring) * CYCLE_OCTETS + STORE_OCTETS + WRITTEN as u64
+        (self.most() + expiring) * CYCLE_OCTETS + STORE_OCTETS + self.written()
+    }
+
+    /// Octets of written blocks: enough for a row's cycles, so that the disk is not asked for the
+    /// same few blocks over and over, as no store asks it.
+    fn written(&self) -> u64 {
+        (self.cycles * u64::from(ROUNDS) * CYCLE_OCTETS).min(WRITTEN)
     }
 
     /// Keys there will be at most.
@@ -212,7 +218,7 @@ impl Run<'_> {
     /// Durable cycles: a claim on disk, then its result on disk.
     fn cycles(&self, mut ours: Ours, progress: &mut Progress) -> Result<Vec<Row>, Failure> {
         let (plan, path) = (self.plan, self.floor());
-        let mut floor = Disk::new(&path, WRITTEN)?;
+        let mut floor = Disk::new(&path, plan.written() as usize)?;
         let mut rows = Vec::new();
         for tasks in TASKS {
             let named = if tasks == 1 { "task" } else { "tasks" };
