@@ -181,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn a_run_takes_as_many_blocks_as_hold_its_entries() {
+        for (entries, parts) in [(1, 1), (252, 1), (253, 2), (504, 2), (505, 3)] {
+            assert_eq!(parts_for(entries), parts, "{entries} entries");
+        }
+    }
+
+    #[test]
     fn the_layout_is_the_documented_one() {
         let entry = Entry { hash: 0x0102, location: 0x0304, sequence: 0x0506 };
         let mut out = Vec::new();
