@@ -6,7 +6,7 @@ use super::Inner;
 use super::decide::{self, Effect};
 use crate::error::Error;
 use crate::event::Event;
-use crate::format::frame::{Kind, RENEWED};
+use crate::format::frame::{Kind, RENEWED, RESOLVED};
 use crate::index::{Caps, Identity, Owner};
 use crate::location::Location;
 use crate::log::Position;
@@ -21,6 +21,8 @@ pub(crate) struct Publish {
     pub(super) effect: Effect,
     /// Of a record: when it expires. Of a resolution that forgets: when what it forgets would have.
     pub(super) expires_at_ms: u64,
+    /// Whether it leaves the key in doubt, or ended a doubt.
+    pub(super) doubt: bool,
     pub(super) change: Change,
 }
 
@@ -51,7 +53,8 @@ impl Publish {
     ) -> Self {
         // Only keyed kinds are appended for keys; housekeeping publishes nothing.
         let effect = decide::after(kind, flags & !RENEWED).unwrap_or(Effect::End);
-        Self { identity, sequence, location, effect, expires_at_ms, change: Change::Flight }
+        let doubt = kind == Kind::InDoubt || flags & RESOLVED != 0;
+        Self { identity, sequence, location, effect, expires_at_ms, doubt, change: Change::Flight }
     }
 
     pub(super) fn moved_from(self, old: Location) -> Self {

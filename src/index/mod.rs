@@ -4,6 +4,7 @@
 //! whether a slot's frame really bears the key is for the caller to compare.
 
 mod arena;
+mod filter;
 #[cfg(test)]
 mod hostile_tests;
 mod in_flight;
@@ -13,6 +14,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -23,6 +25,7 @@ use crate::poison::Poison;
 use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
+pub(crate) use filter::Filter;
 pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
 
@@ -30,6 +33,10 @@ pub(crate) use shard::{Candidates, Shard};
 /// what goes over all shards would take most of them.
 pub(crate) const SHARDS: usize = if cfg!(onceward_shuttle) { 2 } else { 64 };
 const _: () = assert!(SHARDS.is_power_of_two());
+/// Bits of an identity that name its shard. The tree's order depends on them: another number is
+/// another format.
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+const _: () = assert!(SHARD_BITS == 6 || cfg!(onceward_shuttle));
 
 /// A key's identity: a 128-bit keyed hash of its length-prefixed scope and key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -52,6 +59,33 @@ impl Identity {
 
     const fn shard(self) -> usize {
         (self.0 >> 64) as usize & (SHARDS - 1)
+    }
+
+    /// The same bits in the order in which the tree has them: its shard, the half that a slot keeps,
+    /// the rest. So a walk through the index finds the tree in its own order.
+    pub(crate) const fn ordered(self) -> u128 {
+        let upper = self.0 >> 64;
+        (upper << (128 - SHARD_BITS))
+            | (self.low() as u128) << (64 - SHARD_BITS)
+            | upper >> SHARD_BITS
+    }
+
+    /// The ordered bits of all identities of a shard; behind one that has this lower half, if any.
+    pub(crate) fn ordered_range(shard: usize, behind: Option<u64>) -> RangeInclusive<u128> {
+        let first = (shard as u128) << (128 - SHARD_BITS);
+        let last = first | ((1 << (128 - SHARD_BITS)) - 1);
+        let skipped = behind.map_or(0, |low| (u128::from(low) + 1) << (64 - SHARD_BITS));
+        // Behind the last of all there is none.
+        let from = first.checked_add(skipped);
+        RangeInclusive::new(from.unwrap_or(u128::MAX), from.map_or(0, |_| last))
+    }
+
+    /// The identity that these are the ordered bits of.
+    pub(crate) const fn from_ordered(bits: u128) -> Self {
+        let low = (bits >> (64 - SHARD_BITS)) as u64 as u128;
+        let rest = bits & ((1 << (64 - SHARD_BITS)) - 1);
+        let upper = rest << SHARD_BITS | bits >> (128 - SHARD_BITS);
+        Self(upper << 64 | low)
     }
 }
 
@@ -126,6 +160,18 @@ impl Index {
         self.shards().map(|shard| shard.in_doubt() as u64).sum()
     }
 
+    /// How many records tables of this many bytes in all can take: those of the shards are alike.
+    pub(crate) fn capacity_within(bytes: u64) -> u64 {
+        SHARDS as u64 * Shard::capacity_within((bytes / SHARDS as u64) as usize) as u64
+    }
+
+    /// Makes tables that have become too large smaller, as far as what is in them fits.
+    pub(crate) fn shrink_to(&self, bytes: u64) {
+        for mut shard in self.shards() {
+            shard.shrink_to((bytes / SHARDS as u64) as usize);
+        }
+    }
+
     /// Bytes of heap, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.shards().map(|shard| shard.bytes() as u64).sum()
@@ -175,6 +221,21 @@ mod tests {
         assert_ne!(of("ab", "c"), of("a", "bc"));
         assert_ne!(of("", "abc"), of("abc", "abc"));
         assert_eq!(of("a", "b"), of("a", "b"));
+    }
+
+    #[test]
+    fn the_tree_has_identities_by_shard_and_then_by_their_lower_half() {
+        let mut random = crate::seed::rng();
+        let mut identities: Vec<_> = (0..1000).map(|_| Identity(random.u128(..))).collect();
+        for identity in &identities {
+            assert_eq!(Identity::from_ordered(identity.ordered()), *identity);
+        }
+        let of = identities[0];
+        assert!(Identity::ordered_range(of.shard(), None).contains(&of.ordered()));
+        assert!(!Identity::ordered_range(of.shard(), Some(of.low())).contains(&of.ordered()));
+        assert!(Identity::ordered_range(SHARDS - 1, Some(u64::MAX)).is_empty());
+        identities.sort_by_key(|identity| identity.ordered());
+        assert!(identities.is_sorted_by_key(|identity| (identity.shard(), identity.low())));
     }
 
     #[test]

@@ -179,6 +179,13 @@ impl Segments {
         });
     }
 
+    /// The record at `location`, counted when it was published, is in the index again.
+    pub(crate) fn admit(&self, location: Location) {
+        if let Some(segment) = self.get(location.segment()) {
+            segment.live.fetch_add(1, Relaxed);
+        }
+    }
+
     /// The record at `location` is gone from the index.
     pub(crate) fn discount(&self, location: Location) {
         self.read(|row| {
