@@ -48,7 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend::postgres", NOTHING),
     ("backend::redis", NOTHING),
     ("http", NOTHING),
-    ("fuzzing", &["http", "format", "storage", "log", "engine"]),
+    ("fuzzing", &["http", "format", "storage", "log", "engine", "index"]),
 ];
 
 const NOTHING: &[&str] = &[];

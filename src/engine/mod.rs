@@ -10,7 +10,7 @@ mod cold;
 mod counters;
 mod create;
 mod damaged;
-mod decide;
+pub(crate) mod decide;
 mod iter;
 mod many;
 mod publish;
