@@ -312,17 +312,22 @@ impl Inner {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let mut renewed = Ok(true);
+        let mut sound = true;
         let end = Some(segment.end.load(Relaxed));
         let secret = &self.identity.secret;
-        replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
-            let _ = replay::frames(bytes, offset, header, &mut |at, frame, payload| {
-                if matches!(renewed, Ok(true)) {
-                    renewed = self.renew_record(segment, at, frame, payload);
-                }
-            });
-        })
-        .map_err(|error| Error::io("reading a segment", error))?;
-        renewed
+        let found =
+            replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
+                let read = replay::frames(bytes, offset, header, &mut |at, frame, payload| {
+                    if matches!(renewed, Ok(true)) {
+                        renewed = self.renew_record(segment, at, frame, payload);
+                    }
+                });
+                sound &= read.is_ok();
+            })
+            .map_err(|error| Error::io("reading a segment", error))?;
+        // What lives where bytes do not stand was not met: as long as it may live, the segment stays
+        // and its key is refused.
+        Ok(renewed? && (sound && found.damage.is_empty() || self.cold.in_segment(segment.id) == 0))
     }
 
     fn renew_record(
