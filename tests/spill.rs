@@ -273,39 +273,3 @@ fn a_result_between_two_checkpoints_ends_the_doubt_in_the_tree() {
     keep(&store);
     is_replayed(&store, 1);
 }
-
-/// Each operation of a checkpoint fails in turn, and its commit may be in the file all the same.
-/// What it added is the next one's to replace, so nothing may be left to it alone.
-#[test]
-fn a_checkpoint_that_fails_costs_no_record_wherever_it_does() {
-    let mut failed = 0;
-    for nth in 0.. {
-        let mut world = World::new();
-        let store = world.open(100);
-        (0..101).for_each(|number| complete(&store, number));
-        store.checkpoint().unwrap();
-        keep(&store);
-        assert_eq!(store.stats().cold_records, 101);
-        (101..121).for_each(|number| complete(&store, number));
-        let at = world.disk.operations() + nth;
-        world.disk.fail_operation(at, onceward::storage::Fault::Io);
-        let outcome = store.checkpoint();
-        if store.stats().poisoned {
-            continue;
-        }
-        if world.disk.operations() <= at {
-            outcome.unwrap();
-            break;
-        }
-        failed += 1;
-        // Whoever asks for a cold key opens the tree again.
-        is_replayed(&store, 0);
-        keep(&store);
-        (121..211).for_each(|number| complete(&store, number));
-        keep(&store);
-        store.checkpoint().unwrap();
-        keep(&store);
-        (0..211).for_each(|number| is_replayed(&store, number));
-    }
-    assert!(failed > 3, "{failed}");
-}

@@ -93,6 +93,8 @@ impl Inner {
             now_ms = self.buckets.bucket(now_ms + 1) + 1;
         }
         let mut checkpointer = self.tree.lock();
+        // After a sync that failed the head would name a position that may not be on the disk.
+        self.log.poison().check()?;
         if !checkpointer.is_caught_up() {
             // The head would name a position whose entries are not in the tree.
             return Ok(());
