@@ -244,3 +244,75 @@ fn a_damaged_piece_is_refused_and_never_granted_and_made_anew() {
     complete(&store, KEYS);
     store.close().unwrap();
 }
+
+/// A doubt that the tree knows of is resolved, and the key claimed again and completed, before the
+/// next checkpoint: the result must not hide behind the doubt.
+#[test]
+fn a_result_between_two_checkpoints_ends_the_doubt_in_the_tree() {
+    let mut world = World::new();
+    let store = world.open(0);
+    let Claim::Granted(ticket) = claim(&store, 1).unwrap() else { panic!("not granted") };
+    drop(ticket);
+    settle(&store);
+    store.close().unwrap();
+    let store = world.open(0);
+    assert_eq!(store.stats().in_doubt, 1);
+    store.checkpoint().unwrap();
+    let key = Key::new("scope", "key 1").unwrap();
+    let released = store.resolve(key, onceward::Resolution::Release);
+    assert_eq!(drive(&store, released).unwrap(), onceward::Resolved::Done);
+    complete(&store, 1);
+    // What follows keeps the last segment from being written again as a whole.
+    for number in 1000..1600 {
+        complete(&store, number);
+    }
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let store = world.open(0);
+    is_replayed(&store, 1);
+    keep(&store);
+    is_replayed(&store, 1);
+}
+
+/// A key's expired record is in memory and its new one in the tree alone, when the segment of the old
+/// one goes: written again it would count as the newer.
+#[test]
+fn an_expired_record_is_not_written_again_over_what_came_after_it() {
+    let mut world = World::new();
+    let store = world.open(u64::MAX);
+    let complete_for = |number: u32, ttl: Duration| {
+        let text = format!("key {number}");
+        let options = onceward::ClaimOptions::new().ttl(ttl);
+        let claimed = store.claim_with(Key::new("scope", &text).unwrap(), print(), options);
+        let Claim::Granted(ticket) = drive(&store, claimed).unwrap() else { panic!("not granted") };
+        drive(&store, ticket.complete(format!("result {number}"))).unwrap();
+    };
+    // One segment's: most of it short-lived, one record that keeps it, and the key's first.
+    complete_for(2000, 10 * TTL);
+    // Expires just after a bucket has begun, which keeps its entry for a while.
+    let width = 1_000 * 3600 / 96;
+    let now = 1_750_000_000_000_u64;
+    let expiry = now.next_multiple_of(width) + 2 * width + 1;
+    complete_for(1, Duration::from_millis(expiry - now));
+    (1000..1300).for_each(|number| complete_for(number, Duration::from_secs(1)));
+    store.checkpoint().unwrap();
+    world.clock.advance(Duration::from_millis(expiry - now + 1));
+    for number in 1..400 {
+        complete(&store, number);
+    }
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    // Room for the pieces of a record each, and not for the large one.
+    let store = world.open(250);
+    keep(&store);
+    assert!(store.stats().cold_records > 0);
+    is_replayed(&store, 1);
+    let swept = store.sweep().unwrap();
+    assert!(swept.segments_removed > 0, "{swept:?}");
+    is_replayed(&store, 1);
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let store = world.open(u64::MAX);
+    keep(&store);
+    (1..400).for_each(|number| is_replayed(&store, number));
+}
