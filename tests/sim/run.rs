@@ -389,10 +389,18 @@ impl<'a> Run<'a> {
         let swept = store.sweep().map(drop);
         self.look_aside()?;
         self.tolerate("sweep", swept)?;
-        for number in 0..self.script.keys {
-            self.claim(&store, number, (TTL_MS, 0), Patience::No);
+        let begun = self.disk.operations();
+        // A fault that was set for later may come only now, and a disk that was full once may not be
+        // full again.
+        for _ in 0..2 {
+            for number in 0..self.script.keys {
+                self.claim(&store, number, (TTL_MS, 0), Patience::No);
+            }
+            self.settle()?;
+            if !self.faults.0.iter().any(|operation| *operation >= begun) {
+                break;
+            }
         }
-        self.settle()?;
         let poisoned = store.stats().poisoned;
         let keys = self.script.keys;
         if self.tickets.len() < keys && !self.oracle.damaged && !self.bounded && !poisoned {
