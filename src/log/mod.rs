@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::crypt::{Master, OVERHEAD};
+use crate::event::fire_all;
 use crate::options::Durability;
 use crate::poison::Poison;
 use crate::random::Random;
@@ -147,10 +148,8 @@ impl<P> Log<P> {
             let mut writer = self.writer.lock();
             (writer.take_groups(), writer.take_waiting())
         };
-        for group in groups {
-            group.done.fire(Err(error.clone()));
-        }
-        waiting.fire(Err(error.clone()));
+        let waiting = groups.into_iter().map(|group| group.done).chain([waiting]);
+        fire_all(waiting.collect(), Err(error.clone()));
         self.work.notify_all();
         self.short.notify_all();
         error
