@@ -131,6 +131,44 @@ fn p0_a_claim_given_up_before_it_was_on_disk_is_not_shown() {
     assert!(store.get(key()).unwrap().is_none());
 }
 
+/// A walk lists a key in flight when a look at the key shows it, and at no other time.
+#[test]
+fn p0_a_walk_shows_what_a_look_at_the_key_shows() {
+    let (disk, store) = new_store();
+    let both = |store: &Store| {
+        let looked = store.get(key()).unwrap().map(|record| record.state());
+        let walked: Vec<_> = store.iter().map(|item| item.unwrap().record.state()).collect();
+        assert_eq!(Vec::from_iter(looked), walked);
+        looked
+    };
+    let given_up = Box::pin(store.claim(key(), print()));
+    assert!(drop_after(&store, 1, || given_up));
+    assert_eq!(both(&store), None, "given up before it was on disk");
+    settle(&store);
+    let mut claim = Box::pin(store.claim(key(), print()));
+    assert!(poll(claim.as_mut()).is_pending());
+    assert_eq!(both(&store), None, "not on disk yet");
+    settle(&store);
+    assert_eq!(both(&store), Some(State::InFlight), "on disk, and its ticket on its way");
+    let Claim::Granted(ticket) = drive(&store, claim).unwrap() else { panic!("not granted") };
+    let released = ticket.release();
+    assert_eq!(both(&store), Some(State::InFlight), "released, and not on disk yet");
+    drive(&store, released).unwrap();
+    assert_eq!(both(&store), None);
+    drop(grant(&store));
+    settle(&store);
+    let mut resolved = Box::pin(store.resolve(key(), Resolution::Release));
+    assert!(poll(resolved.as_mut()).is_pending());
+    assert_eq!(both(&store), Some(State::InDoubt), "resolved, and not on disk yet");
+    assert_eq!(drive(&store, resolved).unwrap(), Resolved::Done);
+    let mut claim = Box::pin(store.claim(key(), print()));
+    assert!(poll(claim.as_mut()).is_pending());
+    disk.fail_operation(disk.operations(), Fault::Io);
+    assert!(store.step().is_err());
+    assert!(matches!(poll(claim.as_mut()), Poll::Ready(Err(_))));
+    assert_eq!(both(&store), None, "nobody knows whether it is on disk");
+}
+
 /// A finish that was begun is finished, with its payload or, where it waited for room, as a
 /// tombstone.
 #[test]
