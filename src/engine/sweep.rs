@@ -121,6 +121,7 @@ impl Inner {
         });
         self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
         let dropped = dropped.map_err(|error| self.tree_failed(&mut checkpointer, error));
+        checkpointer.forget_dropped();
         self.relist(&mut checkpointer, None);
         dropped
     }
