@@ -160,10 +160,11 @@ impl Inner {
             if !is_planted(Bug::UnlinkedBeforeRetired) {
                 self.flush()?;
             }
-            self.log.segments.remove(segment.id);
+            // What the disk does not remove is counted still, and tried again by the next sweep.
             segment
                 .remove(&*self.storage)
                 .map_err(|error| Error::io("removing a segment", error))?;
+            self.log.segments.remove(segment.id);
             report.segments_removed += 1;
             report.bytes_freed += segment.length.load(Relaxed);
         }

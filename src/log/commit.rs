@@ -159,7 +159,9 @@ impl<P> Log<P> {
                 self.segments.insert(&group.segment);
             }
             group.segment.end.fetch_max(position.offset, Relaxed);
-            self.writer.lock().give_back_buffer(group.bytes);
+            let mut writer = self.writer.lock();
+            writer.is_listed(group.segment.id);
+            writer.give_back_buffer(group.bytes);
         }
         if self.config.durability == Durability::Sync
             && !is_planted(Bug::AcknowledgedBeforeSync)

@@ -158,11 +158,6 @@ impl Segments {
         self.read(|row| row.0.first().map(|oldest| Arc::clone(&oldest.0)))
     }
 
-    /// The bytes their files take.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read(|row| row.0.iter().map(|it| it.length.load(Relaxed)).sum())
-    }
-
     /// A record that expires at `expires_at_ms` now stands at `location`.
     pub(crate) fn count(&self, location: Location, expires_at_ms: u64) {
         self.count_many(location.segment(), 1, expires_at_ms);
