@@ -354,9 +354,7 @@ impl Inner {
 
     /// What no tree has cannot leave the index: where that and the filters fill it, it refuses more.
     fn refuse_over_memory(&self, shard: &Shard) -> Result<(), Error> {
-        // Shards fill alike, for the hash is keyed: one speaks for all, and is at hand.
-        let budget = self.table_bytes_max() / crate::index::SHARDS as u64;
-        if shard.bytes_with_one_more() as u64 <= budget {
+        if !self.is_full(shard) {
             return Ok(());
         }
         Err(Error::new(

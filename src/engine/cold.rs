@@ -158,6 +158,12 @@ impl Cold {
         self.filter_bytes.load(Ordering::Relaxed)
     }
 
+    /// Has filters take so many bytes until the list changes.
+    #[cfg(all(test, feature = "test-util"))]
+    pub(super) fn pretend_filters(&self, bytes: u64) {
+        self.filter_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Records that are not in the index; of pieces that were not read, and may have a key that is
     /// in the index as well, about.
     pub(super) fn records(&self) -> u64 {
