@@ -63,7 +63,10 @@ impl Store {
     /// are written with one group, as long as there is room for them, and the answers come together.
     ///
     /// Each is a claim by itself, and may be granted, answered or refused whatever becomes of the
-    /// others. Of a key that is named twice, the first is granted, and the second finds it in flight.
+    /// others. Of a free key that is named more than once, one is granted, and each other finds it in
+    /// flight, or a mismatch if its fingerprint is another: it takes no second place under the caps,
+    /// and its [`Wait`](crate::Wait) ends with the ticket that came with it, so finish that first. The
+    /// one is the first, unless claims had to wait, for room or for somebody else's write.
     ///
     /// The future copies the keys, starts at its first poll, needs no runtime, and dropped before it
     /// delivered its tickets it gives all their keys back.
