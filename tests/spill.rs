@@ -316,3 +316,29 @@ fn an_expired_record_is_not_written_again_over_what_came_after_it() {
     keep(&store);
     (1..400).for_each(|number| is_replayed(&store, number));
 }
+
+/// Damage that only a sweep meets, in a bucket that has expired: the tree is made anew, and the
+/// sweeps and checkpoints that follow go well.
+#[test]
+fn damage_met_by_a_sweep_has_the_tree_made_anew() {
+    let mut world = World::new();
+    filled(&mut world, u64::MAX).close().unwrap();
+    let store = world.open(u64::MAX);
+    keep(&store);
+    complete(&store, KEYS);
+    // From here on redb writes to the file, all of whose pages it has verified.
+    store.checkpoint().unwrap();
+    let bytes = world.disk.read_file("tree.redb").unwrap();
+    for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| four == b"owtb") {
+        world.disk.flip_bit("tree.redb", (at as u64 + 100) * 8 + 3).unwrap();
+    }
+    world.clock.advance(3 * TTL);
+    let refused = store.sweep().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "no sweep met it: {refused}");
+    store.checkpoint().unwrap();
+    store.sweep().unwrap();
+    complete(&store, 1);
+    keep(&store);
+    is_replayed(&store, 1);
+    assert_eq!(store.stats().records, 1);
+}
