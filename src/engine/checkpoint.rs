@@ -278,16 +278,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Claim, Fingerprint, ManualClock, Options, Store, storage::SimDisk};
+    use crate::{Claim, Fingerprint, ManualClock, Options, storage::SimDisk};
 
     const TTL: Duration = Duration::from_secs(60);
-
-    fn complete(store: &Store, text: &str) {
-        let key = Key::new("scope", text).unwrap();
-        let claimed = store.blocking_claim(key, Fingerprint::of("a request")).unwrap();
-        let Claim::Granted(ticket) = claimed else { panic!("{claimed:?}") };
-        ticket.blocking_complete("done").unwrap();
-    }
 
     /// Many retentions go by. What is remembered of the tree's pieces is bounded by those there are.
     #[test]
@@ -296,10 +289,16 @@ mod tests {
         let disk = SimDisk::new(1);
         let options = Options::new().ttl(TTL).segment_size(64 << 10).clock(clock.clone());
         let store = options.open_storage(std::sync::Arc::new(disk)).unwrap();
+        let complete = |text: &str| {
+            let key = Key::new("scope", text).unwrap();
+            let claimed = store.blocking_claim(key, Fingerprint::of("a request")).unwrap();
+            let Claim::Granted(ticket) = claimed else { panic!("{claimed:?}") };
+            ticket.blocking_complete("done").unwrap();
+        };
         let mut most = 0;
         for window in 0..100 {
             for nth in 0..4 {
-                complete(&store, &format!("{window} {nth}"));
+                complete(&format!("{window} {nth}"));
                 store.checkpoint().unwrap();
             }
             clock.advance(TTL / 2);
