@@ -462,7 +462,8 @@ fn answer<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -
             std::thread::park();
         }
     });
-    told.recv_timeout(Duration::from_secs(60)).expect("somebody waits, and nobody tells him")
+    let told = told.recv_timeout(Duration::from_secs(60));
+    told.unwrap_or_else(|_| panic!("somebody waits, and nobody tells him"))
 }
 
 /// Has the thread that wakes it panic, at that use of what a lock guards.
@@ -496,7 +497,7 @@ fn p0_a_committer_that_dies_at_any_step_leaves_nobody_waiting() {
             let text = format!("arms-{nth}");
             let mut claim = Box::pin(store.claim(Key::new("", &text).unwrap(), print()));
             if claim.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-                armed.recv_timeout(Duration::from_secs(60)).expect("the committer wakes it");
+                armed.recv_timeout(Duration::from_secs(60)).unwrap();
                 break;
             }
         }
