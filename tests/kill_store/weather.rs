@@ -104,6 +104,9 @@ impl Trace {
         command.args(["-D", "-f", "-qq", "-y", "--seccomp-bpf", "--decode-pids=comm", "-o"]);
         command.arg(&self.said).args(["-e", &format!("trace={}", self.call)]);
         command.args(["-e", &format!("inject={}", self.inject)]).arg(program);
+        // Where there is one, a program's start tries dozens of places, and calls that fail are to
+        // be the store's.
+        command.env_remove("LD_LIBRARY_PATH");
         command
     }
 
