@@ -27,6 +27,8 @@ pub(crate) enum Planted {
     Nothing,
     /// A completion is acknowledged before it is begun.
     AcknowledgedFirst,
+    /// A result that there was no room for is acknowledged as if it were there.
+    NoRoomUntold,
     /// A bug of the engine's.
     Bug(Bug),
 }
@@ -41,7 +43,7 @@ impl Planted {
         (Self::Bug(Bug::RenewalLost), Weather::Fair),
         (Self::Bug(Bug::WentOnAfterEio), Weather::Calls),
         (Self::Bug(Bug::PublishedBeforeSync), Weather::Calls),
-        (Self::Bug(Bug::RoomNotReserved), Weather::Full),
+        (Self::NoRoomUntold, Weather::Full),
     ];
 
     /// What is looked for in such weather.
@@ -397,7 +399,9 @@ impl Life {
             End::Payload => match ticket.blocking_complete(facts::payload(key, number)) {
                 Err(error) if is_excused(self.weather, error.error()) => match error.into_parts() {
                     (_, Some(ticket)) => {
-                        say(&Word::NoRoom { key, number, ms });
+                        if self.planted != Planted::NoRoomUntold {
+                            say(&Word::NoRoom { key, number, ms });
+                        }
                         ticket.blocking_complete_without_payload(facts::note(number))
                     }
                     (error, None) => Err(TicketError::spent(error)),
