@@ -339,11 +339,9 @@ impl Life {
         let options = ClaimOptions::new().ttl(ttl(key));
         let claimed = named(key, |name| self.store.blocking_claim_with(name, print(key), options));
         let Some(mut claim) = self.kept(claimed)? else {
-            match self.ended.load(Ordering::SeqCst) {
-                // Nothing was written for a claim that was begun later.
-                true if !ended => say(&Word::Unclaimed { key }),
-                _ => say(&Word::Refused),
-            }
+            // Nothing was written for a claim that was begun later.
+            let unknown = self.ended.load(Ordering::SeqCst) && !ended;
+            say(&if unknown { Word::Unclaimed { key } } else { Word::Refused });
             return Ok(());
         };
         if rng.u8(..4) == 0
