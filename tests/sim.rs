@@ -31,6 +31,8 @@ mod many;
 mod oracle;
 #[path = "sim/planted.rs"]
 mod planted;
+#[path = "sim/rot.rs"]
+mod rot;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/script.rs"]

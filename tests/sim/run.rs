@@ -52,7 +52,7 @@ pub(crate) struct Run<'a> {
     pub(crate) asides: Asides,
     /// This world is on the side of another, and has none on its own.
     pub(crate) aside: bool,
-    /// The store is damaged for good, and refused: nothing follows.
+    /// The store is damaged for good, and refused, or may not be judged any more: nothing follows.
     pub(crate) over: bool,
 }
 
@@ -342,6 +342,7 @@ impl<'a> Run<'a> {
     fn come_back(&mut self) -> Result<(), String> {
         self.notice_faults();
         if self.disk.is_off()
+            && !self.over
             && let Some((end, nested)) = self.armed.take()
         {
             self.crash(end, &nested)?;
