@@ -49,7 +49,7 @@ impl Run<'_> {
         if reboot {
             self.tally.clock += 1;
             self.time.reboot();
-            self.oracle.rebooted();
+            self.known.rebooted();
         }
         if asleep_ms > 0 {
             self.advance(asleep_ms);
@@ -62,7 +62,7 @@ impl Run<'_> {
         self.calls.clear();
         self.tickets.clear();
         self.stale.clear();
-        self.oracle.restart(lossy);
+        self.known.restart(lossy);
     }
 
     /// Closes the store, as a process does that ends well. Whether the store ended well, too: a
@@ -85,14 +85,14 @@ impl Run<'_> {
         self.closing = false;
         drop(store);
         if whole {
-            self.oracle.closed();
+            self.known.closed();
         }
-        let certain = self.oracle.certain();
+        let certain = self.known.certain();
         let stale = std::mem::take(&mut self.tickets);
         self.forget(false);
         self.stale = stale;
         let faults = self.faulty || !self.faults.0.is_empty() || !self.faults.1.is_empty();
-        if whole && !faults && !self.bounded && !self.oracle.damaged && !stats.poisoned {
+        if whole && !faults && !self.bounded && !self.known.damaged && !stats.poisoned {
             self.verify(certain)?;
         }
         Ok(whole)

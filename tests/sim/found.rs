@@ -7,6 +7,7 @@ use crate::script::Op::{
 use crate::script::Patience::{Long, No, Past};
 use crate::script::Way::{Kill, Loss, Torn, Total};
 use crate::script::{End, How, Script};
+use crate::world::SEGMENT;
 
 fn holds(script: &Script) {
     if let Err(wrong) = run(script) {
@@ -34,6 +35,7 @@ fn p0_1_a_later_group_that_outlived_the_first_of_its_segment_is_a_tear() {
         buffered: true,
         max_disk: None,
         resident: None,
+        segment: SEGMENT,
         aside_one_in: 0,
         ops: vec![
             Claim { key: 1, print: 0, ttl_ms: 10_000, patience: Long },
@@ -67,6 +69,7 @@ fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
         buffered: false,
         max_disk: None,
         resident: None,
+        segment: SEGMENT,
         aside_one_in: 0,
         ops: vec![
             Claim { key: 0, print: 0, ttl_ms: 10_000, patience: No },
@@ -88,6 +91,7 @@ fn p0_1_a_segment_with_a_damaged_cold_record_stays() {
         buffered: false,
         max_disk: None,
         resident: Some(0),
+        segment: SEGMENT,
         aside_one_in: 16,
         ops: vec![
             Claim { key: 6, print: 0, ttl_ms: 2500, patience: Past },

@@ -76,6 +76,6 @@ impl Run<'_> {
             let _ = self.disk.flip_bit(path, at as u64 * 8 + rng.u64(..8));
             self.tally.flips += 1;
         }
-        self.oracle.damaged = true;
+        self.known.damaged = true;
     }
 }
