@@ -82,3 +82,104 @@ pub(crate) fn is_told_right(told: Told, state: State, same_print: bool) -> bool 
         Told::InFlight => same_print && state == State::InFlight,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::Content;
+
+    const NOW_MS: u64 = 100;
+
+    fn done(octet: u8) -> Is {
+        Is::Done(Content::Payload([octet][..].into()))
+    }
+
+    /// Kept until the end of this millisecond, and not longer.
+    fn until(is: Is, until_ms: u64) -> Fact {
+        Fact { is, ttl_ms: 10, until_ms, latest_ms: until_ms, prints: 1 }
+    }
+
+    fn lives(is: Is) -> Fact {
+        until(is, NOW_MS)
+    }
+
+    fn gone(is: Is) -> Fact {
+        until(is, NOW_MS - 1)
+    }
+
+    fn judged(facts: &[Fact], seen: Seen) -> Result<Option<usize>, &'static str> {
+        judge((facts, 0), &seen, NOW_MS, false)
+    }
+
+    #[test]
+    fn p0_1_a_key_is_granted_and_absent_when_it_may_be_free_and_never_else() {
+        let held = || Fact::held((10, 1));
+        let free = [vec![Fact::FREE], vec![gone(done(1))], vec![gone(Is::InDoubt)]];
+        let taken = [vec![held()], vec![lives(done(1))], vec![lives(Is::InDoubt)]];
+        for facts in free.iter().chain(&[vec![held(), Fact::FREE]]) {
+            assert_eq!(judged(facts, Seen::Granted), Ok(None), "{facts:?}");
+            assert_eq!(judged(facts, Seen::Absent), Ok(None), "{facts:?}");
+        }
+        for facts in taken.iter().chain(&[vec![held(), lives(done(1))]]) {
+            assert_eq!(judged(facts, Seen::Granted), Err("granted"), "{facts:?}");
+            assert_eq!(judged(facts, Seen::Absent), Err("absent"), "{facts:?}");
+            let damaged = judge((facts, 0), &Seen::Granted, NOW_MS, true);
+            assert_eq!(damaged, Err("granted"), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn p0_3_a_record_is_one_that_may_be_of_the_same_request() {
+        let facts = [Fact::held((10, 1)), lives(done(1)), lives(done(2))];
+        assert_eq!(judged(&facts, Seen::Record(done(1), 1)), Ok(Some(1)));
+        assert_eq!(judged(&facts, Seen::Record(done(2), 1)), Ok(Some(2)));
+        assert_eq!(judged(&facts, Seen::Record(Is::Held, 1)), Ok(None));
+        for wrong in [(done(3), 1), (done(1), 2), (Is::InDoubt, 1), (Is::Held, 2)] {
+            let (is, print) = wrong.clone();
+            assert!(judged(&facts, Seen::Record(is, print)).is_err(), "{wrong:?}");
+        }
+        let begun = judge((&[Fact::FREE], 2), &Seen::Record(Is::Held, 2), NOW_MS, false);
+        assert_eq!(begun, Ok(None));
+    }
+
+    #[test]
+    fn x9_a_record_is_not_there_after_its_last_moment() {
+        let late = Err("kept too long");
+        assert_eq!(judged(&[gone(done(1))], Seen::Record(done(1), 1)), late);
+        // A doubt may be of the later beginning; a result is its own.
+        let doubts = [gone(Is::InDoubt), lives(Is::InDoubt)];
+        assert_eq!(judged(&doubts, Seen::Record(Is::InDoubt, 1)), Ok(Some(0)));
+        assert_eq!(judged(&doubts[..1], Seen::Record(Is::InDoubt, 1)), late);
+        let results = [gone(done(1)), lives(done(1))];
+        assert_eq!(judged(&results, Seen::Record(done(1), 1)), late);
+    }
+
+    #[test]
+    fn only_damage_is_refused_and_damage_answers_nothing_that_was_not() {
+        let facts = [lives(done(1))];
+        let damaged = |seen| judge((&facts, 0), &seen, NOW_MS, true);
+        assert_eq!(judged(&facts, Seen::Refused(ErrorKind::Corrupt)), Err("refused"));
+        assert_eq!(damaged(Seen::Refused(ErrorKind::Corrupt)), Ok(None));
+        assert_eq!(damaged(Seen::Refused(ErrorKind::Io)), Err("refused"));
+        assert_eq!(damaged(Seen::Record(Is::InDoubt, 1)), Ok(None));
+        assert!(damaged(Seen::Record(done(2), 1)).is_err());
+        assert_eq!(damaged(Seen::Absent), Err("absent"));
+    }
+
+    #[test]
+    fn c38_another_fingerprint_is_told_so_and_nothing_else() {
+        let right = [
+            (Told::Replay, State::Complete),
+            (Told::InDoubt, State::InDoubt),
+            (Told::InFlight, State::InFlight),
+        ];
+        for (told, state) in right {
+            for (_, other) in right {
+                assert_eq!(is_told_right(told, other, true), state == other);
+                assert!(!is_told_right(told, other, false));
+            }
+            assert!(is_told_right(Told::Mismatch, state, false));
+            assert!(!is_told_right(Told::Mismatch, state, true));
+        }
+    }
+}
