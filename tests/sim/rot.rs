@@ -70,9 +70,10 @@ impl Run<'_> {
             } else {
                 (path, bytes)
             };
-            let start = rng.usize(..bytes.len());
-            let near = bytes[start..].iter().chain(&bytes[..start]).position(|byte| *byte != 0);
-            let at = (start + near.unwrap_or(0)) % bytes.len();
+            // Any byte that is written as likely as any other: most of a segment is zeros.
+            let written = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0);
+            let written: Vec<usize> = written.map(|(at, _)| at).collect();
+            let at = written[rng.usize(..written.len())];
             let _ = self.disk.flip_bit(path, at as u64 * 8 + rng.u64(..8));
             self.tally.flips += 1;
         }
