@@ -318,6 +318,6 @@ impl Run<'_> {
             return Ok(());
         }
         let claims = self.claims_of(number);
-        self.known.seen(number, seen, &claims)
+        self.known.seen(number, &seen, &claims)
     }
 }

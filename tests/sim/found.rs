@@ -137,7 +137,7 @@ fn bits_that_turned_in_a_store_that_was_never_closed_well_are_not_judged() {
         };
         holds(&script(&[ended], 0));
         holds(&script(&[], 1));
-        holds(&script(&[failed.clone()], 0));
+        holds(&script(std::slice::from_ref(&failed), 0));
         // And closed, with a close that failed.
         let mut closed = script(&[failed], 0);
         closed.ops.pop();

@@ -183,10 +183,10 @@ impl Known {
     pub(crate) fn seen(
         &mut self,
         key: usize,
-        seen: Result<Option<Record>, Error>,
+        seen: &Result<Option<Record>, Error>,
         claims: &[Begun],
     ) -> Result<(), String> {
-        let told = match &seen {
+        let told = match seen {
             Ok(None) => Seen::Absent,
             Err(error) => Seen::Refused(error.kind()),
             Ok(Some(record)) => {
@@ -205,7 +205,7 @@ impl Known {
                 )
             }
         };
-        let Some(at) = self.judge(key, &told, &seen)? else { return Ok(()) };
+        let Some(at) = self.judge(key, &told, seen)? else { return Ok(()) };
         // What was begun later may still come.
         let mut facts = self.keys[key].facts[at..].to_vec();
         if let Seen::Record(_, print) = told {
@@ -227,7 +227,7 @@ impl Known {
     pub(crate) fn seen_anew(
         &mut self,
         key: usize,
-        seen: Result<Option<Record>, Error>,
+        seen: &Result<Option<Record>, Error>,
     ) -> Result<(), String> {
         let absent = matches!(seen, Ok(None));
         self.seen(key, seen, &[])?;
@@ -268,7 +268,7 @@ impl Known {
             return Err(self.wrong(key, &format!("claimed with print {print}, which is {claim:?}")));
         }
         let record = record.clone();
-        self.seen(key, Ok(Some(record)), claims)
+        self.seen(key, &Ok(Some(record)), claims)
     }
 
     /// Judges what was seen of a key, by what there was to see.

@@ -107,8 +107,8 @@ mod tests {
         until(is, NOW_MS - 1)
     }
 
-    fn judged(facts: &[Fact], seen: Seen) -> Result<Option<usize>, &'static str> {
-        judge((facts, 0), &seen, NOW_MS, false)
+    fn judged(facts: &[Fact], seen: &Seen) -> Result<Option<usize>, &'static str> {
+        judge((facts, 0), seen, NOW_MS, false)
     }
 
     #[test]
@@ -117,12 +117,12 @@ mod tests {
         let free = [vec![Fact::FREE], vec![gone(done(1))], vec![gone(Is::InDoubt)]];
         let taken = [vec![held()], vec![lives(done(1))], vec![lives(Is::InDoubt)]];
         for facts in free.iter().chain(&[vec![held(), Fact::FREE]]) {
-            assert_eq!(judged(facts, Seen::Granted), Ok(None), "{facts:?}");
-            assert_eq!(judged(facts, Seen::Absent), Ok(None), "{facts:?}");
+            assert_eq!(judged(facts, &Seen::Granted), Ok(None), "{facts:?}");
+            assert_eq!(judged(facts, &Seen::Absent), Ok(None), "{facts:?}");
         }
         for facts in taken.iter().chain(&[vec![held(), lives(done(1))]]) {
-            assert_eq!(judged(facts, Seen::Granted), Err("granted"), "{facts:?}");
-            assert_eq!(judged(facts, Seen::Absent), Err("absent"), "{facts:?}");
+            assert_eq!(judged(facts, &Seen::Granted), Err("granted"), "{facts:?}");
+            assert_eq!(judged(facts, &Seen::Absent), Err("absent"), "{facts:?}");
             let damaged = judge((facts, 0), &Seen::Granted, NOW_MS, true);
             assert_eq!(damaged, Err("granted"), "{facts:?}");
         }
@@ -131,12 +131,12 @@ mod tests {
     #[test]
     fn p0_3_a_record_is_one_that_may_be_of_the_same_request() {
         let facts = [Fact::held((10, 1)), lives(done(1)), lives(done(2))];
-        assert_eq!(judged(&facts, Seen::Record(done(1), 1)), Ok(Some(1)));
-        assert_eq!(judged(&facts, Seen::Record(done(2), 1)), Ok(Some(2)));
-        assert_eq!(judged(&facts, Seen::Record(Is::Held, 1)), Ok(None));
+        assert_eq!(judged(&facts, &Seen::Record(done(1), 1)), Ok(Some(1)));
+        assert_eq!(judged(&facts, &Seen::Record(done(2), 1)), Ok(Some(2)));
+        assert_eq!(judged(&facts, &Seen::Record(Is::Held, 1)), Ok(None));
         for wrong in [(done(3), 1), (done(1), 2), (Is::InDoubt, 1), (Is::Held, 2)] {
             let (is, print) = wrong.clone();
-            assert!(judged(&facts, Seen::Record(is, print)).is_err(), "{wrong:?}");
+            assert!(judged(&facts, &Seen::Record(is, print)).is_err(), "{wrong:?}");
         }
         let begun = judge((&[Fact::FREE], 2), &Seen::Record(Is::Held, 2), NOW_MS, false);
         assert_eq!(begun, Ok(None));
@@ -145,25 +145,25 @@ mod tests {
     #[test]
     fn x9_a_record_is_not_there_after_its_last_moment() {
         let late = Err("kept too long");
-        assert_eq!(judged(&[gone(done(1))], Seen::Record(done(1), 1)), late);
+        assert_eq!(judged(&[gone(done(1))], &Seen::Record(done(1), 1)), late);
         // A doubt may be of the later beginning; a result is its own.
         let doubts = [gone(Is::InDoubt), lives(Is::InDoubt)];
-        assert_eq!(judged(&doubts, Seen::Record(Is::InDoubt, 1)), Ok(Some(0)));
-        assert_eq!(judged(&doubts[..1], Seen::Record(Is::InDoubt, 1)), late);
+        assert_eq!(judged(&doubts, &Seen::Record(Is::InDoubt, 1)), Ok(Some(0)));
+        assert_eq!(judged(&doubts[..1], &Seen::Record(Is::InDoubt, 1)), late);
         let results = [gone(done(1)), lives(done(1))];
-        assert_eq!(judged(&results, Seen::Record(done(1), 1)), late);
+        assert_eq!(judged(&results, &Seen::Record(done(1), 1)), late);
     }
 
     #[test]
     fn only_damage_is_refused_and_damage_answers_nothing_that_was_not() {
         let facts = [lives(done(1))];
-        let damaged = |seen| judge((&facts, 0), &seen, NOW_MS, true);
-        assert_eq!(judged(&facts, Seen::Refused(ErrorKind::Corrupt)), Err("refused"));
-        assert_eq!(damaged(Seen::Refused(ErrorKind::Corrupt)), Ok(None));
-        assert_eq!(damaged(Seen::Refused(ErrorKind::Io)), Err("refused"));
-        assert_eq!(damaged(Seen::Record(Is::InDoubt, 1)), Ok(None));
-        assert!(damaged(Seen::Record(done(2), 1)).is_err());
-        assert_eq!(damaged(Seen::Absent), Err("absent"));
+        let damaged = |seen: &Seen| judge((&facts, 0), seen, NOW_MS, true);
+        assert_eq!(judged(&facts, &Seen::Refused(ErrorKind::Corrupt)), Err("refused"));
+        assert_eq!(damaged(&Seen::Refused(ErrorKind::Corrupt)), Ok(None));
+        assert_eq!(damaged(&Seen::Refused(ErrorKind::Io)), Err("refused"));
+        assert_eq!(damaged(&Seen::Record(Is::InDoubt, 1)), Ok(None));
+        assert!(damaged(&Seen::Record(done(2), 1)).is_err());
+        assert_eq!(damaged(&Seen::Absent), Err("absent"));
     }
 
     #[test]

@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
             if self.disk.is_off() {
                 return Ok(());
             }
-            self.known.seen_anew(number, seen)?;
+            self.known.seen_anew(number, &seen)?;
         }
         self.judged();
         if store.stats().suspect_until_ms.is_some() && !self.known.damaged {

@@ -163,8 +163,9 @@ pub(crate) fn open_with(
 pub(crate) fn ends_long(disk: &SimDisk) -> bool {
     const PAGE: usize = 4096;
     const HEADER: usize = 64;
+    let is_log = |path: &&String| path.strip_suffix(".log").is_some();
     let files = disk.files();
-    let mut ends = files.iter().rev().filter(|path| path.ends_with(".log")).filter_map(|path| {
+    let mut ends = files.iter().rev().filter(is_log).filter_map(|path| {
         let bytes = disk.read_file(path).ok()?;
         // One that was made ahead has a header, and nothing behind it.
         bytes.get(HEADER..)?.chunks(PAGE).rposition(|page| page != &[0; PAGE][..page.len()])
