@@ -10,8 +10,8 @@ use fastrand::Rng;
 use onceward::storage::SimDisk;
 use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, Store};
 
+use crate::fact::{Content, content};
 use crate::many::budget;
-use crate::oracle::{Content, content};
 use crate::world::{KEYS, Time, key, open};
 use crate::{base_seed, variable};
 

@@ -9,7 +9,7 @@ use crate::shrink::shrink;
 use crate::{base_seed, variable};
 
 /// Scripts in which a planted bug must show.
-const SCRIPTS_MAX: u64 = 1_000;
+const SCRIPTS_MAX: u64 = 4_000;
 
 /// Pulls out what is planted, however a test ends.
 struct Planted;
