@@ -1,5 +1,5 @@
-//! Locks and threads: the real ones; or, in `threads/`, those of a scheduler that runs the store in
-//! every order it can think of.
+//! Locks, threads, and the atomics that readers without a lock go by: the real ones; or, in
+//! `threads/`, those of a scheduler that runs the store in every order it can think of.
 
 #[cfg(onceward_shuttle)]
 mod shuttled;
@@ -7,9 +7,9 @@ mod shuttled;
 #[cfg(not(onceward_shuttle))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(not(onceward_shuttle))]
-pub(crate) use std::thread;
+pub(crate) use std::{sync::atomic, thread};
 
 #[cfg(onceward_shuttle)]
-pub(crate) use shuttle::thread;
+pub(crate) use shuttle::{sync::atomic, thread};
 #[cfg(onceward_shuttle)]
 pub(crate) use shuttled::{Condvar, Mutex, MutexGuard, RwLock};

@@ -132,11 +132,15 @@ impl Inner {
         }
         looks.extend(keys.iter().map(|key| {
             let identity = Identity::of(*key, &self.identity.secret);
-            self.index.shard(identity).prefetch(identity);
+            self.index.prefetch(identity);
             Look::Begun(identity)
         }));
         for (look, key) in looks.iter_mut().zip(keys) {
             let Look::Begun(identity) = *look else { continue };
+            if let Some(settled) = self.index.glance(identity) {
+                *look = Look::Slots(settled);
+                continue;
+            }
             let shard = self.index.shard(identity);
             let flight = shard.flights.get(&identity).filter(|flight| flight.is_seen(*key));
             *look = match flight {

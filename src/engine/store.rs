@@ -278,7 +278,9 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            let candidates = {
+            let candidates = if let Some(settled) = self.index.glance(identity) {
+                settled
+            } else {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
                     return Ok(Some(flight.record()));
