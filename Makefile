@@ -33,7 +33,7 @@ fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 	.ci/need cc c++ nightly cargo-fuzz
 	.ci/fuzz
 
-threads: ## the store under a scheduler, in SCHEDULES (ten million) orders of its threads: hours
+threads: ## the store under a scheduler, in SCHEDULES (ten million) orders of its threads: a quarter of an hour
 	.ci/need cc
 	cd threads && SCHEDULES=$${SCHEDULES:-10000000} CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-../target}/threads" cargo test --locked
 

@@ -74,11 +74,11 @@ pub use clock::ManualClock;
 pub use clock::{Clock, Reading, SystemClock};
 #[cfg(feature = "encrypt")]
 pub use crypt::{KeyId, Keys};
-#[cfg(feature = "encrypt")]
-pub use engine::verify_encrypted;
 #[cfg(feature = "test-util")]
 pub use engine::verify_storage;
 pub use engine::{Cursor, Item, Iter, ParseCursorError, Store, Ticket, Wait, verify, verify_with};
+#[cfg(feature = "encrypt")]
+pub use engine::{verify_encrypted, verify_encrypted_with};
 pub use error::{Error, ErrorKind, TicketError};
 pub use fingerprint::{Fingerprint, FingerprintHasher};
 pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
@@ -87,6 +87,8 @@ pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
 #[cfg(feature = "test-util")]
 pub use planted::{Bug, plant};
 pub use stats::{Finding, FoundKey, Stats, SweepReport, VerifyProgress, VerifyReport};
+#[cfg(all(feature = "test-util", not(onceward_shuttle)))]
+pub use sync::panic_under_lock;
 
 /// The README's examples, held to the API.
 #[cfg(all(doctest, feature = "http"))]

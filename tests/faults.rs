@@ -338,6 +338,119 @@ fn p0_a_panic_on_a_thread_of_the_store_poisons_and_hangs_nobody() {
     assert!(!matches!(store.blocking_claim(other, print()).unwrap(), Claim::Replay(_)));
 }
 
+/// A thread panics at any use of what any lock of the store guards, in any call: nobody hangs, the
+/// store goes on or says that it is poisoned, what was acknowledged stands, and no key is granted
+/// twice, neither by this store nor by the next.
+#[test]
+fn p0_a_panic_under_any_lock_poisons_and_loses_nothing() {
+    let (done, other) = (Key::new("acct_1", "done").unwrap(), Key::new("acct_1", "o").unwrap());
+    // Each call with how many of its panics left the store poisoned, and how many did not.
+    let mut came_of = [[0_u32; 2]; 9];
+    for (call, came_of) in came_of.iter_mut().enumerate() {
+        for uses in 0_u64.. {
+            let clock = ManualClock::new(1_750_000_000_000);
+            let disk = Arc::new(SimDisk::new(1));
+            let store = open_with(&disk, clock.clone());
+            // From here on the tree is told of changes alone.
+            store.checkpoint().unwrap();
+            let ended = drive(&store, store.claim(done, print())).unwrap();
+            let Claim::Granted(ended) = ended else { panic!("{ended:?}") };
+            drive(&store, ended.complete("done")).unwrap();
+            let mut ticket = Some(grant(&store));
+            let mut held = None;
+            if call == 1 || call == 2 {
+                // Something for the committer.
+                held = Some(Box::pin(store.claim(other, print())));
+                assert!(poll(held.as_mut().unwrap().as_mut()).is_pending());
+            }
+            onceward::panic_under_lock(Some(uses));
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match call {
+                0 => drop(poll(pin!(store.claim(other, print())))),
+                1 => drop(store.step()),
+                // A round in which both a checkpoint and a sweep are due.
+                2 => store.keep_house(40),
+                3 => drop(poll(pin!(ticket.take().unwrap().complete("held")))),
+                4 => drop(ticket.take()),
+                5 => drop(store.sweep()),
+                6 => drop(store.checkpoint()),
+                7 => drop(store.close()),
+                _ => drop((store.get(key()), store.stats())),
+            }));
+            let left = onceward::panic_under_lock(None);
+            assert_eq!(panicked.is_err(), left.is_none(), "call {call}, use {uses}");
+            if panicked.is_ok() {
+                assert!(uses > 0, "call {call} takes a lock");
+                break;
+            }
+            // Whoever was at it is answered. A panic while something is only looked at, or before
+            // anything was changed, need not end the store.
+            let said = drive_or_error(&store, Key::new("acct_1", "new").unwrap());
+            let poisoned = match said {
+                Ok(()) => false,
+                Err(ErrorKind::Poisoned | ErrorKind::Closed) => true,
+                Err(kind) => panic!("call {call}, use {uses}: {kind:?}"),
+            };
+            came_of[usize::from(poisoned)] += 1;
+            if let Some(mut claim) = held {
+                for _ in 0..10 {
+                    if poll(claim.as_mut()).is_ready() || poisoned {
+                        break;
+                    }
+                    store.step().unwrap();
+                }
+            }
+            let seen = store.get(done);
+            assert!(
+                matches!(&seen, Ok(Some(record)) if payload_of(record) == b"done")
+                    || seen.as_ref().is_err_and(|error| error.kind() == ErrorKind::Closed),
+                "call {call}, use {uses}: {seen:?}"
+            );
+            if !poisoned {
+                // It goes on: also into the tree.
+                store.checkpoint().unwrap();
+                store.sweep().unwrap();
+            }
+            drop(ticket);
+            let _ = store.close();
+            // Neither the process's end nor an orderly one loses anything.
+            let store = open_with(&Arc::new(disk.kill()), clock);
+            let again = drive(&store, store.claim(key(), print())).unwrap();
+            match again {
+                Claim::InDoubt(_) => {}
+                Claim::Replay(record) if call == 3 => assert_eq!(payload_of(&record), b"held"),
+                other => panic!("call {call}, use {uses}: {other:?}"),
+            }
+            let Claim::Replay(record) = drive(&store, store.claim(done, print())).unwrap() else {
+                panic!("call {call}, use {uses}: a result is lost");
+            };
+            assert_eq!(payload_of(&record), b"done");
+        }
+    }
+    println!("{came_of:?} left the store as it was, or poisoned");
+    for (call, [_, poisoned]) in came_of.iter().enumerate() {
+        assert!(*poisoned > 0, "call {call}: {came_of:?}");
+    }
+    for call in [1, 2, 5, 6, 7] {
+        assert_eq!(came_of[call][0], 0, "call {call} is all of one piece: {came_of:?}");
+    }
+}
+
+/// A caller who panics with a ticket in hand leaves one key in doubt, and the store as it was.
+#[test]
+fn a_caller_who_panics_with_a_ticket_leaves_its_key_in_doubt_and_poisons_nothing() {
+    let (_disk, store) = new_store();
+    let ticket = grant(&store);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ticket = ticket;
+        panic!("the caller's own");
+    }));
+    assert!(panicked.is_err());
+    settle(&store);
+    assert_eq!(store.get(key()).unwrap().unwrap().state(), State::InDoubt);
+    assert!(!store.stats().poisoned);
+    assert_eq!(drive_or_error(&store, Key::new("acct_1", "other").unwrap()), Ok(()));
+}
+
 /// A million steps of clocks that go forward, back, jump decades and are suspended, with restarts
 /// and reboots: a record is there at its last moment of elapsed time, and none is granted before.
 #[test]

@@ -18,6 +18,8 @@ mod caps;
 mod files;
 #[path = "security/floods.rs"]
 mod floods;
+#[path = "security/foreign.rs"]
+mod foreign;
 #[path = "security/links.rs"]
 mod links;
 #[path = "security/secrets.rs"]

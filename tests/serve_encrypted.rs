@@ -84,3 +84,43 @@ fn stored_responses_are_encrypted_under_the_key_of_the_file() {
     key_file(&file, &["02"], 0o644);
     refused(&flags, 2, "0600");
 }
+
+#[test]
+fn verify_opens_what_is_encrypted_with_the_file_that_serve_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("master"));
+    let upstream = Upstream::start(|_, wire| {
+        wire.send(response("201 Created", "", CANARY));
+        true
+    });
+    key_file(&file, &["01"], 0o600);
+    let flags = ["--encryption-key-file", file.to_str().unwrap()];
+    let gateway = Gateway::over(&data, &upstream.url(), &flags);
+    assert_eq!(exchange(gateway.address, keyed("/sites", "k", "{}")).status(), 201);
+    gateway.stop();
+
+    let verify = |by_variable: bool, flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onceward"));
+        command.args(["verify", "--data", data.to_str().unwrap()]).args(flags);
+        command.env_remove("ONCEWARD_ENCRYPTION_KEY_FILE");
+        if by_variable {
+            command.env("ONCEWARD_ENCRYPTION_KEY_FILE", &file);
+        }
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    for (by_variable, flags) in [(false, &flags[..]), (true, &[]), (false, &[])] {
+        let (code, said) = verify(by_variable, flags);
+        assert_eq!(code, Some(0), "{said}");
+    }
+
+    key_file(&file, &["02"], 0o600);
+    let (code, said) = verify(false, &flags);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("WRONG") && said.contains(".key"), "{said}");
+    key_file(&file, &["01"], 0o644);
+    let (code, said) = verify(false, &flags);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("0600"), "{said}");
+}

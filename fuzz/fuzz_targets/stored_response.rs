@@ -1,19 +1,9 @@
 #![no_main]
-//! The stored response: any octets decode to a response that encodes to one that is equal, or are
-//! refused; an encoded one that is cut off or longer is refused.
+//! The fuzzer's way into `bodies/stored_response.rs`.
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use onceward::http::StoredResponse;
 
-fuzz_target!(|data: &[u8]| {
-    let Ok(response) = StoredResponse::decode(Bytes::copy_from_slice(data)) else { return };
-    let again = response.encode();
-    assert_eq!(again.len(), data.len(), "the lengths account for every octet");
-    assert_eq!(StoredResponse::decode(again.clone()).as_ref(), Ok(&response));
-    for cut in [0, again.len() / 2, again.len() - 1] {
-        assert!(StoredResponse::decode(again.slice(..cut)).is_err(), "cut at {cut}");
-    }
-    let longer: Bytes = again.iter().copied().chain([0]).collect();
-    assert!(StoredResponse::decode(longer).is_err());
-});
+#[path = "../bodies/stored_response.rs"]
+mod body;
+
+fuzz_target!(|data: &[u8]| body::run(data));

@@ -45,6 +45,9 @@ pub(super) fn directory(
                 if !names.iter().any(|name| name == STORE) {
                     return Err(error);
                 }
+            } else if names.iter().any(|name| name == STORE) {
+                // Locking makes a file, which in a directory of somebody else's is one too many.
+                read(&**storage)?;
             }
         }
     }
@@ -123,11 +126,15 @@ fn refuse_foreign(storage: &dyn Storage, names: &[String]) -> Result<(), Error> 
     if names.iter().any(|name| name == STORE) {
         return Ok(());
     }
+    // A directory in the place of a file is not ours, whatever its name.
+    let is_file = |path: &str| storage.list(path).is_err();
     for name in names {
         let ours = match name.as_str() {
-            LOCK | STORE_TEMPORARY => true,
+            LOCK | STORE_TEMPORARY => is_file(name),
             DIRECTORY => match storage.list(DIRECTORY) {
-                Ok(inner) => inner.iter().all(|name| name.ends_with(TEMPORARY)),
+                Ok(inner) => inner.iter().all(|name| {
+                    name.ends_with(TEMPORARY) && is_file(&format!("{DIRECTORY}/{name}"))
+                }),
                 Err(_) => false,
             },
             _ => false,

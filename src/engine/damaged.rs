@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::fingerprint::Fingerprint;
-use crate::format::frame::{self, Kind};
+use crate::format::frame::{self, Frame, Kind};
 use crate::format::seed;
 use crate::stats::FoundKey;
 use crate::storage::File;
@@ -13,7 +13,7 @@ use crate::storage::File;
 /// Bytes looked at in one go.
 const WINDOW: u64 = 1 << 20;
 
-/// Gives every key whose frame's head stands in `range` of a segment with this salt to `found`.
+/// Gives every key whose frame's head stands in `range` of a segment with this salt to `tell`.
 ///
 /// # Errors
 /// What the disk says.
@@ -21,7 +21,7 @@ pub(super) fn keys(
     file: &dyn File,
     salt: u64,
     range: Range<u64>,
-    found: &mut dyn FnMut(FoundKey),
+    tell: &mut dyn FnMut(FoundKey),
 ) -> io::Result<()> {
     let end = range.end.min(file.len()?);
     let mut at = range.start;
@@ -40,17 +40,34 @@ pub(super) fn keys(
                 continue;
             };
             let header = frame.header;
-            found(FoundKey {
-                offset: at,
-                frame: word(header.kind),
-                scope: frame.scope.to_vec(),
-                key_sha256: *Fingerprint::of(frame.key).as_bytes(),
-                payload_sound: payload_stands(file, at + header.head_len(), end, &header)?,
-            });
+            let payload_sound = payload_stands(file, at + header.head_len(), end, &header)?;
+            tell(found(at, &frame, payload_sound));
             at = at.saturating_add(header.frame_len());
         }
     }
     Ok(())
+}
+
+/// The key of the frame at `offset`, whose payload stands; `None` when its head does not.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn key_at(file: &dyn File, salt: u64, offset: u64) -> io::Result<Option<FoundKey>> {
+    let len = file.len()?.saturating_sub(offset).min(frame::HEAD_MAX as u64);
+    let mut head = vec![0; len as usize];
+    file.read_at(&mut head, offset)?;
+    let frame = frame::decode(&head, seed(salt, offset)).ok();
+    Ok(frame.map(|frame| found(offset, &frame, true)))
+}
+
+fn found(offset: u64, frame: &Frame<'_>, payload_sound: bool) -> FoundKey {
+    FoundKey {
+        offset,
+        frame: word(frame.header.kind),
+        scope: frame.scope.to_vec(),
+        key_sha256: *Fingerprint::of(frame.key).as_bytes(),
+        payload_sound,
+    }
 }
 
 fn payload_stands(file: &dyn File, at: u64, end: u64, header: &frame::Header) -> io::Result<bool> {

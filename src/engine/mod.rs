@@ -39,13 +39,13 @@ use crate::sync::Mutex;
 pub use iter::{Cursor, Item, Iter, ParseCursorError};
 pub use store::Store;
 pub use ticket::{Ticket, Wait};
-#[cfg(feature = "encrypt")]
-pub use verify::verify_encrypted;
 #[cfg(all(feature = "http", feature = "test-util"))]
 pub(crate) use verify::verify_on;
 #[cfg(feature = "test-util")]
 pub use verify::verify_storage;
 pub use verify::{verify, verify_with};
+#[cfg(feature = "encrypt")]
+pub use verify::{verify_encrypted, verify_encrypted_with};
 
 use publish::{Publish, Queue};
 use timer::Timer;

@@ -167,7 +167,7 @@ impl Store {
     /// # Errors
     /// `Poisoned`, `Closed`, `Corrupt`, `Full`, `Io`.
     pub fn sweep(&self) -> Result<SweepReport, Error> {
-        self.inner.sweep()
+        self.inner.whole(Inner::sweep)
     }
 
     /// Puts everything published into the tree, so that the next open replays nothing before it.
@@ -176,7 +176,7 @@ impl Store {
     /// # Errors
     /// `Poisoned`, `Closed`, `Full`, `Io`.
     pub fn checkpoint(&self) -> Result<(), Error> {
-        self.inner.checkpoint()
+        self.inner.whole(Inner::checkpoint)
     }
 
     /// The store's figures at this moment.
@@ -228,7 +228,7 @@ impl Store {
     /// # Errors
     /// `Poisoned` when a write failed earlier; `Io`. The store is closed all the same.
     pub fn close(&self) -> Result<(), Error> {
-        self.inner.close()
+        self.inner.whole(Inner::close)
     }
 
     /// Does one piece of the threads' work: commits a group, makes room. `false` when there was
@@ -238,15 +238,17 @@ impl Store {
     /// The fault the thread would have met.
     #[cfg(feature = "test-util")]
     pub fn step(&self) -> Result<bool, Error> {
-        let committed = self.inner.commit_once()?;
-        // `Full` was told to those who asked, and is no fault of the store.
-        let room = self.inner.log.is_short()
-            && match self.inner.log.make_room() {
-                Ok(()) => true,
-                Err(error) if error.kind() == ErrorKind::Full => false,
-                Err(error) => return Err(error),
-            };
-        Ok(committed || room)
+        self.inner.whole(|inner| {
+            let committed = inner.commit_once()?;
+            // `Full` was told to those who asked, and is no fault of the store.
+            let room = inner.log.is_short()
+                && match inner.log.make_room() {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == ErrorKind::Full => false,
+                    Err(error) => return Err(error),
+                };
+            Ok(committed || room)
+        })
     }
 
     /// Does one round of the housekeeper's work, as its thread does in its round of that number: a
@@ -254,7 +256,7 @@ impl Store {
     /// `Options::stepped`.
     #[cfg(feature = "test-util")]
     pub fn keep_house(&self, round: u32) {
-        self.inner.keep(round);
+        self.inner.whole(|inner| inner.keep(round));
     }
 }
 

@@ -77,7 +77,30 @@ impl Threads {
     }
 }
 
+/// Ends writes when the thread panics while this is there, and not when it did before.
+struct Unwinding<'a> {
+    inner: &'a Inner,
+    panicking: bool,
+}
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.panicking {
+            let panicked = Error::new(ErrorKind::Poisoned, "a thread panicked under a lock");
+            let error = self.inner.log.fail(&panicked);
+            self.inner.tell_waiters(&error);
+        }
+    }
+}
+
 impl Inner {
+    /// Does a caller's `work`, which changes what locks guard. Half of it may be done when it panics,
+    /// and then whoever waits is told that the store is poisoned; the panic goes on.
+    pub(super) fn whole<T>(&self, work: impl FnOnce(&Self) -> T) -> T {
+        let _unwinding = Unwinding { inner: self, panicking: std::thread::panicking() };
+        work(self)
+    }
+
     /// Runs a thread's loop. However it ends, whoever waits for the log is told if that has ended: a
     /// panic under a lock only sets the poison.
     fn guarded(&self, run: impl FnOnce(&Self)) {

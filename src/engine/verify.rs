@@ -11,6 +11,7 @@ use super::decide::{self, Effect};
 use super::survey::{Expected, Survey, survey};
 use crate::crypt::{self, Keys};
 use crate::error::{Error, ErrorKind};
+use crate::expiry::is_expired;
 use crate::format::frame::{Frame, Kind};
 use crate::format::head::Head;
 use crate::format::segment;
@@ -53,8 +54,21 @@ pub fn verify_with(
 /// As [`verify`]. A key that is missing is in the report.
 #[cfg(feature = "encrypt")]
 pub fn verify_encrypted(directory: impl AsRef<Path>, keys: &Keys) -> Result<VerifyReport, Error> {
+    verify_encrypted_with(directory, keys, |_| {})
+}
+
+/// The same, and `progress` is told how far it is, as [`verify_with`] tells it.
+///
+/// # Errors
+/// As [`verify_encrypted`].
+#[cfg(feature = "encrypt")]
+pub fn verify_encrypted_with(
+    directory: impl AsRef<Path>,
+    keys: &Keys,
+    mut progress: impl FnMut(VerifyProgress),
+) -> Result<VerifyReport, Error> {
     let storage = Arc::new(Disk::new(directory.as_ref())) as Arc<dyn Storage>;
-    read(&storage, Some(keys), &mut |_| {})
+    read(&storage, Some(keys), &mut progress)
 }
 
 /// [`verify`] of the store on `storage`.
@@ -128,6 +142,14 @@ impl Meter<'_> {
     }
 }
 
+/// Where a record stands.
+#[derive(Clone, Copy)]
+struct Standing {
+    location: Location,
+    sequence: u64,
+    expires_at_ms: u64,
+}
+
 struct Verification<'a> {
     secret: [u8; 16],
     survey: &'a Survey,
@@ -136,8 +158,8 @@ struct Verification<'a> {
     locked: BTreeMap<u32, String>,
     report: VerifyReport,
     progress: Meter<'a>,
-    /// Where each key's record stands, as the log says.
-    records: ByIdentity<(Location, u64)>,
+    /// Each key's record, as the log says.
+    records: ByIdentity<Standing>,
     claims: ByIdentity<u64>,
     /// Keys somebody resolved as free, and when.
     forgotten: ByIdentity<u64>,
@@ -279,7 +301,8 @@ impl Verification<'_> {
             Effect::Settle => {
                 self.claims.remove(&identity);
                 let location = Location::new(segment, offset, header.kind);
-                self.records.insert(identity, (location, header.sequence));
+                let (sequence, expires_at_ms) = (header.sequence, header.term_ms);
+                self.records.insert(identity, Standing { location, sequence, expires_at_ms });
             }
         }
     }
@@ -322,6 +345,7 @@ impl Verification<'_> {
             self.report.add(of_tree("its head cannot be read"));
             return;
         };
+        let missing = self.name_missing(&entries, &head);
         let mut current = 0_u64;
         for (identity, entry) in entries {
             let location = Location::from_bits(entry.location);
@@ -330,9 +354,9 @@ impl Verification<'_> {
                 continue;
             }
             match self.records.get(&identity) {
-                Some((_, sequence)) if *sequence >= entry.sequence => {
+                Some(record) if record.sequence >= entry.sequence => {
                     self.report.tree_entries += 1;
-                    current += u64::from(*sequence == entry.sequence);
+                    current += u64::from(record.sequence == entry.sequence);
                 }
                 None if self.forgotten.get(&identity).is_some_and(|at| *at > entry.sequence) => {}
                 _ => self.report.add(of_tree(&format!(
@@ -340,18 +364,51 @@ impl Verification<'_> {
                 ))),
             }
         }
-        self.report.log_only = (self.records.len() as u64).saturating_sub(current);
+        self.report.log_only = (self.records.len() as u64).saturating_sub(current + missing);
         if head.last_sequence > 0 && self.survey.begun.range(head.segment..).next().is_none() {
             self.report.add(of_tree("it is ahead of the log"));
         }
     }
 
+    /// Names the records that the tree ought to have and has not: those before the position it stands
+    /// for that had not expired then, for only what has is swept out of it. Gives how many there are.
+    fn name_missing(&mut self, entries: &ByIdentity<Entry>, head: &Head) -> u64 {
+        let mut missing: Vec<Location> = self
+            .records
+            .iter()
+            .filter(|(_, record)| record.sequence <= head.last_sequence)
+            .filter(|(_, record)| !is_expired(record.expires_at_ms, head.time.store_ms))
+            .filter(|(identity, record)| {
+                entries.get(identity).is_none_or(|entry| entry.sequence < record.sequence)
+            })
+            .map(|(_, record)| record.location)
+            .collect();
+        missing.sort_by_key(|location| (location.segment(), location.offset()));
+        for of_one in missing.chunk_by(|one, next| one.segment() == next.segment()) {
+            let Some(id) = of_one.first().map(|location| location.segment()) else { continue };
+            let mut finding = of_tree(&format!("it lacks records that stand in {}", log::path(id)));
+            let Some(begun) = self.survey.begun.get(&id) else { continue };
+            for location in of_one {
+                let salt = begun.of.salt.unwrap_or(begun.segment.salt);
+                match damaged::key_at(&*begun.segment.file, salt, location.offset()) {
+                    Ok(Some(key)) => finding.name(key),
+                    // It was read a moment ago; whatever the disk says now, it is one of those.
+                    _ => finding.keys_unlisted += 1,
+                }
+            }
+            self.report.add(finding);
+        }
+        missing.len() as u64
+    }
+
     fn finish(mut self) -> VerifyReport {
         self.report.unfinished = self.claims.len() as u64;
-        let in_doubt = self.records.values().filter(|(at, _)| at.is(Kind::InDoubt)).count();
+        let in_doubt =
+            self.records.values().filter(|record| record.location.is(Kind::InDoubt)).count();
         self.report.in_doubt = in_doubt as u64;
         self.report.complete = (self.records.len() - in_doubt) as u64;
-        let tombstones = self.records.values().filter(|(at, _)| at.is(Kind::Tombstone)).count();
+        let tombstones =
+            self.records.values().filter(|record| record.location.is(Kind::Tombstone)).count();
         self.report.tombstones = tombstones as u64;
         self.report
     }
@@ -362,4 +419,54 @@ fn of_tree(what: &str) -> Finding {
     let bare =
         what.strip_prefix(tree::FILE).map_or(what, |rest| rest.trim_start_matches([':', ' ']));
     Finding::new(tree::FILE, bare)
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::fingerprint::Fingerprint;
+    use crate::options::Options;
+    use crate::outcome::Claim;
+    use crate::storage::SimDisk;
+
+    #[test]
+    fn a_record_the_tree_forgot_is_named() {
+        let storage: Arc<dyn Storage> = Arc::new(SimDisk::new(1));
+        let clock = ManualClock::new(1_750_000_000_000);
+        let store = Options::new().clock(clock).open_storage(Arc::clone(&storage)).unwrap();
+        for name in ["one", "two", "three"] {
+            let key = Key::new("scope", name).unwrap();
+            let Claim::Granted(ticket) = store.blocking_claim(key, Fingerprint::of("")).unwrap()
+            else {
+                panic!("{name} is free");
+            };
+            ticket.blocking_complete(name).unwrap();
+        }
+        store.close().unwrap();
+        assert_eq!(verify_on(&storage).unwrap().problems, [""; 0]);
+
+        // The same tree but for one entry, and nothing about it to tell it by.
+        let identity = create::existing(&*storage).unwrap();
+        let forgotten = Identity::of(Key::new("scope", "two").unwrap(), &identity.secret);
+        let mut entries = Vec::new();
+        let (head, _) = Tree::verify(&storage, identity.id, &mut |bucket, run| {
+            let kept = run.iter().filter(|entry| Identity(entry.hash) != forgotten);
+            entries.extend(kept.map(|entry| (bucket, *entry)));
+        })
+        .unwrap();
+        assert_eq!(entries.len(), 2);
+        let mut tree = Tree::create(Arc::clone(&storage), identity.id, &head).unwrap();
+        tree.checkpoint(&head, entries).unwrap();
+        tree.close().unwrap();
+
+        let report = verify_on(&storage).unwrap();
+        let [finding] = &report.findings[..] else { panic!("{:?}", report.problems) };
+        assert_eq!(finding.file, tree::FILE);
+        assert!(finding.what.contains("lacks"), "{finding}");
+        let [key] = &finding.keys[..] else { panic!("{finding:?}") };
+        assert_eq!(key.key_sha256, *Fingerprint::of("two").as_bytes());
+        assert_eq!((key.frame, key.payload_sound), ("complete", true));
+        assert_eq!((report.complete, report.tree_entries, report.log_only), (3, 2, 0));
+    }
 }

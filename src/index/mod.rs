@@ -153,7 +153,9 @@ impl Index {
 
     fn lock(&self, nth: usize) -> ShardGuard<'_> {
         let part = self.part(nth);
-        ShardGuard { shard: part.shard.lock(), part, changing: false, poison: &self.poison }
+        let panicking = std::thread::panicking();
+        let poisoning = Poisoning { poison: &self.poison, panicking };
+        ShardGuard { _poisoning: poisoning, shard: part.shard.lock(), part, changing: false }
     }
 
     #[inline]
@@ -183,13 +185,22 @@ impl Index {
     }
 }
 
-/// A locked shard. A panic while it is held poisons the store: half a decision may have been made.
+/// A locked shard.
 pub(crate) struct ShardGuard<'a> {
+    /// Before the lock, which is let go of after it.
+    _poisoning: Poisoning<'a>,
     shard: MutexGuard<'a, Shard>,
     part: &'a Part,
     /// Whether a change was begun: by the first mutable touch.
     changing: bool,
+}
+
+/// Poisons the store when a thread panics that holds a shard: half a decision may have been made.
+struct Poisoning<'a> {
     poison: &'a Poison,
+    /// Whether the thread was panicking before: a caller's ticket is dropped as its panic unwinds,
+    /// which is no fault of the store.
+    panicking: bool,
 }
 
 impl std::ops::Deref for ShardGuard<'_> {
@@ -210,13 +221,17 @@ impl std::ops::DerefMut for ShardGuard<'_> {
 }
 
 impl Drop for ShardGuard<'_> {
-    // The lock itself is let go of after this.
     fn drop(&mut self) {
         if self.changing {
             self.part.flights.store(self.shard.flights.len(), Relaxed);
             self.part.version.end();
         }
-        if std::thread::panicking() {
+    }
+}
+
+impl Drop for Poisoning<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.panicking {
             self.poison.set(&Error::new(
                 crate::error::ErrorKind::Poisoned,
                 "a thread panicked while it held a part of the index",

@@ -15,6 +15,7 @@ mod preallocate;
 #[cfg(feature = "encrypt")]
 mod private;
 #[cfg(any(test, feature = "test-util"))]
+#[cfg_attr(not(feature = "test-util"), allow(dead_code, reason = "unit tests use a part of it"))]
 mod sim;
 
 use std::borrow::Cow;
@@ -31,8 +32,10 @@ pub(crate) use map::prefetch;
 pub(crate) use map::{LARGE_PAGE, LargePage};
 #[cfg(feature = "encrypt")]
 pub(crate) use private::read_private;
+#[cfg(feature = "test-util")]
+pub use sim::Fault;
 #[cfg(any(test, feature = "test-util"))]
-pub use sim::{Fault, SimDisk};
+pub use sim::SimDisk;
 
 /// A directory of files.
 ///

@@ -55,6 +55,8 @@ pub(crate) struct Machine {
     last_number: u64,
     /// How the power goes when it goes at an operation set before.
     outage_seed: u64,
+    /// How often the store was opened, or was to be.
+    openings: u64,
     /// Whether the store is being closed, which whoever waits behind a ticket is told.
     closing: bool,
 }
@@ -99,6 +101,7 @@ impl Machine {
             begun: 0,
             last_number: 0,
             outage_seed: 0,
+            openings: 0,
             closing: false,
         };
         machine.open().unwrap();
@@ -119,6 +122,8 @@ impl Machine {
 
     fn open(&mut self) -> Result<(), String> {
         let disk: Arc<SimDisk> = Arc::clone(&self.disk);
+        // Another salt each time, and the same ones in each run.
+        self.openings += 1;
         let store = Options::new()
             .ttl(Duration::from_millis(TTL_MS))
             .durability(self.durability)
@@ -126,6 +131,7 @@ impl Machine {
             .max_payload(1 << 20)
             .clock(self.clock.clone())
             .stepped()
+            .seeded(self.openings)
             .open_storage(disk);
         self.store = self.tolerate(store)?;
         self.settled()

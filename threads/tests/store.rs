@@ -3,11 +3,20 @@
 //! lose a result, or leave anybody waiting (a deadlock is a failure of its own).
 //!
 //! Random schedules and those of the PCT scheduler (Burckhardt and others, "A Randomized Scheduler
-//! with Probabilistic Guarantees of Finding Bugs", 2010), in turn. `SCHEDULES` says how many in all;
-//! a failure prints the schedule, which `SHUTTLE_SCHEDULE` replays for the test that it names.
+//! with Probabilistic Guarantees of Finding Bugs", 2010), in turn. Opening a store and closing it
+//! takes longer than what is tried on it, so each scenario is played several times on one, a key
+//! each time: what is counted as a schedule is one such playing, in an order of its own.
+//!
+//! | Variable | |
+//! |---|---|
+//! | `SEED` | of the schedules; `random` draws one |
+//! | `SCHEDULES` | how many, of all scenarios together |
+//! | `BUDGET_SECONDS` | ... or for how long, if that is less |
+//! | `SHUTTLE_SCHEDULE` | a schedule that a failure printed, replayed for the test that it names |
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -22,10 +31,18 @@ use shuttle::{Config, Runner, thread};
 
 /// In how many tests the schedules are spent.
 const TESTS: usize = 7;
+/// How often a scenario is played on one store.
+const ROUNDS: usize = 12;
 const TTL: Duration = Duration::from_secs(10);
+/// How often PCT changes its mind in one playing: bugs of that depth it finds with some certainty.
+const DEPTH: usize = 3;
+/// Schedules of all scenarios, and seconds they took, so far.
+static TRIED: AtomicUsize = AtomicUsize::new(0);
 
-fn key() -> Key<'static> {
-    Key::new("acct_1", "k").unwrap()
+/// The key of a round.
+fn key(round: usize) -> Key<'static> {
+    const NAMES: [&str; ROUNDS] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    Key::new("acct_1", NAMES[round]).unwrap()
 }
 
 fn print() -> Fingerprint {
@@ -40,8 +57,7 @@ fn disk() -> SimDisk {
         let made = Arc::clone(&disk);
         let make = move || options(&ManualClock::new(0)).stepped().open_storage(made.clone());
         // Locks are the scheduler's, so that even this needs it.
-        let config = config();
-        Runner::new(RandomScheduler::new(1), config).run(move || {
+        Runner::new(RandomScheduler::new_from_seed(1, 1), config()).run(move || {
             make().unwrap().close().unwrap();
         });
         disk.fork()
@@ -50,7 +66,7 @@ fn disk() -> SimDisk {
 }
 
 fn options(clock: &ManualClock) -> Options {
-    Options::new().ttl(TTL).segment_size(64 << 10).clock(clock.clone())
+    Options::new().ttl(TTL).segment_size(64 << 10).clock(clock.clone()).seeded(1)
 }
 
 fn config() -> Config {
@@ -59,40 +75,74 @@ fn config() -> Config {
     config
 }
 
-/// Runs `scenario` in its share of the schedules.
-fn try_out(scenario: impl Fn(Store, ManualClock) + Send + Sync + 'static) {
-    let schedules = std::env::var("SCHEDULES").map_or(14_000, |text| text.parse().unwrap());
-    let each = (schedules / TESTS / 2).max(1);
+fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// The seed of every test's schedules; fixed unless told otherwise, so that a run cannot fail by the
+/// luck of a draw.
+fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| {
+        let seed = match std::env::var("SEED").as_deref() {
+            Ok("random") => getrandom::u64().unwrap(),
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => 20_260_101,
+        };
+        println!("SEED={seed}");
+        seed
+    })
+}
+
+/// Plays `scenario` in its share of the schedules, `rounds` times on a store.
+fn try_out(rounds: usize, scenario: impl Fn(&Store, &ManualClock, usize) + Send + Sync + 'static) {
+    let began = Instant::now();
     let base = Arc::new(disk());
-    let scenario = Arc::new(move || {
+    let play = Arc::new(move || {
         let clock = ManualClock::new(1_750_000_000_000);
         let store = options(&clock).open_storage(Arc::new(base.fork())).unwrap();
-        scenario(store.clone(), clock);
+        for round in 0..rounds {
+            scenario(&store, &clock, round);
+        }
         store.close().unwrap();
     });
     if let Ok(schedule) = std::env::var("SHUTTLE_SCHEDULE") {
-        shuttle::replay(move || scenario(), &schedule);
+        shuttle::replay(move || play(), &schedule);
         return;
     }
-    let random = Arc::clone(&scenario);
-    Runner::new(RandomScheduler::new(each), config()).run(move || random());
-    Runner::new(PctScheduler::new(3, each), config()).run(move || scenario());
+    let mut config = config();
+    // Tests run as many at a time as there are processors, and each has two halves.
+    let at_a_time = std::thread::available_parallelism().map_or(1, usize::from);
+    config.max_time = variable("BUDGET_SECONDS").map(|seconds| {
+        Duration::from_secs(seconds).mul_f64(at_a_time.min(TESTS) as f64 / (2 * TESTS) as f64)
+    });
+    let schedules = variable("SCHEDULES").unwrap_or(100_000_usize);
+    let runs = schedules.div_ceil(2 * TESTS * rounds);
+    let random = Arc::clone(&play);
+    let ran = Runner::new(RandomScheduler::new_from_seed(seed(), runs), config.clone())
+        .run(move || random());
+    let pct = PctScheduler::new_from_seed(seed(), DEPTH * rounds, runs);
+    let tried = rounds * (ran + Runner::new(pct, config).run(move || play()));
+    let all = tried + TRIED.fetch_add(tried, Ordering::Relaxed);
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    println!("{tried} schedules in {:.1} s: {name}", began.elapsed().as_secs_f64());
+    println!("figures: {all} schedules");
 }
 
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
 
-fn grant(store: &Store) -> Ticket {
-    match store.blocking_claim(key(), print()).unwrap() {
+fn grant(store: &Store, round: usize) -> Ticket {
+    match store.blocking_claim(key(round), print()).unwrap() {
         Claim::Granted(ticket) => ticket,
         other => panic!("{other:?}"),
     }
 }
 
 /// Claims the key, and waits for as long as somebody else has it.
-fn claim_or_wait(store: &Store) -> Claim {
-    match store.blocking_claim(key(), print()).unwrap() {
+fn claim_or_wait(store: &Store, round: usize) -> Claim {
+    match store.blocking_claim(key(round), print()).unwrap() {
         Claim::InFlight(wait) => wait.blocking_until(far()).unwrap(),
         claim => claim,
     }
@@ -105,10 +155,10 @@ fn together<T: Send + 'static>(threads: Vec<impl FnOnce() -> T + Send + 'static>
 
 #[test]
 fn p0_1_of_three_that_claim_at_once_one_is_granted_and_the_others_get_its_result() {
-    try_out(|store, _| {
+    try_out(ROUNDS, |store, _, round| {
         let claim = |nth: u8| {
             let store = store.clone();
-            move || match claim_or_wait(&store) {
+            move || match claim_or_wait(&store, round) {
                 Claim::Granted(ticket) => {
                     ticket.blocking_complete(vec![nth]).unwrap();
                     (true, vec![nth])
@@ -126,11 +176,11 @@ fn p0_1_of_three_that_claim_at_once_one_is_granted_and_the_others_get_its_result
 
 #[test]
 fn p0_1_on_release_exactly_one_of_those_who_wait_is_granted() {
-    try_out(|store, _| {
-        let ticket = grant(&store);
+    try_out(ROUNDS, |store, _, round| {
+        let ticket = grant(store, round);
         let wait = || {
             let store = store.clone();
-            move || match claim_or_wait(&store) {
+            move || match claim_or_wait(&store, round) {
                 Claim::Granted(ticket) => {
                     let number = ticket.number();
                     ticket.blocking_complete("done").unwrap();
@@ -150,11 +200,11 @@ fn p0_1_on_release_exactly_one_of_those_who_wait_is_granted() {
 
 #[test]
 fn p0_2_nobody_is_shown_a_result_that_is_not_complete_and_nobody_loses_one_that_is() {
-    try_out(|store, _| {
-        let ticket = grant(&store);
+    try_out(ROUNDS, |store, _, round| {
+        let ticket = grant(store, round);
         let looker = store.clone();
         let looking = thread::spawn(move || {
-            let seen = || looker.get(key()).unwrap().map(|record| record.state());
+            let seen = || looker.get(key(round)).unwrap().map(|record| record.state());
             let (first, second) = (seen(), seen());
             assert!(matches!(first, Some(State::InFlight | State::Complete)), "{first:?}");
             if first == Some(State::Complete) {
@@ -163,11 +213,11 @@ fn p0_2_nobody_is_shown_a_result_that_is_not_complete_and_nobody_loses_one_that_
         });
         let resolver = store.clone();
         let resolving = thread::spawn(move || {
-            let resolved = resolver.blocking_resolve(key(), Resolution::Release).unwrap();
+            let resolved = resolver.blocking_resolve(key(round), Resolution::Release).unwrap();
             assert!(matches!(resolved, Resolved::InFlight | Resolved::Complete), "{resolved:?}");
         });
         ticket.blocking_complete("done").unwrap();
-        let record = store.get(key()).unwrap().unwrap();
+        let record = store.get(key(round)).unwrap().unwrap();
         assert_eq!(record.payload().unwrap().unwrap(), "done");
         looking.join().unwrap();
         resolving.join().unwrap();
@@ -176,10 +226,10 @@ fn p0_2_nobody_is_shown_a_result_that_is_not_complete_and_nobody_loses_one_that_
 
 #[test]
 fn p0_4_a_dropped_ticket_is_told_to_those_who_wait_and_resolved_by_one() {
-    try_out(|store, _| {
-        let ticket = grant(&store);
+    try_out(ROUNDS, |store, _, round| {
+        let ticket = grant(store, round);
         let waiter = store.clone();
-        let waiting = thread::spawn(move || match claim_or_wait(&waiter) {
+        let waiting = thread::spawn(move || match claim_or_wait(&waiter, round) {
             Claim::InDoubt(_) => {}
             other => panic!("{other:?}"),
         });
@@ -187,7 +237,9 @@ fn p0_4_a_dropped_ticket_is_told_to_those_who_wait_and_resolved_by_one() {
         waiting.join().unwrap();
         let resolve = || {
             let store = store.clone();
-            move || store.blocking_resolve(key(), Resolution::Complete("found".into())).unwrap()
+            move || {
+                store.blocking_resolve(key(round), Resolution::Complete("found".into())).unwrap()
+            }
         };
         let resolved = together(vec![resolve(), resolve()]);
         assert!(resolved.contains(&Resolved::Done), "{resolved:?}");
@@ -197,10 +249,10 @@ fn p0_4_a_dropped_ticket_is_told_to_those_who_wait_and_resolved_by_one() {
 
 #[test]
 fn p0_1_a_claim_given_up_on_its_way_leaves_the_key_to_the_other() {
-    try_out(|store, _| {
+    try_out(ROUNDS, |store, _, round| {
         let leaver = store.clone();
         let leaving = thread::spawn(move || {
-            let mut claim = Box::pin(leaver.claim(key(), print()));
+            let mut claim = Box::pin(leaver.claim(key(round), print()));
             for _ in 0..2 {
                 match claim.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                     Poll::Pending => thread::yield_now(),
@@ -212,13 +264,13 @@ fn p0_1_a_claim_given_up_on_its_way_leaves_the_key_to_the_other() {
                 }
             }
         });
-        match claim_or_wait(&store) {
+        match claim_or_wait(store, round) {
             Claim::Granted(ticket) => ticket.blocking_complete("done").unwrap(),
             other => panic!("{other:?}"),
         }
         leaving.join().unwrap();
         assert_eq!(store.stats().in_flight, 0);
-        assert!(matches!(store.blocking_claim(key(), print()).unwrap(), Claim::Replay(_)));
+        assert!(matches!(store.blocking_claim(key(round), print()).unwrap(), Claim::Replay(_)));
     });
 }
 
@@ -226,18 +278,19 @@ fn p0_1_a_claim_given_up_on_its_way_leaves_the_key_to_the_other() {
 /// is made: one of them is granted, and the newer record stands.
 #[test]
 fn p0_1_a_key_claimed_again_while_it_is_swept_and_checkpointed_stands() {
-    try_out(|store, clock| {
-        grant(&store).blocking_complete("old").unwrap();
+    try_out(ROUNDS, |store, clock, round| {
+        grant(store, round).blocking_complete("old").unwrap();
         store.checkpoint().unwrap();
         clock.advance(TTL + Duration::from_secs(2));
         let sweeper = store.clone();
         let sweeping = thread::spawn(move || {
-            assert!(sweeper.sweep().unwrap().expired <= 1);
+            // The last round's record may have expired, too.
+            assert!(sweeper.sweep().unwrap().expired <= 2);
             sweeper.checkpoint().unwrap();
         });
         let claim = || {
             let store = store.clone();
-            move || match claim_or_wait(&store) {
+            move || match claim_or_wait(&store, round) {
                 Claim::Granted(ticket) => {
                     ticket.blocking_complete("new").unwrap();
                     1
@@ -252,7 +305,7 @@ fn p0_1_a_key_claimed_again_while_it_is_swept_and_checkpointed_stands() {
         let granted: i32 = together(vec![claim(), claim()]).into_iter().sum();
         assert_eq!(granted, 1, "P0.1");
         sweeping.join().unwrap();
-        match store.blocking_claim(key(), print()).unwrap() {
+        match store.blocking_claim(key(round), print()).unwrap() {
             Claim::Replay(record) => assert_eq!(record.payload().unwrap().unwrap(), "new"),
             other => panic!("P0.1: {other:?}"),
         }
@@ -261,10 +314,10 @@ fn p0_1_a_key_claimed_again_while_it_is_swept_and_checkpointed_stands() {
 
 #[test]
 fn p0_closing_answers_everybody() {
-    try_out(|store, _| {
-        let held = grant(&store);
+    try_out(1, |store, _, round| {
+        let held = grant(store, round);
         let waiter = store.clone();
-        let waiting = thread::spawn(move || match waiter.blocking_claim(key(), print()) {
+        let waiting = thread::spawn(move || match waiter.blocking_claim(key(round), print()) {
             Ok(Claim::InFlight(wait)) => wait.blocking_until(far()).map(drop),
             other => other.map(drop),
         });

@@ -25,6 +25,7 @@ mod prompt;
 mod proxy;
 mod recorded;
 mod refresh;
+mod sender;
 mod serve;
 mod signals;
 mod size;

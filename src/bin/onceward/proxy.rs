@@ -34,9 +34,10 @@ use crate::config::{HostPolicy, OnGatewayStatus};
 use crate::duration::show;
 use crate::headers::{self, Hop};
 use crate::metrics::{Answered, Asking};
+use crate::sender::Sender;
 use crate::trusted::Trusted;
 use crate::upgrade::Wish;
-use crate::upstream::{Sender, Upstream};
+use crate::upstream::Upstream;
 
 const OUTCOME: HeaderName = HeaderName::from_static("onceward-outcome");
 

@@ -18,11 +18,11 @@ use crate::policy::Policy;
 use crate::proxy::{Proxy, Way};
 use crate::recorded;
 use crate::refresh;
+use crate::sender::Sender;
 use crate::signals::Signals;
 use crate::store::{self, Engine};
 use crate::tls::{self, Tls};
 use crate::tracked::{Count, Tracked};
-use crate::upstream::Sender;
 use crate::{Failure, listen};
 
 /// Room for the head of a stored response, in octets.

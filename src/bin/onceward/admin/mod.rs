@@ -12,6 +12,7 @@ mod query;
 mod refusal;
 mod resolution;
 mod scope;
+mod token;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,10 +34,10 @@ use crate::store::Engine;
 use crate::tracked::Count;
 
 pub(crate) use api::Api;
-pub(crate) use guard::Token;
 pub(crate) use health::Health;
 use refusal::Refusal;
 pub(crate) use scope::Scopes;
+pub(crate) use token::Token;
 
 /// The longest body of a resolution, in octets: the longest response the store keeps (16 MiB) in
 /// base64, and its header fields.

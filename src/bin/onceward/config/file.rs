@@ -50,8 +50,13 @@ impl Table {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        let lines = Lines::of_text(&text);
-        let root = DeTable::parse(&text).map_err(|error| {
+        Self::parse(path, &text)
+    }
+
+    /// Reads the `text` of the file at `path`. Errors as there.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, String> {
+        let lines = Lines::of_text(text);
+        let root = DeTable::parse(text).map_err(|error| {
             let message = error.message().replace('\n', " ");
             let Some(span) = error.span() else {
                 return format!("{}: {message}", path.display());

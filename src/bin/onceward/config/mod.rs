@@ -1,5 +1,7 @@
 //! What `serve` is told: flags win over `ONCEWARD_*` variables, and those over the TOML file.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any;
 pub(crate) mod fields;
 mod file;
 mod pattern;
@@ -26,7 +28,7 @@ use crate::admin::Token;
 use crate::args::ServeArgs;
 use crate::principal::Principal;
 use crate::trusted::Trusted;
-use crate::upstream::{Sender, Upstream};
+use crate::upstream::Upstream;
 
 /// Every setting that may stand in the file.
 const NAMES: &[&str] = &[
@@ -207,12 +209,6 @@ impl Choice {
 }
 
 impl Settings {
-    /// The client for the upstream. The error names the file that cannot be used.
-    pub(crate) fn sender(&self) -> Result<Sender, String> {
-        let ca = self.upstream_ca.as_deref();
-        self.upstream.sender(ca, self.upstream_idle, self.upstream_connect_timeout)
-    }
-
     /// Brings flags, variables (by `variable`; an empty one counts as absent) and the file
     /// together, and says where each setting comes from. Errors are one line for the operator, and
     /// name the flag, the variable, or the file with its line and key.
@@ -220,7 +216,11 @@ impl Settings {
         flags: ServeArgs,
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Vec<Effective>), String> {
-        let from = &mut Sources::open(flags.config, variable, NAMES)?;
+        Self::read(Sources::open(flags.config.clone(), variable, NAMES)?, flags)
+    }
+
+    fn read(mut from: Sources<'_>, flags: ServeArgs) -> Result<(Self, Vec<Effective>), String> {
+        let from = &mut from;
         let upstream = from.optional("upstream", flags.upstream)?.ok_or_else(|| {
             "no upstream: say where requests go with --upstream URL, ONCEWARD_UPSTREAM or \
              `upstream` in the file"

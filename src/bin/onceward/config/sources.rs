@@ -45,6 +45,15 @@ impl<'a> Sources<'a> {
             None => Table::default(),
             Some(path) => Table::read(&path)?,
         };
+        Self::of(file, variable, names)
+    }
+
+    /// The file, read already, and variables.
+    pub(crate) fn of(
+        file: Table,
+        variable: &'a dyn Fn(&str) -> Option<OsString>,
+        names: &[&str],
+    ) -> Result<Self, String> {
         file.only("", names)?;
         Ok(Self { variable, file, effective: Vec::new() })
     }

@@ -28,6 +28,9 @@ pub(crate) struct VerifyArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(super) data: PathBuf,
+    /// File of the store's master keys: what is encrypted is verified, too
+    #[arg(long, value_name = "FILE", env = "ONCEWARD_ENCRYPTION_KEY_FILE")]
+    pub(super) encryption_key_file: Option<PathBuf>,
     /// Print JSON, one object
     #[arg(long)]
     pub(super) json: bool,

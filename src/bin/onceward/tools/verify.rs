@@ -3,7 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use onceward::{Error, ErrorKind, Finding, FoundKey, VerifyProgress, VerifyReport, verify_with};
+use onceward::{
+    Error, ErrorKind, Finding, FoundKey, Keys, VerifyProgress, VerifyReport, verify_encrypted_with,
+    verify_with,
+};
 use serde_json::{Value, json};
 
 use super::args::VerifyArgs;
@@ -23,8 +26,14 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     if !args.data.is_dir() {
         return Err(Failure::Usage(format!("there is no directory {name}")));
     }
+    let keys = args.encryption_key_file.as_deref().map(Keys::from_file).transpose();
+    let keys = keys.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut bar = Bar::new();
-    let verified = verify_with(&args.data, |progress| bar.show(progress));
+    let progress = |progress| bar.show(progress);
+    let verified = match &keys {
+        Some(keys) => verify_encrypted_with(&args.data, keys, progress),
+        None => verify_with(&args.data, progress),
+    };
     bar.clear();
     let report = match verified {
         Ok(report) => report,
