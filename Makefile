@@ -1,7 +1,7 @@
 # The commands of this repository. Everything that must pass is listed in .ci/test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test sim proof bench fuzz threads fmt lint clean
+.PHONY: help demo serve-demo test sim proof bench counts peers fuzz threads mutants fmt lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,7 +27,15 @@ proof: ## the long proof, row by row, under 90 minutes; PROOF_PERCENT=10 for a t
 bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	.ci/need cc
 	cargo bench --locked --bench store
+	cargo bench --locked --features http --bench paths
 	cargo bench --locked --features cli --bench overhead
+
+counts: ## instructions of the hot paths beside benches/counts/baseline.txt; BLESS=1 writes that anew
+	.ci/need cc valgrind gungraun-runner
+	.ci/counts
+
+peers: ## onceward beside redb, LMDB, RocksDB, fjall, SQLite, Redis and PostgreSQL: PEERS_ARGS='s1 s4 --quick'
+	.ci/peers $(PEERS_ARGS)
 
 fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 	.ci/need cc c++ nightly cargo-fuzz
@@ -36,6 +44,10 @@ fuzz: ## every fuzz target for a minute each, or FUZZ_SECONDS
 threads: ## the store under a scheduler, in SCHEDULES (ten million) orders of its threads: a quarter of an hour
 	.ci/need cc
 	cd threads && SCHEDULES=$${SCHEDULES:-10000000} CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-../target}/threads" cargo test --locked
+
+mutants: ## makes the engine wrong, one place at a time: some test must fail; hours, and goes on where it was cut off
+	.ci/need cc
+	.ci/mutants
 
 fmt: ## puts the source in its one form
 	cargo fmt --all

@@ -96,7 +96,7 @@ fn boot_id() -> Option<[u8; 16]> {
     let mut digits = text.bytes().filter_map(|c| char::from(c).to_digit(16));
     let mut id = [0_u8; 16];
     for octet in &mut id {
-        *octet = (digits.next()? << 4 | digits.next()?) as u8;
+        *octet = (digits.next()? * 16 + digits.next()?) as u8;
     }
     Some(id)
 }
@@ -291,10 +291,71 @@ mod tests {
     }
 
     #[test]
+    fn store_time_now_is_that_of_the_clock() {
+        let clock = ManualClock::new(TEN_YEARS_MS);
+        for trust_wall_clock in [false, true] {
+            let time = StoreTime::new(clock.read(), trust_wall_clock);
+            let start = time.now(&clock);
+            assert_eq!(start, clock.read().wall_ms);
+            clock.advance(HOUR);
+            assert_eq!(time.now(&clock), start + HOUR_MS);
+            clock.set_wall_ms(start + 3 * HOUR_MS);
+            let by_wall = if trust_wall_clock { 3 } else { 1 };
+            assert_eq!(time.now(&clock), start + by_wall * HOUR_MS);
+        }
+    }
+
+    #[test]
+    fn a_clock_without_a_quick_look_at_its_boot_time_takes_a_whole_one() {
+        struct Reads;
+        impl Clock for Reads {
+            fn read(&self) -> Reading {
+                Reading { since_boot: HOUR, boot_id: None, wall_ms: 1 }
+            }
+        }
+        assert_eq!(Reads.since_boot(), HOUR);
+    }
+
+    #[test]
+    fn a_shared_clock_is_asked_what_it_is_asked() {
+        struct Tells;
+        impl Clock for Tells {
+            fn read(&self) -> Reading {
+                Reading { since_boot: HOUR, boot_id: None, wall_ms: 1 }
+            }
+
+            fn since_boot(&self) -> Duration {
+                2 * HOUR
+            }
+        }
+        let shared = std::sync::Arc::new(Tells);
+        assert_eq!(Clock::since_boot(&shared), 2 * HOUR);
+        assert_eq!(Clock::read(&shared).since_boot, HOUR);
+    }
+
+    #[test]
     fn the_system_clock_goes_forward() {
         let clock = SystemClock::new();
-        let (first, second) = (clock.read(), clock.read());
-        assert!(second.since_boot >= first.since_boot);
+        let (first, quick, second) = (clock.read(), clock.since_boot(), clock.read());
+        assert!(first.since_boot <= quick && quick <= second.since_boot);
         assert!(first.wall_ms > 1_600_000_000_000);
+    }
+
+    /// What it reads is the time since the machine was started, and not since anything later: a
+    /// restart of the process is to be seen in it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn the_system_clock_is_the_kernels() {
+        let clock = SystemClock::default();
+        let before = clock.read().since_boot;
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let after = clock.read().since_boot;
+        // The kernel says hundredths, cut off.
+        assert!(before.as_secs_f64() < uptime + 0.02 && uptime <= after.as_secs_f64());
+
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let id = u128::from_be_bytes(clock.read().boot_id.unwrap());
+        assert_eq!(format!("{id:032x}"), boot_id.trim().replace('-', ""));
     }
 }

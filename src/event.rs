@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::error::Error;
@@ -10,7 +11,20 @@ use crate::sync::{Mutex, thread};
 
 /// Happens once, well or badly. Waiters are woken, never polled.
 #[derive(Default)]
-pub(crate) struct Event(Mutex<State>);
+pub(crate) struct Event {
+    /// One of those below, so that whoever looks after it has happened takes no lock. Set under it.
+    happened: AtomicU8,
+    /// Wakers that nobody has taken to be woken, once it has happened. Set under the lock.
+    unwoken: AtomicUsize,
+    state: Mutex<State>,
+}
+
+const NOT_YET: u8 = 0;
+const WELL: u8 = 1;
+const BADLY: u8 = 2;
+
+/// Waiters that are woken together.
+const TOGETHER: usize = 16;
 
 #[derive(Default)]
 struct State {
@@ -27,22 +41,48 @@ impl Event {
         Arc::default()
     }
 
-    /// Lets it happen. The first outcome stands.
+    /// Lets it happen, and wakes whoever waits. The first outcome stands.
+    ///
+    /// Those who are awake help to wake the others: from within their runtime that is cheaper than
+    /// from outside, and whoever fires goes on sooner. Nothing depends on their help.
     pub(crate) fn fire(&self, outcome: Result<(), Error>) {
-        let wakers = {
-            let mut state = self.0.lock();
-            if state.outcome.is_some() {
-                return;
-            }
-            state.outcome = Some(outcome);
-            std::mem::take(&mut state.wakers)
+        self.happen(outcome);
+        while self.wake_some() {}
+    }
+
+    /// Lets it happen, and wakes nobody yet.
+    fn happen(&self, outcome: Result<(), Error>) {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() {
+            return;
+        }
+        let happened = if outcome.is_ok() { WELL } else { BADLY };
+        state.outcome = Some(outcome);
+        self.unwoken.store(state.wakers.len(), Ordering::Relaxed);
+        self.happened.store(happened, Ordering::Release);
+    }
+
+    /// Wakes some of those who are not; `false` when there are none.
+    fn wake_some(&self) -> bool {
+        let some = {
+            let mut state = self.state.lock();
+            let rest = state.wakers.len().saturating_sub(TOGETHER);
+            self.unwoken.store(rest, Ordering::Relaxed);
+            state.wakers.split_off(rest)
         };
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        let any = !some.is_empty();
+        // Not under the lock: a waker may be anybody's code.
+        some.into_iter().flatten().for_each(Waker::wake);
+        any
     }
 
     /// How it went, if it has happened.
     pub(crate) fn outcome(&self) -> Option<Result<(), Error>> {
-        self.0.lock().outcome.clone()
+        match self.happened.load(Ordering::Acquire) {
+            NOT_YET => None,
+            WELL => Some(Ok(())),
+            _ => self.state.lock().outcome.clone(),
+        }
     }
 
     /// Resolves to how it went.
@@ -53,7 +93,7 @@ impl Event {
 
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Event").field(&self.0.lock().outcome).finish()
+        f.debug_tuple("Event").field(&self.outcome()).finish()
     }
 }
 
@@ -69,7 +109,13 @@ impl Future for Happening {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut state = this.event.0.lock();
+        if let Some(outcome) = this.event.outcome() {
+            if this.event.unwoken.load(Ordering::Relaxed) > 0 {
+                this.event.wake_some();
+            }
+            return Poll::Ready(outcome);
+        }
+        let mut state = this.event.state.lock();
         if let Some(outcome) = &state.outcome {
             return Poll::Ready(outcome.clone());
         }
@@ -94,7 +140,11 @@ impl Future for Happening {
 impl Drop for Happening {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
-        let mut state = self.event.0.lock();
+        if self.event.happened.load(Ordering::Acquire) != NOT_YET {
+            // Its waker was taken to be woken.
+            return;
+        }
+        let mut state = self.event.state.lock();
         if let Some(mine) = state.wakers.get_mut(place) {
             *mine = None;
             state.free.push(place);
@@ -164,6 +214,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_awake_wakes_others() {
+        use std::sync::atomic::AtomicUsize;
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (event, woken) = (Event::new(), Arc::new(Count(0.into())));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let mut waiting: Vec<_> = (0..=TOGETHER).map(|_| Box::pin(event.wait())).collect();
+        for each in &mut waiting {
+            assert!(each.as_mut().poll(&mut cx).is_pending());
+        }
+        event.happen(Ok(()));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        for (awake, so_many) in [TOGETHER, TOGETHER + 1, TOGETHER + 1].into_iter().enumerate() {
+            assert!(waiting[awake].as_mut().poll(&mut cx).is_ready());
+            assert_eq!(woken.0.load(Ordering::Relaxed), so_many);
+        }
+    }
+
+    #[test]
     fn the_first_outcome_stands() {
         let event = Event::new();
         assert!(event.outcome().is_none());
@@ -179,7 +253,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
         drop(waiting);
-        assert!(event.0.lock().wakers.iter().all(Option::is_none));
+        assert!(event.state.lock().wakers.iter().all(Option::is_none));
     }
 
     #[test]

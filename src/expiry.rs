@@ -58,6 +58,24 @@ mod tests {
         assert_eq!(millis(Duration::MAX), u64::MAX);
     }
 
+    /// A sweep is late by a bucket at most: a 96th of the retention, and a quarter of an hour.
+    #[test]
+    fn buckets_are_as_wide_as_the_retention_allows() {
+        for (ttl_ms, width_ms) in [
+            (0, 1),
+            (95, 1),
+            (96, 1),
+            (9_600, 100),
+            (86_399_999, 899_999),
+            (86_400_000, 900_000),
+            (u64::MAX, 900_000),
+        ] {
+            let buckets = Buckets::of_retention(ttl_ms);
+            assert_eq!(buckets.bucket(1), width_ms, "a retention of {ttl_ms} ms");
+            assert_eq!(buckets.bucket(width_ms + 1), 2 * width_ms);
+        }
+    }
+
     #[test]
     fn a_bucket_never_ends_before_what_is_in_it() {
         for ttl_ms in [1, 200, 5_000, 86_400_000, u64::MAX] {

@@ -1,12 +1,14 @@
-//! What the fuzz targets in `fuzz/` reach of the crate's inside. Not a part of its interface: it
-//! changes without notice.
+//! What the fuzz targets in `fuzz/` and the counts in `benches/counts` reach of the crate's inside.
+//! Not a part of its interface: it changes without notice.
 
 mod octets;
+mod parts;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
 pub use octets::{read_frame, read_group, verify, write_frame, write_group};
+pub use parts::{Parts, checksum, identity};
 
 use crate::http::{KeyFault, KeySyntax, Profile};
 

@@ -29,6 +29,8 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) max_payload: u64,
     pub(crate) index_memory: u64,
+    /// How many records the index keeps, whatever memory they take.
+    pub(crate) resident_max: Option<u64>,
     pub(crate) max_disk: Option<u64>,
     pub(crate) max_in_flight: u32,
     pub(crate) max_in_flight_per_scope: u32,
@@ -48,6 +50,7 @@ impl Default for Options {
             durability: Durability::Sync,
             max_payload: 16 << 20,
             index_memory: 256 << 20,
+            resident_max: None,
             max_disk: None,
             max_in_flight: 65_536,
             max_in_flight_per_scope: 4_096,
@@ -87,8 +90,11 @@ impl Options {
         self
     }
 
-    /// The most heap the index may take, in bytes: over it new claims are refused as `Full`, and
-    /// live records are never evicted. Default 256 MiB, about seven million keys; at least 1 MiB.
+    /// The most heap the index may take, in bytes. Over it the records that expire first are left to
+    /// the tree, behind filters that count, too: two octets a key. A key that is new still costs no
+    /// I/O, and one that is in the tree alone costs a search. Where not even the filters fit, new
+    /// claims are refused as `Full`; live records are never evicted. Default 256 MiB, about seven
+    /// million keys without a search; at least 1 MiB.
     pub fn index_memory(mut self, bytes: u64) -> Self {
         self.index_memory = bytes;
         self
@@ -165,6 +171,14 @@ impl Options {
     #[cfg(feature = "test-util")]
     pub fn stepped(mut self) -> Self {
         self.threads = false;
+        self
+    }
+
+    /// Leaves all but so many records to the tree, once they are checkpointed, however much memory
+    /// there is.
+    #[cfg(feature = "test-util")]
+    pub fn resident_records(mut self, records: u64) -> Self {
+        self.resident_max = Some(records);
         self
     }
 

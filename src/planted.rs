@@ -49,6 +49,12 @@ pub enum Bug {
     DamageForgotten,
     /// A resolution as not done leaves the key in doubt.
     ReleaseForgotten,
+    /// What was left to the tree is not looked for there (P0.1).
+    SpilledNotProbed,
+    /// Entries leave the index before the filter has them (P0.1).
+    FilterBitsMissing,
+    /// Of several entries of the tree the oldest counts, expired as it is (P0.1).
+    OlderRunWins,
     /// A ticket of a store that was closed since is used up as if it still held its key (fencing).
     StaleTicketAccepted,
 }
@@ -78,6 +84,9 @@ impl Bug {
         Self::RoomNotReserved,
         Self::DamageForgotten,
         Self::ReleaseForgotten,
+        Self::SpilledNotProbed,
+        Self::FilterBitsMissing,
+        Self::OlderRunWins,
         Self::StaleTicketAccepted,
     ];
 }

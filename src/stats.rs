@@ -7,9 +7,14 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Records in the index: complete, tombstones and in doubt, expired ones not yet swept among
-    /// them.
+    /// Records: complete, tombstones and in doubt, expired ones not yet swept among them. Exact once
+    /// all of the tree was read after an open; until then a key may be counted twice.
     pub records: u64,
+    /// Of the records, those that the tree alone has: over `index_memory`, or not read yet.
+    pub cold_records: u64,
+    /// Pieces of the tree that are still to be read after the store was opened: until then each new
+    /// key is looked for in each of them.
+    pub unread_pieces: u64,
     /// Records in doubt, expired ones not yet swept among them.
     pub in_doubt: u64,
     /// Claims in flight.
@@ -20,7 +25,7 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Bytes the tree takes.
     pub tree_bytes: u64,
-    /// Bytes of the heap the index takes, about.
+    /// Bytes of the heap the index takes, about, its filters among them.
     pub index_bytes: u64,
     /// Frames published and not yet in a checkpoint.
     pub checkpoint_lag: u64,

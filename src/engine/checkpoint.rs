@@ -1,28 +1,31 @@
 //! Checkpoints: what was published goes into the tree, so that an open replays nothing before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
 use super::decide::Effect;
 use super::publish::Publish;
 use crate::error::Error;
-use crate::format::frame::Kind;
+use crate::format::frame::{Kind, RESOLVED};
 use crate::format::head::{Head, SegmentRow};
 use crate::index::{ByIdentity, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::Position;
 use crate::planted::{Bug, is_planted};
-use crate::tree::{Entry, Tree, TreeError};
+use crate::tree::{Entry, Piece, Tree, TreeError};
 
 /// The tree, and what is on its way into it.
 pub(super) struct Checkpointer {
     tree: Option<Tree>,
     /// Whether the tree must be made anew, of all that the index has.
     anew: bool,
+    /// Pieces of the tree whose entries are in the index, by bucket and run: those that its
+    /// checkpoints added, and those read into it.
+    resident: BTreeSet<(u64, u64)>,
     /// What a checkpoint that failed left to do: by key, its latest change.
-    pending: ByIdentity<(u64, Entry)>,
+    pending: ByIdentity<Pending>,
     /// Claims in flight at `position`, by number.
     flights: BTreeMap<u64, (Identity, Location)>,
     /// Numbers of the claims in flight, by key.
@@ -33,12 +36,22 @@ pub(super) struct Checkpointer {
     done: Option<Position>,
 }
 
+/// An entry for the tree.
+#[derive(Clone, Copy)]
+struct Pending {
+    bucket: u64,
+    entry: Entry,
+    /// Whether it is about a key in doubt, or ends that: entries an open needs at once.
+    doubt: bool,
+}
+
 impl Checkpointer {
     /// A checkpointer that goes on from `position`, with the claims in flight there.
     pub(super) fn new(tree: Option<Tree>, position: Position) -> Self {
         Self {
             anew: false,
             tree,
+            resident: BTreeSet::new(),
             pending: ByIdentity::default(),
             flights: BTreeMap::new(),
             numbers: ByIdentity::default(),
@@ -63,7 +76,7 @@ impl Checkpointer {
     /// Takes one published frame in. Frames come in the log's order.
     fn absorb(&mut self, frame: &Publish, bucket: u64) {
         let entry = Entry {
-            hash: frame.identity.0,
+            hash: frame.identity.ordered(),
             location: frame.location.to_bits(),
             sequence: frame.sequence,
         };
@@ -72,7 +85,8 @@ impl Checkpointer {
             Effect::End => self.end(frame.identity),
             Effect::Settle | Effect::Forget => {
                 self.end(frame.identity);
-                self.pending.insert(frame.identity, (bucket, entry));
+                let doubt = frame.doubt;
+                self.pending.insert(frame.identity, Pending { bucket, entry, doubt });
             }
         }
     }
@@ -86,6 +100,34 @@ impl Checkpointer {
         self.tree.as_mut()
     }
 
+    /// The tree and its resident pieces, if there is one.
+    pub(super) fn resident(&self) -> Option<(&Tree, &BTreeSet<(u64, u64)>)> {
+        self.tree.as_ref().map(|tree| (tree, &self.resident))
+    }
+
+    /// The resident piece whose bucket is the oldest.
+    pub(super) fn oldest_resident(&self) -> Option<Piece> {
+        let (tree, resident) = self.resident()?;
+        tree.pieces().find(|piece| !piece.run.doubts && resident.contains(&piece.name()))
+    }
+
+    /// A piece was read into the index.
+    pub(super) fn took_in(&mut self, piece: Piece) {
+        self.resident.insert(piece.name());
+    }
+
+    /// The entries of a piece are about to leave the index.
+    pub(super) fn let_go(&mut self, piece: Piece) {
+        self.resident.remove(&piece.name());
+    }
+
+    /// The tree cannot be believed: the next checkpoint makes it anew.
+    pub(super) fn condemn(&mut self) {
+        self.tree = None;
+        self.anew = true;
+        self.resident.clear();
+    }
+
     pub(super) fn close(&mut self) -> Result<(), Error> {
         // A tree that does not close well is checked, or made anew, by the next open.
         self.tree.take().map_or(Ok(()), |tree| tree.close().map_err(Error::from))
@@ -96,13 +138,16 @@ impl Inner {
     pub(super) fn checkpoint(&self) -> Result<(), Error> {
         let mut checkpointer = self.tree.lock();
         self.log.poison().check()?;
-        {
+        let (frames, position) = {
             let mut queue = self.queue.lock();
-            for frame in queue.frames.drain(..) {
-                checkpointer.absorb(&frame, self.buckets.bucket(frame.expires_at_ms));
-            }
-            checkpointer.position = queue.position;
+            (std::mem::take(&mut queue.frames), queue.position)
+        };
+        // Not under the queue's lock, which the committer waits for.
+        for frame in &frames {
+            checkpointer.absorb(frame, self.buckets.bucket(frame.expires_at_ms));
         }
+        checkpointer.position = position;
+        drop(frames);
         // The tree may not know of what the log could still lose.
         if !is_planted(Bug::CheckpointedBeforeSync) {
             self.log.sync()?;
@@ -114,6 +159,10 @@ impl Inner {
     fn put(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
         if checkpointer.tree.is_some() && checkpointer.done == Some(checkpointer.position) {
             return Ok(());
+        }
+        if checkpointer.tree.is_none() {
+            // The index does not know what the damaged tree alone did.
+            self.cold.refuse_damaged()?;
         }
         let head = self.head(checkpointer);
         let mut entries: Vec<_> = checkpointer.pending.values().copied().collect();
@@ -127,23 +176,29 @@ impl Inner {
             let bare = Head { segment: 0, ..head.clone() };
             Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
         };
-        let done = tree.checkpoint(&head.encode(), entries);
-        match done {
+        let first = tree.next_run();
+        let (doubts, records): (Vec<_>, Vec<_>) = entries.iter().partition(|it| it.doubt);
+        let bare = |of: Vec<&Pending>| of.into_iter().map(|it| (it.bucket, it.entry)).collect();
+        match tree.checkpoint(&head.encode(), bare(records), bare(doubts)) {
             Ok(()) => {
                 self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
+                let added = tree.pieces().filter(|piece| piece.run.number >= first);
+                checkpointer.resident.extend(added.map(|piece| piece.name()));
                 checkpointer.tree = Some(tree);
                 checkpointer.anew = false;
                 checkpointer.pending.clear();
                 checkpointer.done = Some(checkpointer.position);
+                self.relist(checkpointer, None);
                 Ok(())
             }
             Err(error) => {
-                match error {
-                    TreeError::Io(_) if !checkpointer.anew => checkpointer.tree = Some(tree),
+                if matches!(error, TreeError::Io(_)) && !checkpointer.anew {
+                    checkpointer.tree = Some(tree);
+                } else {
                     // Made anew next time: the file that stands is replaced.
-                    _ => checkpointer.anew = true,
+                    checkpointer.condemn();
                 }
-                Err(error.into())
+                Err(self.tree_failed(checkpointer, error))
             }
         }
     }
@@ -176,7 +231,7 @@ impl Inner {
     ///
     /// # Errors
     /// `Corrupt` when a record cannot be read: a tree without it would have its key forgotten.
-    fn everything(&self, pending: &ByIdentity<(u64, Entry)>) -> Result<Vec<(u64, Entry)>, Error> {
+    fn everything(&self, pending: &ByIdentity<Pending>) -> Result<Vec<Pending>, Error> {
         let mut all = ByIdentity::default();
         let locations: Vec<Location> = self
             .index
@@ -189,15 +244,21 @@ impl Inner {
                 let key = Key::of_checked(frame.scope, frame.key);
                 (Identity::of(key, &self.identity.secret), frame.header)
             })?;
-            let entry =
-                Entry { hash: identity.0, location: location.to_bits(), sequence: header.sequence };
-            all.insert(identity, (self.buckets.bucket(header.term_ms), entry));
+            let entry = Entry {
+                hash: identity.ordered(),
+                location: location.to_bits(),
+                sequence: header.sequence,
+            };
+            let bucket = self.buckets.bucket(header.term_ms);
+            let doubt = header.kind == Kind::InDoubt || header.flags & RESOLVED != 0;
+            all.insert(identity, Pending { bucket, entry, doubt });
         }
-        for (identity, (bucket, entry)) in pending {
-            let forgotten = Location::from_bits(entry.location).is(Kind::Release);
-            let newer = all.get(identity).is_none_or(|(_, known)| known.sequence < entry.sequence);
+        for (identity, pending) in pending {
+            let forgotten = Location::from_bits(pending.entry.location).is(Kind::Release);
+            let newer =
+                all.get(identity).is_none_or(|known| known.entry.sequence < pending.entry.sequence);
             if newer && !forgotten {
-                all.insert(*identity, (*bucket, *entry));
+                all.insert(*identity, *pending);
             }
         }
         Ok(all.into_values().collect())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cold::{ColdLook, Seen};
 use super::decide::{self, Known, Verdict};
 use super::publish::Publish;
 use super::record::Settled;
@@ -67,6 +68,8 @@ pub(super) struct Look {
     /// The key's record, expired or not.
     pub(super) settled: Option<Settled>,
     pub(super) candidates: Candidates,
+    /// What was cold then.
+    pub(super) seen: Seen,
 }
 
 impl Inner {
@@ -123,7 +126,7 @@ impl Inner {
     ) -> Result<Option<Claim<Store>>, Error> {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
-        let candidates = if let Some(settled) = self.index.glance(identity) {
+        let candidates = if let Some((settled, ())) = self.index.glance(identity, || ()) {
             settled
         } else {
             let shard = self.index.shard(identity);
@@ -159,13 +162,15 @@ impl Inner {
                 return self.behind(flight, request);
             }
             let candidates = shard.candidates(request.identity);
-            if candidates.is_empty() {
+            let seen = self.cold.seen();
+            if candidates.is_empty() && seen.is_empty() {
                 return self.grant(&mut shard, request, None, now_ms);
             }
             drop(shard);
 
             // A record's page may have to be read from disk: never under the shard's lock.
-            let Some(look) = self.look(request.identity, key, candidates)? else { continue };
+            let looked = self.look(request.identity, key, candidates, seen)?;
+            let Some(look) = looked else { continue };
             let mut expired = None;
             if let Some(settled) = look.settled {
                 let known = Some(settled.known());
@@ -181,21 +186,24 @@ impl Inner {
             }
             let mut shard = self.index.shard(request.identity);
             let unchanged = !shard.flights.contains_key(&request.identity)
-                && shard.candidates(request.identity) == look.candidates;
+                && shard.candidates(request.identity) == look.candidates
+                && self.cold.seen() == look.seen;
             if unchanged {
                 return self.grant(&mut shard, request, expired, now_ms);
             }
         }
     }
 
-    /// Reads the key's settled record among `candidates`; `None` when its slot changed meanwhile.
+    /// Reads the key's settled record among `candidates`, or where it is cold; `None` when it moved
+    /// meanwhile. What was `seen` is of the moment of the candidates.
     pub(super) fn look(
         &self,
         identity: Identity,
         key: Key<'_>,
         candidates: Candidates,
+        seen: Seen,
     ) -> Result<Option<Look>, Error> {
-        let mut settled = None;
+        let mut settled: Option<Settled> = None;
         for location in candidates.iter() {
             if let Some(found) = self.examine(location, key)? {
                 settled = Some(found);
@@ -210,7 +218,18 @@ impl Inner {
                 return Err(Error::corrupt(format!("a record's segment is gone: {location:?}")));
             }
         }
-        Ok(Some(Look { settled, candidates }))
+        if !seen.is_empty() {
+            // An expired record says nothing of a newer one, which may be cold.
+            let alive = settled.as_ref().is_some_and(|it| it.known().at(self.now_ms()).is_some());
+            if !alive {
+                match self.look_in_tree(identity, key, &candidates, seen)? {
+                    ColdLook::Found(cold) => settled = Some(cold),
+                    ColdLook::Nothing => {}
+                    ColdLook::Again => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(Look { settled, candidates, seen }))
     }
 
     /// The answer while somebody's flight holds the key.
@@ -312,6 +331,7 @@ impl Inner {
     pub(super) fn takes_claims(&self) -> Result<(), Error> {
         self.log.poison().check()?;
         self.refuse_unknown(self.now_ms())?;
+        self.cold.refuse_damaged()?;
         // A shard is named by an identity; one speaks for all.
         let shard = self.index.shard(Identity(0));
         self.refuse_over_memory(&shard)?;
@@ -334,10 +354,10 @@ impl Inner {
         ))
     }
 
-    /// Live records are never evicted; a full index refuses new ones.
+    /// What no tree has cannot leave the index: where that and the filters fill it, it refuses more.
     fn refuse_over_memory(&self, shard: &Shard) -> Result<(), Error> {
         // Shards fill alike, for the hash is keyed: one speaks for all, and is at hand.
-        let budget = self.options.index_memory / crate::index::SHARDS as u64;
+        let budget = self.table_bytes_max() / crate::index::SHARDS as u64;
         if shard.bytes_with_one_more() as u64 <= budget {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Inner;
+use super::cold::{Seen, is_kept};
 use super::record::Settled;
 use crate::error::Error;
 use crate::format::frame::Kind;
@@ -75,6 +76,10 @@ pub struct Iter {
     only: Option<State>,
     /// What the shard held, last place first.
     found: Vec<(Cursor, Found)>,
+    /// The last record given: one that moved between index and tree may be found in both.
+    last: Option<(Cursor, Vec<u8>, Vec<u8>)>,
+    /// Why a part of the shard could not be read.
+    failed: Option<Error>,
 }
 
 /// A key's record, as the index has it.
@@ -95,7 +100,15 @@ impl Found {
 
 impl Iter {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, next_shard: 0, after: None, only: None, found: Vec::new() }
+        Self {
+            inner,
+            next_shard: 0,
+            after: None,
+            only: None,
+            found: Vec::new(),
+            last: None,
+            failed: None,
+        }
     }
 
     /// The records in `state` alone; what is in another is not read. Before the first step.
@@ -117,10 +130,27 @@ impl Iter {
         if self.next_shard >= SHARDS {
             return false;
         }
-        // A shard is named by the upper half of an identity.
-        let shard_of = Identity((self.next_shard as u128) << 64);
         let nth = self.next_shard as u8;
         self.next_shard += 1;
+        loop {
+            let seen = self.fill_from_index(nth);
+            match self.fill_from_tree(nth, seen) {
+                Ok(true) => break,
+                // Something moved between the two: both are looked at again.
+                Ok(false) => {}
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        self.found.sort_by_key(|(cursor, _)| std::cmp::Reverse(*cursor));
+        true
+    }
+
+    fn fill_from_index(&mut self, nth: u8) -> Seen {
+        // A shard is named by the upper half of an identity.
+        let shard_of = Identity(u128::from(nth) << 64);
         let at = |hash| Cursor { shard: nth, hash };
         let behind = |cursor: &Cursor| self.after.is_none_or(|after| *cursor > after);
         let wanted = |state| self.only.is_none_or(|only| only == state);
@@ -129,7 +159,8 @@ impl Iter {
             let in_doubt = location.is(Kind::InDoubt);
             wanted(if in_doubt { State::InDoubt } else { State::Complete }) && behind(&at(*hash))
         });
-        self.found = slots.map(|(hash, it)| (at(hash), Found::Settled(it))).collect();
+        self.found.clear();
+        self.found.extend(slots.map(|(hash, it)| (at(hash), Found::Settled(it))));
         if wanted(State::InFlight) {
             let claims = shard
                 .flights
@@ -139,9 +170,46 @@ impl Iter {
                 claims.map(|(identity, flight)| (at(identity.low()), Found::flight(flight))),
             );
         }
-        drop(shard);
-        self.found.sort_unstable_by_key(|(cursor, _)| std::cmp::Reverse(*cursor));
-        true
+        self.inner.cold.seen()
+    }
+
+    /// Adds what the tree alone has. `false` when that is not what was `seen` any more.
+    fn fill_from_tree(&mut self, nth: u8, seen: Seen) -> Result<bool, Error> {
+        if seen.is_empty() || self.only.is_some_and(|only| only != State::Complete) {
+            return Ok(true);
+        }
+        self.inner.cold.refuse_damaged()?;
+        let list = self.inner.cold.list();
+        if list.seen != seen {
+            return Ok(false);
+        }
+        let behind = self.after.filter(|after| after.shard == nth).map(|after| after.hash);
+        let range = Identity::ordered_range(usize::from(nth), behind);
+        for cold in &list.pieces {
+            let read = self.inner.ask_tree(&list, &cold.piece, |reader| {
+                let mut entries = Vec::new();
+                let whole = reader.range(&cold.piece, &range, &mut entries)?;
+                Ok(whole.then_some(entries))
+            })?;
+            let Some(entries) = read else { return Ok(false) };
+            for entry in entries {
+                let location = Location::from_bits(entry.location);
+                // An entry whose segment is gone is of a record that expired, or has another.
+                let stands = self.inner.log.segments.get(location.segment()).is_some();
+                if is_kept(location) && stands {
+                    let hash = Identity::from_ordered(entry.hash).low();
+                    self.found.push((Cursor { shard: nth, hash }, Found::Settled(location)));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a record of this key was given just now.
+    fn is_given(&self, item: &Item) -> bool {
+        self.last.as_ref().is_some_and(|(cursor, scope, key)| {
+            (*cursor, scope, key) == (item.cursor, &item.scope, &item.key)
+        })
     }
 
     /// The record at `location`, unless it has expired or moved on.
@@ -177,11 +245,16 @@ impl Iterator for Iter {
                 Some((cursor, Found::InFlight { scope, key, record })) => {
                     return Some(Ok(Item { scope, key, record, cursor }));
                 }
-                Some((cursor, Found::Settled(location))) => {
-                    if let Some(item) = self.read(cursor, location) {
-                        return Some(item);
+                Some((cursor, Found::Settled(location))) => match self.read(cursor, location) {
+                    Some(Ok(item)) if self.is_given(&item) => {}
+                    Some(Ok(item)) => {
+                        self.last = Some((cursor, item.scope.clone(), item.key.clone()));
+                        return Some(Ok(item));
                     }
-                }
+                    Some(Err(error)) => return Some(Err(error)),
+                    None => {}
+                },
+                None if self.failed.is_some() => return self.failed.take().map(Err),
                 None if self.fill() => {}
                 None => return None,
             }

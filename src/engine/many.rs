@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::claim::Claimed;
+use super::cold::Seen;
 use super::record::examine_in;
 use super::{Inner, Store};
 use crate::error::Error;
@@ -108,10 +109,10 @@ impl Store {
 enum Look {
     /// Nothing was read yet.
     Begun(Identity),
-    /// Nobody holds the key; where its record may stand, if it has one.
-    Slots(Candidates),
+    /// Nobody holds the key; where its record may stand, if it has one there; what was cold then.
+    Slots(Candidates, Seen),
     /// The one place where its record may stand, in a segment that is there.
-    Frame(Location, Arc<Hold>),
+    Frame(Location, Arc<Hold>, Seen),
     /// In flight.
     InFlight(Record),
     /// Two keys share half a hash, or a segment has just gone: the key is looked at by itself.
@@ -137,19 +138,21 @@ impl Inner {
         }));
         for (look, key) in looks.iter_mut().zip(keys) {
             let Look::Begun(identity) = *look else { continue };
-            if let Some(settled) = self.index.glance(identity) {
-                *look = Look::Slots(settled);
+            let glanced = self.index.glance(identity, || self.cold.seen());
+            if let Some((candidates, seen)) = glanced {
+                *look = Look::Slots(candidates, seen);
                 continue;
             }
             let shard = self.index.shard(identity);
             let flight = shard.flights.get(&identity).filter(|flight| flight.is_seen(*key));
             *look = match flight {
                 Some(flight) => Look::InFlight(flight.record()),
-                None => Look::Slots(shard.candidates(identity)),
+                None => Look::Slots(shard.candidates(identity), self.cold.seen()),
             };
         }
         let slots = looks.iter_mut().filter_map(|look| {
-            let Look::Slots(candidates) = &*look else { return None };
+            let Look::Slots(candidates, seen) = &*look else { return None };
+            let seen = *seen;
             if candidates.is_empty() {
                 return None;
             }
@@ -157,13 +160,13 @@ impl Inner {
                 *look = Look::Alone;
                 return None;
             };
-            Some((location.segment(), (location, look)))
+            Some((location.segment(), (location, seen, look)))
         });
-        self.log.segments.hold_each(slots, |(location, look), hold| {
+        self.log.segments.hold_each(slots, |(location, seen, look), hold| {
             *look = match hold {
                 Some(hold) => {
                     hold.prefetch(location.offset());
-                    Look::Frame(location, hold)
+                    Look::Frame(location, hold, seen)
                 }
                 // It has just gone.
                 None => Look::Alone,
@@ -172,12 +175,20 @@ impl Inner {
         // After the slots were read: what has expired by now was there to be seen, or is gone.
         let now_ms = self.now_ms();
         found.extend(looks.drain(..).zip(keys).map(|(look, key)| match look {
-            Look::Frame(location, hold) => {
-                examine_in(hold, location, *key).and_then(|settled| self.seen(settled, now_ms))
+            Look::Frame(location, hold, seen) => {
+                examine_in(hold, location, *key).and_then(|settled| {
+                    let alive = settled.as_ref().is_some_and(|it| it.known().at(now_ms).is_some());
+                    // Without a live record there, it may be cold.
+                    if alive || seen.is_empty() {
+                        self.seen(settled, now_ms)
+                    } else {
+                        self.get(*key)
+                    }
+                })
             }
-            Look::Slots(_) => self.seen(None, now_ms),
+            Look::Slots(_, seen) if seen.is_empty() => self.seen(None, now_ms),
             Look::InFlight(record) => Ok(Some(record)),
-            Look::Begun(_) | Look::Alone => self.get(*key),
+            Look::Begun(_) | Look::Alone | Look::Slots(..) => self.get(*key),
         }));
     }
 }

@@ -1,21 +1,25 @@
 //! The engine: an open store, and the promise it keeps.
 //!
 //! `decide` states the rules; `claim` and `ticket` apply them under a key's shard lock and append
-//! what they decide; `publish` makes it seen once it is on disk; `recover` reads it all back.
+//! what they decide; `publish` makes it seen once it is on disk; `recover` reads it all back. `cold`
+//! is what the tree knows beyond the index: `warm` reads it in, `spill` lets go of it.
 
 mod checkpoint;
 mod claim;
+mod cold;
 mod counters;
 mod create;
 mod damaged;
-mod decide;
+pub(crate) mod decide;
 mod iter;
 mod many;
 mod publish;
 mod record;
 mod recover;
+mod reload;
 mod restore;
 mod settle;
+mod spill;
 mod store;
 mod survey;
 mod sweep;
@@ -23,6 +27,7 @@ mod threads;
 mod ticket;
 mod timer;
 mod verify;
+mod warm;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -59,6 +64,8 @@ pub(crate) struct Inner {
     time: StoreTime,
     buckets: Buckets,
     index: Index,
+    /// What the tree knows and the index does not.
+    cold: cold::Cold,
     caps: Caps,
     log: Log<Publish>,
     /// Until this store time, a key that is not indexed may stand in damaged bytes; 0 for never.
@@ -67,12 +74,14 @@ pub(crate) struct Inner {
     publishing: Mutex<()>,
     /// What was published and is in no checkpoint yet. Lock order: a leaf.
     queue: Mutex<Queue>,
-    /// The tree, and what the last checkpoint left to do. Lock order: before `queue` and shards.
+    /// The tree, and what the last checkpoint left to do. Lock order: before `queue`, shards and
+    /// `cold`.
     tree: Mutex<checkpoint::Checkpointer>,
     timer: Timer,
     threads: threads::Threads,
     counters: counters::Counters,
-    /// One sweep at a time. Lock order: before `tree`.
+    /// One at a time takes pieces off the tree or segments off the disk, or moves records between
+    /// tree and index. Lock order: before `tree`.
     sweeping: Mutex<()>,
     /// Whether the store was closed; held while it is being.
     closed: Mutex<bool>,

@@ -6,8 +6,8 @@ use super::Inner;
 use super::decide::{self, Effect};
 use crate::error::Error;
 use crate::event::Event;
-use crate::format::frame::{Kind, RENEWED};
-use crate::index::Identity;
+use crate::format::frame::{Kind, RENEWED, RESOLVED};
+use crate::index::{Caps, Identity, Owner};
 use crate::location::Location;
 use crate::log::Position;
 use crate::planted::{Bug, is_planted};
@@ -21,6 +21,8 @@ pub(crate) struct Publish {
     pub(super) effect: Effect,
     /// Of a record: when it expires. Of a resolution that forgets: when what it forgets would have.
     pub(super) expires_at_ms: u64,
+    /// Whether it leaves the key in doubt, or ended a doubt.
+    pub(super) doubt: bool,
     pub(super) change: Change,
 }
 
@@ -51,7 +53,8 @@ impl Publish {
     ) -> Self {
         // Only keyed kinds are appended for keys; housekeeping publishes nothing.
         let effect = decide::after(kind, flags & !RENEWED).unwrap_or(Effect::End);
-        Self { identity, sequence, location, effect, expires_at_ms, change: Change::Flight }
+        let doubt = kind == Kind::InDoubt || flags & RESOLVED != 0;
+        Self { identity, sequence, location, effect, expires_at_ms, doubt, change: Change::Flight }
     }
 
     pub(super) fn moved_from(self, old: Location) -> Self {
@@ -71,12 +74,28 @@ pub(crate) struct Queue {
     pub(super) position: Position,
 }
 
-/// What publishing a frame did.
-struct Published {
-    /// Whether the index changed, or will when the flight ends: the tree is to know.
-    changed: bool,
-    /// The event of the flight that ended, if anybody waits for it.
-    ended: Option<Arc<Event>>,
+/// What publishing frames leaves to do once all of them are seen.
+#[derive(Default)]
+struct After {
+    /// The events of flights that ended and that somebody waits for.
+    ended: Vec<Arc<Event>>,
+    /// Claims that left, by scope, those of one scope that followed one another together.
+    left: Vec<(Owner, u32)>,
+}
+
+impl After {
+    fn leave(&mut self, owner: Owner) {
+        match self.left.last_mut() {
+            Some((last, claims)) if last.scope() == owner.scope() => *claims += 1,
+            _ => self.left.push((owner, 1)),
+        }
+    }
+
+    fn leave_caps(&mut self, caps: &Caps) {
+        for (owner, claims) in self.left.drain(..) {
+            caps.leave_many(owner.scope(), claims);
+        }
+    }
 }
 
 impl Inner {
@@ -90,9 +109,12 @@ impl Inner {
         let batch = match self.log.commit(self.mark()) {
             Ok(batch) => batch,
             Err(failed) => {
+                let mut after = After::default();
+                self.count(&failed.published);
                 for frame in &failed.published {
-                    self.publish(frame);
+                    self.publish(frame, &mut after);
                 }
+                after.leave_caps(&self.caps);
                 drop(one);
                 let error = self.log.fail(&failed.tell());
                 self.tell_waiters(&error);
@@ -100,18 +122,21 @@ impl Inner {
             }
         };
         let Some(position) = batch.last().map(|group| group.position) else { return Ok(false) };
-        let mut ended = Vec::new();
+        let mut after = After::default();
         let mut changes = Vec::with_capacity(batch.iter().map(|group| group.frames.len()).sum());
-        for frame in batch.iter().flat_map(|group| &group.frames) {
-            let published = self.publish(frame);
-            if frame.change == Change::Flight {
-                self.counters.published(frame.location);
+        for group in &batch {
+            self.count(&group.frames);
+            for frame in &group.frames {
+                if frame.change == Change::Flight {
+                    self.counters.published(frame.location);
+                }
+                if self.publish(frame, &mut after) {
+                    changes.push(*frame);
+                }
             }
-            if published.changed {
-                changes.push(*frame);
-            }
-            ended.extend(published.ended);
         }
+        // Before anybody is told that his claim has ended, and claims again.
+        after.leave_caps(&self.caps);
         {
             let mut queue = self.queue.lock();
             queue.frames.extend_from_slice(&changes);
@@ -122,24 +147,38 @@ impl Inner {
         for group in batch {
             group.settle();
         }
-        for event in ended {
+        for event in after.ended {
             event.fire(Ok(()));
         }
         Ok(true)
     }
 
-    /// Makes one durable frame seen.
-    fn publish(&self, frame: &Publish) -> Published {
+    /// Counts the records that these frames of one segment are about to become there. Before any of
+    /// them is seen: a segment may be given back when it counts none.
+    fn count(&self, frames: &[Publish]) {
+        let settling =
+            |frame: &&Publish| frame.change == Change::Flight && frame.effect == Effect::Settle;
+        let (mut records, mut last_expiry_ms, mut segment) = (0, 0, 0);
+        for frame in frames.iter().filter(settling) {
+            records += 1;
+            last_expiry_ms = frame.expires_at_ms.max(last_expiry_ms);
+            segment = frame.location.segment();
+        }
+        if records > 0 {
+            self.log.segments.count_many(segment, records, last_expiry_ms);
+        }
+    }
+
+    /// Makes one durable frame seen. Gives whether the index changed, or will when the flight ends:
+    /// the tree is to know.
+    fn publish(&self, frame: &Publish, after: &mut After) -> bool {
         match (frame.change, frame.effect) {
-            (Change::Flight, Effect::Begin) | (Change::Done, _) => {
-                Published { changed: true, ended: None }
-            }
+            (Change::Flight, Effect::Begin) | (Change::Done, _) => true,
             (Change::Flight, effect) => {
-                Published { changed: true, ended: self.end_flight(frame, effect) }
+                self.end_flight(frame, effect, after);
+                true
             }
-            (Change::Moved(old), effect) => {
-                Published { changed: self.relocate(frame, effect, old), ended: None }
-            }
+            (Change::Moved(old), effect) => self.relocate(frame, effect, old),
         }
     }
 
@@ -166,12 +205,16 @@ impl Inner {
         true
     }
 
-    fn end_flight(&self, frame: &Publish, effect: Effect) -> Option<Arc<Event>> {
+    fn end_flight(&self, frame: &Publish, effect: Effect, after: &mut After) {
         let mut shard = self.index.shard(frame.identity);
-        let flight = shard.flights.remove(&frame.identity)?;
+        let Some(flight) = shard.flights.remove(&frame.identity) else {
+            if effect == Effect::Settle {
+                self.log.segments.discount(frame.location);
+            }
+            return;
+        };
         match effect {
             Effect::Settle => {
-                self.log.segments.count(frame.location, frame.expires_at_ms);
                 let replaced = shard.put(frame.identity, flight.replaces, frame.location);
                 if let Some(replaced) = replaced {
                     self.log.segments.discount(replaced);
@@ -189,9 +232,9 @@ impl Inner {
         }
         drop(shard);
         if flight.counted {
-            self.caps.leave(flight.owner.scope());
+            after.leave(flight.owner);
         }
-        flight.ended.filter(|_| !is_planted(Bug::WaitersNotTold))
+        after.ended.extend(flight.ended.filter(|_| !is_planted(Bug::WaitersNotTold)));
     }
 
     /// Writes have ended: tells those who wait for a flight that it will not.

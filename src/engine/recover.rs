@@ -2,7 +2,8 @@
 //! surely on disk is written again before anything is answered.
 //!
 //! 1. Survey the segments; nothing is modified before all that can refuse the store has been read.
-//! 2. Load the tree; one that cannot be believed is made anew from the log.
+//! 2. Load what the tree says of itself and of keys in doubt; the rest of it is read later, beside
+//!    everything else (`warm`). A tree that cannot be believed is made anew from the log.
 //! 3. Replay the log behind the tree's position. Bytes that were on disk and do not stand any more
 //!    make the store *suspect*: a key it does not know is refused until whatever may have stood
 //!    there has expired.
@@ -12,6 +13,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::Checkpointer;
+use super::cold::Cold;
 use super::counters::Counters;
 use super::publish::{Publish, Queue};
 use super::restore::{Copy, Restore};
@@ -97,12 +99,13 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     let tree_bytes = tree.as_ref().and_then(|tree| tree.file_len().ok()).unwrap_or(0);
     log.other_bytes.store(tree_bytes, std::sync::atomic::Ordering::Relaxed);
     let epoch = restore.epoch + 1;
-    Ok(Inner {
+    let inner = Inner {
         buckets: Buckets::of_retention(expiry::millis(options.ttl)),
         caps: Caps::new(options.max_in_flight, options.max_in_flight_per_scope),
         epoch,
         identity,
         index: restore.index,
+        cold: Cold::new(),
         suspect_until_ms: restore.suspect_until_ms.into(),
         publishing: Mutex::new(()),
         sweeping: Mutex::new(()),
@@ -117,7 +120,9 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
         storage,
         time,
         log,
-    })
+    };
+    inner.relist(&mut inner.tree.lock(), None);
+    Ok(inner)
 }
 
 /// Removes what no group stands in: segments made ahead and never begun, and temporary files.

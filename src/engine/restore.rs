@@ -112,7 +112,8 @@ impl Restore {
         self.identity.secret
     }
 
-    /// Loads the tree into the index; `None` when there is none, or none to believe.
+    /// Takes from the tree what an open needs at once: where it ends, what is in flight and what is
+    /// in doubt. The rest of it stays where it is. `None` when there is none, or none to believe.
     ///
     /// # Errors
     /// `Io`: the disk refused, which says nothing of the tree.
@@ -123,7 +124,7 @@ impl Restore {
             Err(error @ TreeError::Io(_)) => return Err(error.into()),
         };
         let Ok(head) = Head::decode(&bytes) else { return Ok(None) };
-        if head.segment == 0 || !self.load_flights(&head) || !self.load_entries(&mut tree)? {
+        if head.segment == 0 || !self.load_flights(&head) || !self.load_doubts(&mut tree)? {
             self.forget_all();
             return Ok(None);
         }
@@ -171,11 +172,12 @@ impl Restore {
         true
     }
 
-    fn load_entries(&mut self, tree: &mut Tree) -> Result<bool, Error> {
-        let loaded = tree.for_each_in_run_order(&mut |bucket, _, entries| {
+    /// The keys in doubt, and what ended a doubt, in the order in which they were.
+    fn load_doubts(&mut self, tree: &mut Tree) -> Result<bool, Error> {
+        let loaded = tree.for_each_doubt(&mut |bucket, _, entries| {
             for entry in entries {
-                let (identity, location) =
-                    (Identity(entry.hash), Location::from_bits(entry.location));
+                let identity = Identity::from_ordered(entry.hash);
+                let location = Location::from_bits(entry.location);
                 if location.is(Kind::Release) {
                     self.remove(identity);
                 } else if self.segments.get(location.segment()).is_some() {
@@ -227,6 +229,7 @@ impl Restore {
         }
         let chain = self.survey.chain();
         let first = head.map_or(0, |head| head.segment);
+        self.survey.end_before(&chain, first);
         let mut tail = Vec::new();
         for (nth, id) in chain.iter().copied().enumerate().filter(|(_, id)| *id >= first) {
             let at = head.filter(|head| head.segment == id);

@@ -185,13 +185,15 @@ impl Store {
         let committed = inner.log.committed();
         let suspect = inner.suspect_until_ms.load(Relaxed);
         Stats {
-            records: inner.index.records(),
+            records: inner.index.records() + inner.cold.records(),
+            cold_records: inner.cold.records(),
+            unread_pieces: inner.cold.unread(inner.now_ms()),
             in_doubt: inner.index.in_doubt(),
             in_flight: u64::from(inner.caps.in_flight()),
             segments: inner.log.segments.all().len() as u64,
             log_bytes: inner.log.disk_bytes(),
             tree_bytes: inner.log.other_bytes.load(Relaxed),
-            index_bytes: inner.index.bytes(),
+            index_bytes: inner.index.bytes() + inner.cold.bytes(),
             checkpoint_lag: inner.queue.lock().frames.len() as u64,
             groups: committed.groups,
             frames: committed.frames,
@@ -280,20 +282,25 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            let candidates = if let Some(settled) = self.index.glance(identity) {
+            let glanced = self.index.glance(identity, || self.cold.seen());
+            let (candidates, seen) = if let Some(settled) = glanced {
                 settled
             } else {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
                     return Ok(Some(flight.record()));
                 }
-                shard.candidates(identity)
+                (shard.candidates(identity), self.cold.seen())
             };
             if let Some(glance) = self.glance(&candidates, key) {
                 let (settled, now_ms) = glance?;
-                return self.seen(settled, now_ms);
+                // Without a live record there, it may be cold.
+                let alive = settled.as_ref().is_some_and(|it| it.known().at(now_ms).is_some());
+                if alive || seen.is_empty() {
+                    return self.seen(settled, now_ms);
+                }
             }
-            let Some(look) = self.look(identity, key, candidates)? else { continue };
+            let Some(look) = self.look(identity, key, candidates, seen)? else { continue };
             return self.seen(look.settled, self.now_ms());
         }
     }
@@ -347,7 +354,7 @@ impl Inner {
     fn try_resolve(&self, request: &Request, resolution: &Resolution) -> Result<Resolving, Error> {
         let identity = request.identity;
         loop {
-            let look = {
+            let (candidates, seen) = {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity) {
                     return match flight.written.outcome() {
@@ -355,11 +362,10 @@ impl Inner {
                         Some(written) => written.map(|()| Resolving::Refused(Resolved::InFlight)),
                     };
                 }
-                shard.candidates(identity)
+                (shard.candidates(identity), self.cold.seen())
             };
-            let Some(look) = self.look(identity, request.owner.as_key(), look)? else {
-                continue;
-            };
+            let key = request.owner.as_key();
+            let Some(look) = self.look(identity, key, candidates, seen)? else { continue };
             let known = look.settled.as_ref().map(Settled::known);
             let now_ms = self.now_ms();
             let outcome = decide::resolve(known, now_ms);

@@ -240,6 +240,16 @@ impl Survey {
         chain
     }
 
+    /// Lets the segments of `chain` before `first`, which nobody replays, end where the next one says,
+    /// whatever their files have behind that.
+    pub(super) fn end_before(&self, chain: &[u32], first: u32) {
+        for (id, next) in chain.iter().zip(chain.iter().skip(1)).filter(|(id, _)| **id < first) {
+            if let (Some(begun), Some(end)) = (self.begun.get(id), self.end_of(*id, *next)) {
+                begun.segment.end.store(end, Relaxed);
+            }
+        }
+    }
+
     /// Where the groups of `id` end, as the link of `next` says.
     pub(super) fn end_of(&self, id: u32, next: u32) -> Option<u64> {
         let link = self.begun.get(&next)?.link.as_ref()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
+use super::cold::is_kept;
 use super::decide::{self, Effect};
 use super::publish::Publish;
 use crate::error::{Error, ErrorKind};
@@ -17,7 +18,7 @@ use crate::location::Location;
 use crate::log::{self, Draft, NoRoom, Room, Segment, Wanted, replay};
 use crate::planted::{Bug, is_planted};
 use crate::stats::SweepReport;
-use crate::tree::Entry;
+use crate::tree::{Entry, Sought};
 
 /// A segment is rolled once it spans this part of the retention, so that it can go soon after its
 /// first record has expired.
@@ -112,15 +113,18 @@ impl Inner {
                 report.expired += entries.iter().filter(|entry| self.forget(entry)).count() as u64;
             })?;
         }
-        tree.drop_buckets(&head, &expired)?;
+        report.expired += self.cold.records_in(&expired);
+        let dropped = tree.drop_buckets(&head, &expired);
         self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
-        Ok(())
+        self.relist(&mut checkpointer, None);
+        dropped.map_err(Error::from)
     }
 
     /// Removes a slot, if it still stands where this entry says: a key claimed again since then, or
     /// one resolved, stays.
     fn forget(&self, entry: &Entry) -> bool {
-        let (identity, location) = (Identity(entry.hash), Location::from_bits(entry.location));
+        let identity = Identity::from_ordered(entry.hash);
+        let location = Location::from_bits(entry.location);
         let removed = self.index.shard(identity).remove(identity, location);
         if removed {
             self.log.segments.discount(location);
@@ -169,7 +173,7 @@ impl Inner {
     /// room must come back all the same. Gives how many records that were.
     fn forget_unswept(&self, segment: &Segment) -> u64 {
         let all_expired = is_expired(segment.last_expiry_ms.load(Relaxed), self.now_ms());
-        if !all_expired || segment.live.load(Relaxed) == 0 || self.tree.lock().is_caught_up() {
+        if !all_expired || self.living_in(segment) == 0 || self.tree.lock().is_caught_up() {
             return 0;
         }
         let mut forgotten = 0;
@@ -179,13 +183,24 @@ impl Inner {
             forgotten += (before - shard.len()) as u64;
         }
         segment.live.fetch_sub(forgotten, Relaxed);
+        self.cold.forget_segment(segment.id);
         forgotten
     }
 
+    /// Records that stand in a segment, in the index and out of it.
+    fn living_in(&self, segment: &Segment) -> u64 {
+        segment.live.load(Relaxed) + self.cold.in_segment(segment.id)
+    }
+
     fn is_worth_retiring(&self, segment: &Segment) -> bool {
-        let live = segment.live.load(Relaxed);
-        let outlives = segment.last_expiry_ms.load(Relaxed).saturating_sub(self.now_ms())
-            > expiry::millis(self.options.ttl) / LONG;
+        let last_expiry_ms = segment.last_expiry_ms.load(Relaxed);
+        if !is_expired(last_expiry_ms, self.now_ms()) && self.cold.unread(self.now_ms()) > 0 {
+            // Nobody knows yet what lives there.
+            return false;
+        }
+        let live = self.living_in(segment);
+        let outlives =
+            last_expiry_ms.saturating_sub(self.now_ms()) > expiry::millis(self.options.ttl) / LONG;
         live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
     }
 
@@ -198,14 +213,20 @@ impl Inner {
         if !self.renew_claims(segment.id)? {
             return Ok(false);
         }
-        if segment.live.load(Relaxed) > 0 && !self.renew_records(segment)? {
-            return Ok(false);
+        if self.living_in(segment) > 0 {
+            if !self.renew_records(segment)? {
+                return Ok(false);
+            }
+            self.flush()?;
+            if segment.live.load(Relaxed) == 0 {
+                self.cold.forget_segment(segment.id);
+            }
         }
         self.flush()?;
         let claims = self.index.shards().any(|shard| {
             shard.flights.values().any(|flight| flight.location.segment() == segment.id)
         });
-        Ok(!claims && segment.live.load(Relaxed) == 0)
+        Ok(!claims && self.living_in(segment) == 0)
     }
 
     /// Writes the claims in flight that stand in segment `id` again; `false` when there is no room.
@@ -252,6 +273,22 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether the tree alone has this record of a key, alive.
+    fn is_cold_at(&self, identity: Identity, at: Location, header: &Header) -> Result<bool, Error> {
+        if !is_kept(at) || is_expired(header.term_ms, self.now_ms()) {
+            return Ok(false);
+        }
+        let list = self.cold.list();
+        for cold in list.pieces.iter().filter(|cold| cold.may_have(identity)) {
+            if let Some(Sought::Found(entries)) = self.seek(&list, &cold.piece, identity)?
+                && entries.iter().any(|entry| entry.location == at.to_bits())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes room on this thread; `false` when the disk has none.
     fn make_room_for(&self, wanted: Wanted) -> Result<bool, Error> {
         let asked = self.log.ask_for_room(wanted)?;
@@ -296,9 +333,23 @@ impl Inner {
         let renewed = Header { flags: header.flags | RENEWED, ..header };
         // Opened once it is known to live: what has expired may be damaged as it likes.
         let mut content = None;
+        // Whether it was looked for where it may be cold, to be moved as what is in the index is.
+        let mut thawed = self.cold.seen().is_empty();
         loop {
             let shard = self.index.shard(identity);
             let live = shard.candidates(identity).iter().any(|location| location == old);
+            if !live && !shard.flights.contains_key(&identity) && !thawed {
+                drop(shard);
+                thawed = true;
+                if self.is_cold_at(identity, old, &header)? {
+                    self.admit(&Entry {
+                        hash: identity.ordered(),
+                        location: old.to_bits(),
+                        sequence: header.sequence,
+                    });
+                }
+                continue;
+            }
             if !live || shard.flights.contains_key(&identity) {
                 // Gone, or about to be replaced: `empty` looks again.
                 return Ok(true);

@@ -38,7 +38,12 @@ impl Threads {
         let preparer = Arc::clone(inner);
         self.spawn("onceward-room", move || preparer.guarded(Inner::prepare_room))?;
         let keeper = Arc::clone(inner);
-        self.spawn("onceward-keeper", move || keeper.guarded(Inner::keep_house))
+        self.spawn("onceward-keeper", move || keeper.guarded(Inner::keep_house))?;
+        if inner.cold.unread(inner.now_ms()) == 0 {
+            return Ok(());
+        }
+        let warmer = Arc::clone(inner);
+        self.spawn("onceward-warm", move || warmer.guarded(Inner::warm_up))
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
@@ -48,6 +53,10 @@ impl Threads {
             .map_err(|error| Error::io("starting a thread", error))?;
         self.handles.lock().push(handle);
         Ok(())
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.lock()
     }
 
     /// Waits a round; `true` when the store is being closed.
@@ -124,6 +133,19 @@ impl Inner {
         }
     }
 
+    /// Reads what the tree has, and then ends. What the disk refuses is tried again later.
+    fn warm_up(&self) {
+        while !self.threads.is_stopping() {
+            match self.warm() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    let _ = self.threads.pause();
+                }
+            }
+        }
+    }
+
     fn keep_house(&self) {
         let mut round = 0_u32;
         while !self.threads.pause() && !self.log.poison().is_set() {
@@ -144,12 +166,24 @@ impl Inner {
         if lag >= CHECKPOINT_FRAMES || due {
             let _ = self.checkpoint();
         }
+        self.keep_cold();
         if round.is_multiple_of(SWEEP_ROUNDS) {
             self.roll_by_time();
             if self.is_anything_expired() {
                 let _ = self.sweep();
             }
         }
+    }
+
+    /// What the tree alone has to do with: pieces to be read, records to be left to it, a tree to be
+    /// made anew.
+    fn keep_cold(&self) {
+        if self.cold.is_damaged() {
+            let _ = self.reload();
+        }
+        let _ = self.warm();
+        let _ = self.spill();
+        let _ = self.merge_pieces();
     }
 
     /// Closes the store; a close that is under way already is waited for.

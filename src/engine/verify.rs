@@ -311,7 +311,7 @@ impl Verification<'_> {
         let mut entries: ByIdentity<Entry> = ByIdentity::default();
         let read = Tree::verify(storage, store_id, &mut |_, found| {
             for entry in found {
-                let identity = Identity(entry.hash);
+                let identity = Identity::from_ordered(entry.hash);
                 // Runs come in order, and a frame written again keeps its number.
                 let newer =
                     entries.get(&identity).is_none_or(|known| known.sequence <= entry.sequence);
@@ -451,13 +451,13 @@ mod tests {
         let forgotten = Identity::of(Key::new("scope", "two").unwrap(), &identity.secret);
         let mut entries = Vec::new();
         let (head, _) = Tree::verify(&storage, identity.id, &mut |bucket, run| {
-            let kept = run.iter().filter(|entry| Identity(entry.hash) != forgotten);
+            let kept = run.iter().filter(|entry| Identity::from_ordered(entry.hash) != forgotten);
             entries.extend(kept.map(|entry| (bucket, *entry)));
         })
         .unwrap();
         assert_eq!(entries.len(), 2);
         let mut tree = Tree::create(Arc::clone(&storage), identity.id, &head).unwrap();
-        tree.checkpoint(&head, entries).unwrap();
+        tree.checkpoint(&head, entries, Vec::new()).unwrap();
         tree.close().unwrap();
 
         let report = verify_on(&storage).unwrap();

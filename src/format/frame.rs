@@ -238,6 +238,49 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn only_a_result_and_a_note_have_content_and_housekeeping_has_no_key() {
+        for (kind, has_content, is_keyed) in [
+            (Kind::Claim, false, true),
+            (Kind::Complete, true, true),
+            (Kind::Tombstone, true, true),
+            (Kind::Release, false, true),
+            (Kind::InDoubt, false, true),
+            (Kind::Link, false, false),
+            (Kind::Retire, false, false),
+            (Kind::Seal, false, false),
+        ] {
+            assert_eq!((kind.has_content(), kind.is_keyed()), (has_content, is_keyed), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_head_is_longer_than_that_of_the_longest_scope_and_key() {
+        let header = Header { scope_len: u8::MAX, key_len: u8::MAX, ..example() };
+        let mut bytes = Vec::new();
+        header.encode(&[1; 255], &[2; 255], 0, &mut bytes);
+        assert_eq!(bytes.len(), HEAD_MAX);
+        assert_eq!(header.head_len(), HEAD_MAX as u64);
+        assert_eq!(peek_head_len(&bytes), Some(HEAD_MAX as u64));
+    }
+
+    /// The checksums are over what the binding makes, and are none of it.
+    #[cfg(feature = "encrypt")]
+    #[test]
+    fn a_sealed_payload_is_bound_to_its_store_segment_place_and_head() {
+        let bytes = encoded();
+        let frame = decode(&bytes, 0x1234_5678).unwrap();
+        let bound = binding([9; 16], 0x0102_0304, 0x1112_1314_1516_1718, &frame);
+        let mut wanted = vec![9; 16];
+        wanted.extend([4, 3, 2, 1]);
+        wanted.extend([0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11]);
+        let mut head = bytes.clone();
+        head[CRC..CRC + 4].fill(0);
+        head[PAYLOAD_CRC..PAYLOAD_CRC + 4].fill(0);
+        wanted.extend(head);
+        assert_eq!(bound, wanted);
+    }
+
+    #[test]
     fn every_flipped_bit_of_the_head_is_seen() {
         let bytes = encoded();
         for bit in 0..bytes.len() * 8 {

@@ -159,6 +159,28 @@ pub(crate) mod tests {
         assert!(decode(&bytes, 72).is_err());
     }
 
+    /// What a damaged segment is searched with must not be led astray by a length that cannot be.
+    #[test]
+    fn a_peek_sees_a_whole_header_of_a_length_that_can_be() {
+        let (header, bytes) = example();
+        assert_eq!(peek(&bytes), Some(header));
+        assert_eq!(peek(&bytes[..HEADER]), Some(header));
+        for len in 0..HEADER {
+            assert_eq!(peek(&bytes[..len]), None, "{len} octets");
+        }
+        for (length, can_be) in [
+            (0, false),
+            (HEADER as u64 - 8, false),
+            (HEADER as u64, true),
+            (HEADER as u64 + 1, false),
+            (HEADER as u64 + 8, true),
+        ] {
+            let mut bytes = bytes.clone();
+            put(&mut bytes, LENGTH, &length.to_le_bytes());
+            assert_eq!(peek(&bytes).is_some(), can_be, "{length} octets");
+        }
+    }
+
     #[test]
     fn every_flipped_bit_of_a_group_is_seen() {
         let (_, bytes) = example();

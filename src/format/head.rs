@@ -144,6 +144,12 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_head_without_segments_and_flights_reads_back() {
+        let head = Head { segments: Vec::new(), flights: Vec::new(), ..example() };
+        assert_eq!(Head::decode(&head.encode()), Ok(head));
+    }
+
+    #[test]
     fn a_head_reads_back_and_no_other_length_does() {
         let bytes = example().encode();
         assert_eq!(Head::decode(&bytes), Ok(example()));

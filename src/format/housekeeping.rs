@@ -114,6 +114,13 @@ pub(crate) mod tests {
         }
     }
 
+    /// A store's first segment begins after no other.
+    #[test]
+    fn a_link_that_names_no_segment_reads_back() {
+        let link = Link { live: Vec::new(), ..link() };
+        assert_eq!(Link::decode(&link.encode()), Ok(link));
+    }
+
     #[test]
     fn a_retire_reads_back() {
         let retire = Retire { segment: 77 };

@@ -151,10 +151,15 @@ impl Caps {
 
     /// Counts one claim in `scope` less.
     pub(crate) fn leave(&self, scope: &[u8]) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.leave_many(scope, 1);
+    }
+
+    /// Counts that many claims in `scope` less: at once, because every claim passes by here.
+    pub(crate) fn leave_many(&self, scope: &[u8], claims: u32) {
+        self.in_flight.fetch_sub(claims, Relaxed);
         let mut scopes = self.scopes.lock();
         if let Some(count) = scopes.get_mut(scope) {
-            *count -= 1;
+            *count -= claims;
             if *count == 0 {
                 scopes.remove(scope);
             }

@@ -5,6 +5,7 @@
 //! compare.
 
 mod arena;
+mod filter;
 #[cfg(test)]
 mod hostile_tests;
 mod in_flight;
@@ -16,6 +17,7 @@ mod version;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -27,6 +29,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
+pub(crate) use filter::Filter;
 pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
 use slots::Slots;
@@ -36,6 +39,10 @@ use version::Version;
 /// what goes over all shards would take most of them.
 pub(crate) const SHARDS: usize = if cfg!(onceward_shuttle) { 2 } else { 64 };
 const _: () = assert!(SHARDS.is_power_of_two());
+/// Bits of an identity that name its shard. The tree's order depends on them: another number is
+/// another format.
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+const _: () = assert!(SHARD_BITS == 6 || cfg!(onceward_shuttle));
 
 /// A key's identity: a 128-bit keyed hash of its length-prefixed scope and key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -58,6 +65,33 @@ impl Identity {
 
     const fn shard(self) -> usize {
         (self.0 >> 64) as usize & (SHARDS - 1)
+    }
+
+    /// The same bits in the order in which the tree has them: its shard, the half that a slot keeps,
+    /// the rest. So a walk through the index finds the tree in its own order.
+    pub(crate) const fn ordered(self) -> u128 {
+        let upper = self.0 >> 64;
+        (upper << (128 - SHARD_BITS))
+            | (self.low() as u128) << (64 - SHARD_BITS)
+            | upper >> SHARD_BITS
+    }
+
+    /// The ordered bits of all identities of a shard; behind one that has this lower half, if any.
+    pub(crate) fn ordered_range(shard: usize, behind: Option<u64>) -> RangeInclusive<u128> {
+        let first = (shard as u128) << (128 - SHARD_BITS);
+        let last = first | ((1 << (128 - SHARD_BITS)) - 1);
+        let skipped = behind.map_or(0, |low| (u128::from(low) + 1) << (64 - SHARD_BITS));
+        // Behind the last of all there is none.
+        let from = first.checked_add(skipped);
+        RangeInclusive::new(from.unwrap_or(u128::MAX), from.map_or(0, |_| last))
+    }
+
+    /// The identity that these are the ordered bits of.
+    pub(crate) const fn from_ordered(bits: u128) -> Self {
+        let low = (bits >> (64 - SHARD_BITS)) as u64 as u128;
+        let rest = bits & ((1 << (64 - SHARD_BITS)) - 1);
+        let upper = rest << SHARD_BITS | bits >> (128 - SHARD_BITS);
+        Self(upper << 64 | low)
     }
 }
 
@@ -121,11 +155,15 @@ impl Index {
         Self { shards: (0..SHARDS).map(part).collect(), poison }
     }
 
-    /// The slots that may be the key's, while nobody holds a key of its shard, without a lock; `None`
-    /// when it takes the lock to tell. What it gives was so at one moment of the call, as it is under
-    /// the lock.
+    /// The slots that may be the key's, while nobody holds a key of its shard, and what `also` says,
+    /// without a lock; `None` when it takes the lock to tell. Both were so at one moment of the call, as
+    /// they are under the lock.
     #[inline]
-    pub(crate) fn glance(&self, identity: Identity) -> Option<Candidates> {
+    pub(crate) fn glance<T>(
+        &self,
+        identity: Identity,
+        also: impl Fn() -> T,
+    ) -> Option<(Candidates, T)> {
         let part = self.part(identity.shard());
         for _ in 0..GLANCES {
             let version = part.version.before()?;
@@ -133,8 +171,9 @@ impl Index {
                 return None;
             }
             let found = part.slots.glance(identity.low());
+            let also = also();
             if part.version.is_still(version) {
-                return found.map(Candidates::of);
+                return found.map(|found| (Candidates::of(found), also));
             }
         }
         None
@@ -177,6 +216,18 @@ impl Index {
     /// Records in doubt.
     pub(crate) fn in_doubt(&self) -> u64 {
         self.shards().map(|shard| shard.in_doubt() as u64).sum()
+    }
+
+    /// How many records tables of this many bytes in all can take: those of the shards are alike.
+    pub(crate) fn capacity_within(bytes: u64) -> u64 {
+        SHARDS as u64 * Shard::capacity_within((bytes / SHARDS as u64) as usize) as u64
+    }
+
+    /// Makes tables that have become too large smaller, as far as what is in them fits.
+    pub(crate) fn shrink_to(&self, bytes: u64) {
+        for mut shard in self.shards() {
+            shard.shrink_to((bytes / SHARDS as u64) as usize);
+        }
     }
 
     /// Bytes of heap, about.
@@ -255,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn the_tree_has_identities_by_shard_and_then_by_their_lower_half() {
+        let mut random = crate::seed::rng();
+        let mut identities: Vec<_> = (0..1000).map(|_| Identity(random.u128(..))).collect();
+        for identity in &identities {
+            assert_eq!(Identity::from_ordered(identity.ordered()), *identity);
+        }
+        let of = identities[0];
+        assert!(Identity::ordered_range(of.shard(), None).contains(&of.ordered()));
+        assert!(!Identity::ordered_range(of.shard(), Some(of.low())).contains(&of.ordered()));
+        assert!(Identity::ordered_range(SHARDS - 1, Some(u64::MAX)).is_empty());
+        identities.sort_by_key(|identity| identity.ordered());
+        assert!(identities.is_sorted_by_key(|identity| (identity.shard(), identity.low())));
+    }
+
+    #[test]
     fn the_hash_is_keyed() {
         let key = Key::new("a", "b").unwrap();
         assert_ne!(Identity::of(key, &[1; 16]), Identity::of(key, &[2; 16]));
@@ -268,7 +334,7 @@ mod tests {
     fn a_glance_sees_what_the_lock_would_show_and_leaves_flights_to_it() {
         let index = Index::new(Arc::default());
         let (key, other) = (Identity(7), Identity(8));
-        let glance = || index.glance(key);
+        let glance = || index.glance(key, || ()).map(|(found, ())| found);
         assert_eq!(glance(), Some(Candidates::default()));
         index.shard(key).put(key, None, at(1));
         assert_eq!(glance(), Some(Candidates::of(Some(at(1)))));
@@ -322,11 +388,11 @@ mod tests {
                 let mut glances = 0_u64;
                 while !done.load(Relaxed) || glances == 0 {
                     for (nth, (key, absent)) in (1..).zip(standing.iter().zip(&absent)) {
-                        if let Some(found) = index.glance(*key) {
+                        if let Some((found, ())) = index.glance(*key, || ()) {
                             assert_eq!(found.only(), Some(at(nth)), "{key:?}");
                             glances += 1;
                         }
-                        if let Some(found) = index.glance(*absent) {
+                        if let Some((found, ())) = index.glance(*absent, || ()) {
                             assert!(found.is_empty(), "{absent:?}: {found:?}");
                         }
                     }

@@ -100,6 +100,16 @@ impl Shard {
         self.slots.bytes()
     }
 
+    /// How many slots a shard of this many bytes can take.
+    pub(crate) fn capacity_within(bytes: usize) -> usize {
+        Table::capacity_within(bytes)
+    }
+
+    /// See [`Table::shrink_to`].
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.slots.shrink_to(bytes);
+    }
+
     /// See [`Table::probes`].
     #[cfg(test)]
     pub(crate) fn probes(&self) -> (usize, usize) {

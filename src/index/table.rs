@@ -41,6 +41,24 @@ impl Table {
         self.slots.homes() / 5 * 4
     }
 
+    /// How many slots a table can take that may not grow beyond this many bytes.
+    pub(crate) fn capacity_within(bytes: usize) -> usize {
+        let places = bytes / SLOT;
+        // It may stand just below the size from which it could grow once more, in whole pieces.
+        let sure = match places {
+            ..PIECE => places / 3 * 2,
+            PIECE.. => (places.saturating_sub(PIECE) / 9 * 8).max(PIECE),
+        };
+        homes_of(sure) / 5 * 4
+    }
+
+    /// Gives memory back, as far as there is some to give, if the table takes more bytes than these.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        if self.bytes() > bytes {
+            self.fit();
+        }
+    }
+
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         self.slots.bytes()
@@ -339,6 +357,19 @@ mod tests {
                 assert!(table.remove(hash, slot(hash, nth).location), "slot {nth} of {hash}");
             }
             assert_whole(&table);
+        }
+    }
+
+    #[test]
+    fn a_table_keeps_within_the_bytes_its_slots_were_counted_for() {
+        for bytes in [64 << 10, 300_000, 4 << 20] {
+            let mut table = Table::default();
+            let mut random = crate::seed::rng();
+            for nth in 1..=Table::capacity_within(bytes) as u64 {
+                table.insert(slot(random.u64(..), nth));
+            }
+            assert!(table.bytes() <= bytes, "{} of {bytes}", table.bytes());
+            assert!(table.len() * SLOT > bytes / 2, "{} slots in {bytes}", table.len());
         }
     }
 

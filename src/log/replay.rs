@@ -289,3 +289,440 @@ pub(crate) fn frames(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use crate::format::frame::Kind;
+    use crate::storage::Map;
+
+    const SECRET: [u8; 16] = [7; 16];
+    const SALT: u64 = 0x0123_4567_89ab_cdef;
+    const OF: Of = Of { segment: 3, salt: Some(SALT) };
+    const START: From =
+        From { offset: segment::HEADER as u64, previous: Some(0), last_sequence: 0 };
+
+    /// A file that is only read, never past its end, and counts what was read of it.
+    #[derive(Debug, Default)]
+    struct Octets {
+        bytes: Vec<u8>,
+        read: std::sync::atomic::AtomicU64,
+    }
+
+    impl File for Octets {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+
+        fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+            let from = offset as usize;
+            out.copy_from_slice(self.bytes.get(from..from + out.len()).expect("read past the end"));
+            self.read.fetch_add(out.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("reading a log back writes nothing")
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            unreachable!("reading a log back syncs nothing")
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("reading a log back cuts nothing off")
+        }
+
+        fn preallocate(&self, _: u64) -> io::Result<()> {
+            unreachable!("reading a log back takes no room")
+        }
+
+        fn map(&self, _: u64) -> io::Result<Arc<dyn Map>> {
+            unreachable!("recovery trusts no map")
+        }
+    }
+
+    /// A segment as it is written, group by group.
+    struct Written {
+        bytes: Vec<u8>,
+        groups: Vec<Range<u64>>,
+        previous: u64,
+        last_sequence: u64,
+    }
+
+    impl Written {
+        fn new() -> Self {
+            let header = segment::Header {
+                store_id: [5; 16],
+                salt: SALT,
+                id: OF.segment,
+                prepared: 4096,
+                epoch: 1,
+                sealed: false,
+            };
+            let bytes = header.encode().to_vec();
+            Self { bytes, groups: Vec::new(), previous: 0, last_sequence: 0 }
+        }
+
+        /// Appends a group of so many octets of frames. What is not changed vouches for nothing.
+        fn group(mut self, octets: usize, change: impl FnOnce(&mut Header)) -> Self {
+            let start = self.bytes.len() as u64;
+            self.last_sequence += 1;
+            let mut header = Header {
+                salt: SALT,
+                segment: OF.segment,
+                count: 1,
+                epoch: 1,
+                last_sequence: self.last_sequence,
+                durable_upto: 0,
+                previous: self.previous,
+                length: (HEADER + octets) as u64,
+                store_ms: 1_000,
+                prepared: 4_096,
+                ttl_max_ms: 50,
+            };
+            change(&mut header);
+            let mut bytes = vec![0xaa; HEADER + octets];
+            self.previous = header.seal(&mut bytes, start, &SECRET);
+            self.bytes.extend(bytes);
+            self.groups.push(start..self.bytes.len() as u64);
+            self
+        }
+
+        fn plain(self) -> Self {
+            self.group(16, |_| ())
+        }
+
+        /// Turns a bit over in the last octet of a group.
+        fn damage(mut self, nth: usize) -> Self {
+            let last = self.groups[nth].end as usize - 1;
+            self.bytes[last] ^= 1;
+            self
+        }
+
+        fn file(&self) -> Octets {
+            Octets { bytes: self.bytes.clone(), ..Octets::default() }
+        }
+
+        /// What a scan from `from` finds, and where the groups it visits begin.
+        fn scan_as(&self, of: Of, from: From, upto: Option<u64>) -> (Scan, Vec<u64>) {
+            let mut visited = Vec::new();
+            let scan = scan(&self.file(), of, from, upto, &SECRET, &mut |at, header, bytes| {
+                assert_eq!(bytes.len() as u64, header.length);
+                assert_eq!(bytes, &self.bytes[at as usize..at as usize + bytes.len()]);
+                visited.push(at);
+            });
+            (scan.unwrap(), visited)
+        }
+
+        fn scan(&self, upto: Option<u64>) -> (Scan, Vec<u64>) {
+            self.scan_as(OF, START, upto)
+        }
+
+        fn starts(&self, which: &[usize]) -> Vec<u64> {
+            which.iter().map(|nth| self.groups[*nth].start).collect()
+        }
+    }
+
+    #[test]
+    fn groups_that_stand_are_given_in_order_and_the_most_that_any_says_is_kept() {
+        let mut log = Written::new()
+            .group(16, |header| (header.store_ms, header.prepared) = (1_001, 8_192))
+            .group(24, |header| (header.durable_upto, header.ttl_max_ms) = (1, 70))
+            .plain();
+        let end = log.bytes.len() as u64;
+        log.bytes.extend([0; 100]);
+        let (found, visited) = log.scan(None);
+        assert_eq!(visited, log.starts(&[0, 1, 2]));
+        assert_eq!((found.groups, found.end, found.file_len), (3, end, end + 100));
+        assert_eq!((found.previous, found.last_sequence), (Some(log.previous), 3));
+        assert_eq!((found.durable_upto, found.prepared), (1, 8_192));
+        assert_eq!((found.store_ms, found.ttl_max_ms), (1_001, 70));
+        assert_eq!((found.salt, found.damage), (Some(SALT), vec![]));
+    }
+
+    #[test]
+    fn a_scan_goes_on_from_where_it_is_told() {
+        let log = Written::new().plain().plain();
+        let from = From { offset: log.groups[1].start, previous: None, last_sequence: 9 };
+        let (found, visited) = log.scan_as(OF, from, None);
+        assert_eq!(visited, log.starts(&[1]));
+        assert_eq!((found.last_sequence, found.damage), (9, vec![]), "an older number is no news");
+        let (nothing, visited) =
+            log.scan_as(OF, From { offset: log.bytes.len() as u64, ..from }, None);
+        assert_eq!((nothing.groups, nothing.previous, visited), (0, None, vec![]));
+    }
+
+    #[test]
+    fn the_first_group_of_a_scan_must_follow_what_was_before() {
+        let log = Written::new().plain();
+        let from = From { previous: Some(1), ..START };
+        let (found, visited) = log.scan_as(OF, from, None);
+        assert_eq!((visited, found.damage.len()), (log.starts(&[0]), 1));
+        let (nothing, _) = Written::new().scan_as(OF, from, None);
+        assert_eq!((nothing.groups, nothing.previous), (0, Some(1)), "what was before is the last");
+    }
+
+    #[test]
+    fn bytes_that_do_not_stand_are_a_torn_tail_until_a_later_group_vouches_for_them() {
+        for (vouched, damaged) in [(0, false), (1, false), (2, true), (3, true)] {
+            let log = Written::new().plain().plain().plain();
+            let log = log.group(16, |header| header.durable_upto = vouched).damage(1);
+            let (found, visited) = log.scan(None);
+            let hole = log.groups[1].clone();
+            if damaged {
+                assert_eq!(visited, log.starts(&[0, 2, 3]), "{vouched}");
+                assert_eq!((found.damage, found.end), (vec![hole], log.groups[3].end));
+                assert_eq!(found.last_sequence, 4);
+            } else {
+                assert_eq!(visited, log.starts(&[0]), "{vouched}");
+                assert_eq!((found.damage, found.end), (vec![], hole.start));
+                assert_eq!(found.last_sequence, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn up_to_where_the_next_segment_says_every_byte_must_stand() {
+        let log = Written::new().plain().plain().plain();
+        let (found, visited) = log.scan(Some(log.groups[1].end));
+        assert_eq!((visited, found.end), (log.starts(&[0, 1]), log.groups[1].end));
+
+        let log = log.damage(1);
+        let (found, visited) = log.scan(Some(log.groups[2].end));
+        assert_eq!((visited, found.damage), (log.starts(&[0, 2]), vec![log.groups[1].clone()]));
+
+        let log = log.damage(2);
+        let both = log.groups[1].start..log.groups[2].end;
+        let (found, visited) = log.scan(Some(both.end));
+        assert_eq!((visited, found.end), (log.starts(&[0]), both.end));
+        assert_eq!(found.damage, [both]);
+    }
+
+    #[test]
+    fn what_was_cut_off_a_file_before_its_end_is_damage() {
+        let mut log = Written::new().plain().plain();
+        let end = log.groups[1].end;
+        for cut in [1, 8, 9, 103, 104] {
+            log.bytes.truncate((end - cut) as usize);
+            let (found, visited) = log.scan(Some(end));
+            assert_eq!((visited, found.end), (log.starts(&[0]), end), "{cut} octets");
+            assert_eq!((found.damage, found.file_len), (vec![log.groups[1].clone()], end - cut));
+            let (found, _) = log.scan(None);
+            assert_eq!((found.damage, found.end), (vec![], log.groups[0].end));
+        }
+    }
+
+    #[test]
+    fn a_group_that_did_not_follow_here_tells_of_one_missing() {
+        let log = Written::new().plain().group(16, |header| header.previous ^= 1).plain();
+        let (found, visited) = log.scan(None);
+        assert_eq!(visited, log.starts(&[0, 1, 2]));
+        let nowhere = log.groups[1].start..log.groups[1].start;
+        assert_eq!(found.damage, vec![nowhere]);
+    }
+
+    #[test]
+    fn groups_of_another_segment_or_another_life_of_the_file_are_none() {
+        let another: [fn(&mut Header); 3] = [
+            |header| header.salt ^= 1,
+            |header| header.segment = 4,
+            |header| (header.salt, header.segment) = (1, 4),
+        ];
+        for change in another {
+            let log = Written::new().plain().group(16, change).plain();
+            for salt in [OF.salt, None] {
+                let (found, visited) = log.scan_as(Of { salt, ..OF }, START, None);
+                assert_eq!((visited, found.damage), (log.starts(&[0]), vec![]));
+                assert_eq!(found.salt, OF.salt, "the first group's, when nobody knew it");
+            }
+            assert!(!has_groups(&Written::new().group(16, change).file(), OF).unwrap());
+        }
+    }
+
+    /// The search reads a window at a time, and a group may begin or end anywhere in it.
+    #[test]
+    fn groups_behind_megabytes_of_damage_are_found_wherever_they_begin() {
+        for megabytes in [1, 2] {
+            for by in [0, 80, 88, 96, 104, 112, 176] {
+                // The search begins 8 octets behind the damage's beginning; 96 ends a window there.
+                let octets = megabytes * WINDOW as usize + by - 88 - HEADER;
+                let log = Written::new().plain().group(octets, |_| ()).damage(1);
+                let log = log.group(16, |header| header.durable_upto = 2);
+                let (found, visited) = log.scan(None);
+                assert_eq!(visited, log.starts(&[0, 2]), "{megabytes} MiB and {by}");
+                assert_eq!(found.damage, [log.groups[1].clone()]);
+            }
+        }
+    }
+
+    /// Who vouches may stand far behind the first group that goes on.
+    #[test]
+    fn the_scan_goes_back_to_the_first_group_behind_the_damage() {
+        let log = Written::new().plain().plain().plain().group(3 << 20, |_| ());
+        let log = log.group(16, |header| header.durable_upto = 2).damage(1);
+        let (found, visited) = log.scan(None);
+        assert_eq!(visited, log.starts(&[0, 2, 3, 4]));
+        assert_eq!((found.damage, found.end), (vec![log.groups[1].clone()], log.groups[4].end));
+    }
+
+    #[test]
+    fn a_search_reads_each_byte_about_once_however_much_looks_like_a_group() {
+        let mut log = Written::new().plain();
+        let mut head = log.bytes[segment::HEADER..segment::HEADER + HEADER].to_vec();
+        // As long as a few of them, and none stands.
+        head[56..64].copy_from_slice(&1_024_u64.to_le_bytes());
+        log.bytes.truncate(segment::HEADER);
+        log.bytes.extend(head.repeat(30_000));
+        let file = log.file();
+        assert!(!has_groups(&file, OF).unwrap());
+        let len = log.bytes.len() as u64;
+        assert!(len > 2 * WINDOW);
+        let read = file.read.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(read <= len + WINDOW, "{read} octets of {len}, looked through once");
+    }
+
+    #[test]
+    fn a_group_may_begin_where_its_magic_stands_and_nowhere_among_zeros() {
+        let magic = &Written::new().plain().bytes[segment::HEADER..segment::HEADER + 8];
+        assert_eq!(candidate(&[]), None);
+        for len in [8, BLOCK, BLOCK + 8, 3 * BLOCK + 16] {
+            assert_eq!(candidate(&vec![0; len]), None);
+            for at in (0..len).step_by(8) {
+                let mut bytes = vec![0; len];
+                bytes[at..at + 8].copy_from_slice(magic);
+                assert_eq!(candidate(&bytes), Some(at), "of {len}");
+                bytes[..at].fill(1);
+                bytes[at + 8..].fill(magic[0]);
+                assert_eq!(candidate(&bytes), Some(at), "of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_most_that_any_group_vouches_for_counts_wherever_it_stands() {
+        let log = Written::new()
+            .group(16, |header| header.durable_upto = 5)
+            .plain()
+            .group(16, |header| header.durable_upto = 7)
+            .group(16, |header| header.durable_upto = 9)
+            .group(16, |header| header.durable_upto = 8)
+            .damage(0)
+            .damage(1);
+        assert_eq!(vouched(&log.file(), OF).unwrap(), 9);
+        assert_eq!(vouched(&log.file(), Of { salt: Some(1), ..OF }).unwrap(), 0);
+        assert_eq!(vouched(&log.damage(3).file(), OF).unwrap(), 8);
+    }
+
+    #[test]
+    fn the_first_group_is_the_one_behind_the_segments_header() {
+        let log = Written::new().plain().plain();
+        let look = |log: &Written| {
+            first_group(&log.file(), OF, |header, bytes| (header.last_sequence, bytes.len()))
+                .unwrap()
+        };
+        assert_eq!(look(&log), Some((1, HEADER + 16)));
+        assert!(has_groups(&log.file(), OF).unwrap());
+        let log = log.damage(0);
+        assert_eq!(look(&log), None);
+        assert!(has_groups(&log.file(), OF).unwrap(), "the second stands");
+        assert!(!has_groups(&log.damage(1).file(), OF).unwrap());
+        assert!(!has_groups(&Octets::default(), OF).unwrap());
+    }
+
+    #[test]
+    fn a_segments_header_is_read_or_told_to_be_cut_off() {
+        let log = Written::new().plain();
+        let header = read_header(&log.file()).unwrap().unwrap();
+        assert_eq!((header.id, header.salt), (OF.segment, SALT));
+        for len in 0..segment::HEADER {
+            let bytes = log.bytes[..len].to_vec();
+            let cut = Octets { bytes, ..Octets::default() };
+            assert!(read_header(&cut).unwrap().is_err(), "{len} octets");
+        }
+    }
+
+    fn keyed(payload: &[u8]) -> frame::Header {
+        frame::Header {
+            kind: Kind::Complete,
+            flags: 0,
+            scope_len: 1,
+            key_len: 2,
+            payload_len: payload.len() as u32,
+            payload_crc: frame::payload_crc(payload),
+            sequence: 1,
+            claim_sequence: 1,
+            claimed_at_ms: 2,
+            term_ms: 3,
+            fingerprint: Fingerprint::of("x"),
+        }
+    }
+
+    /// A group of two frames that stands at `at`, as `change` has them.
+    fn two(at: u64, change: impl Fn(usize, &mut frame::Header)) -> (Header, Vec<u8>) {
+        let mut bytes = vec![0; HEADER];
+        for (nth, payload) in [&b"one"[..], b"the second"].into_iter().enumerate() {
+            let mut header = keyed(payload);
+            change(nth, &mut header);
+            let start = bytes.len();
+            header.encode(b"s", b"k1", seed(SALT, at + start as u64), &mut bytes);
+            bytes.extend(payload);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        let header = Header {
+            salt: SALT,
+            segment: 3,
+            count: 2,
+            epoch: 1,
+            last_sequence: 1,
+            durable_upto: 0,
+            previous: 0,
+            length: bytes.len() as u64,
+            store_ms: 0,
+            prepared: 0,
+            ttl_max_ms: 0,
+        };
+        header.seal(&mut bytes, at, &SECRET);
+        (header, bytes)
+    }
+
+    #[test]
+    fn each_frame_of_a_group_is_given_with_its_place_and_payload() {
+        let (header, bytes) = two(4096, |_, _| ());
+        let mut seen = Vec::new();
+        frames(&bytes, 4096, &header, &mut |place, frame, payload| {
+            assert_eq!((frame.scope, frame.key), (&b"s"[..], &b"k1"[..]));
+            seen.push((place, payload.to_vec()));
+        })
+        .unwrap();
+        let first = 4096 + HEADER as u64;
+        assert_eq!(seen, [(first, b"one".to_vec()), (first + 88, b"the second".to_vec())]);
+    }
+
+    #[test]
+    fn a_group_that_stands_with_a_frame_that_does_not_was_written_wrongly() {
+        let refused = |bytes: &[u8], header: &Header, at: u64, seen: usize| {
+            let given = Cell::new(0);
+            let read = frames(bytes, at, header, &mut |_, _, _| given.set(given.get() + 1));
+            assert_eq!(given.get(), seen, "frames that stand");
+            read.unwrap_err()
+        };
+        let (header, bytes) = two(64, |_, _| ());
+        assert!(refused(&bytes, &header, 72, 0).contains("checksum"), "another place");
+        let fewer = refused(&bytes, &Header { count: 3, ..header }, 64, 2);
+        assert!(fewer.contains("2 frames and says 3"), "{fewer}");
+        assert!(refused(&bytes, &Header { count: 1, ..header }, 64, 2).contains("says 1"));
+
+        let (header, bytes) = two(64, |nth, frame| frame.payload_crc ^= nth as u32);
+        let second = format!(" at {}", 64 + HEADER + 88);
+        let said = refused(&bytes, &header, 64, 1);
+        assert!(said.contains("a payload's checksum") && said.ends_with(&second), "{said}");
+
+        let (header, bytes) = two(64, |nth, frame| frame.payload_len += 100 * nth as u32);
+        assert!(refused(&bytes, &header, 64, 1).contains("cut off"));
+    }
+}

@@ -22,6 +22,10 @@ pub(crate) struct Plan {
     pub(crate) missing: u64,
     /// Whether somebody waits, or what is reserved has no room: not only the room ahead is short.
     pub(crate) urgent: bool,
+    /// Whether the last segment is to be extended before another is made. Not the active one of a
+    /// store that writes much: each of its syncs would write the zeros, too, and the file's new
+    /// length with them. Such a store prepares whole segments.
+    pub(crate) extend: bool,
     /// The largest frame somebody waits with, zero when nobody does.
     pub(crate) frame: u64,
     /// Octets of a segment before its first record.
@@ -49,7 +53,7 @@ impl<P> Log<P> {
         self.refused_room.store(outcome.is_err(), Relaxed);
         let (met, waiters) = {
             let mut writer = self.writer.lock();
-            writer.grow_ahead(self.config.segment_size / 2);
+            writer.grow_ahead();
             (writer.is_wanted_met(), writer.waiters())
         };
         if let Some(waiters) = waiters {
@@ -72,7 +76,7 @@ impl<P> Log<P> {
     fn step(&self, plan: &Plan) -> io::Result<()> {
         let wants_large = plan.frame + plan.opening > self.config.segment_size;
         let left = plan.size.saturating_sub(plan.length);
-        if left > 0 && !wants_large {
+        if left > 0 && !wants_large && plan.extend {
             let chunk = plan.missing.clamp(CHUNK_MIN, self.chunk()).min(left);
             // Room that nobody needs yet is not scraped together from what a full disk has left:
             // checkpoints and the next open need some, too.
@@ -209,5 +213,88 @@ fn full_or_io(error: io::Error) -> Error {
             Error::new(ErrorKind::Full, "there is no room for another claim").with_source(error)
         }
         _ => Error::io("preparing room in the log", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::draft::{Draft, NoRoom, Room};
+    use super::super::{Config, DIRECTORY, Segments, Start};
+    use super::*;
+    use crate::clock::TimeMark;
+    use crate::fingerprint::Fingerprint;
+    use crate::format::frame::{Kind, payload_crc};
+    use crate::options::Durability;
+    use crate::poison::Poison;
+    use crate::random::Random;
+    use crate::storage::{SimDisk, Storage};
+
+    const SIZE: u64 = 1 << 20;
+
+    fn log() -> Log<()> {
+        let disk = SimDisk::new(7);
+        disk.create_dir("").unwrap();
+        disk.create_dir(DIRECTORY).unwrap();
+        let config = Config {
+            store_id: [1; 16],
+            secret: [2; 16],
+            epoch: 1,
+            durability: Durability::Sync,
+            segment_size: SIZE,
+            max_disk: None,
+            random: Random::default(),
+            master: None,
+        };
+        let header =
+            Header { store_id: [1; 16], salt: 3, id: 1, prepared: 65_536, epoch: 1, sealed: false };
+        let active = segment::create(&disk, &header, SIZE, None).unwrap();
+        let start = Start {
+            previous: 0,
+            last_sequence: 0,
+            ttl_max_ms: 0,
+            suspect_until_ms: 0,
+            next_segment: 2,
+        };
+        let poison = Arc::new(Poison::default());
+        Log::new(Arc::new(disk), config, poison, Arc::new(Segments::default()), active, start)
+    }
+
+    #[test]
+    fn a_log_that_writes_much_extends_no_segment_it_has_begun() {
+        let log = log();
+        log.begin(TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] }, 0, 0);
+        let payload = [7; 4096];
+        let draft = Draft {
+            kind: Kind::Complete,
+            flags: 0,
+            scope: b"",
+            key: b"key",
+            payload: &payload,
+            payload_crc: payload_crc(&payload),
+            claim_sequence: Some(1),
+            claimed_at_ms: 0,
+            term_ms: 1,
+            fingerprint: Fingerprint::of("a request"),
+        };
+        // Once room was made it is known that much is written.
+        log.make_room().unwrap();
+        let mut begun = BTreeMap::new();
+        while begun.len() < 8 {
+            match log.append(&draft, Room::Free { reserve: 0 }, |_, _| ()) {
+                Ok(_) => {}
+                Err(NoRoom::Short(wanted)) => drop(log.ask_for_room(wanted).unwrap()),
+                Err(NoRoom::Ended(error)) => panic!("{error}"),
+            }
+            if log.writer.lock().runs_short() {
+                log.make_room().unwrap();
+            }
+            let active = log.active();
+            let length = active.length.load(Relaxed);
+            let first = *begun.entry(active.id).or_insert(length);
+            assert_eq!(length, first, "segment {} was extended", active.id);
+        }
+        assert!(begun.values().skip(1).all(|length| *length == SIZE), "{begun:?}");
     }
 }

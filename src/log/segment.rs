@@ -184,6 +184,13 @@ pub(crate) struct Prepared {
     pub(crate) size: u64,
 }
 
+impl Prepared {
+    /// What the file may still grow by.
+    pub(crate) fn left(&self) -> u64 {
+        self.size.saturating_sub(self.segment.length.load(Relaxed))
+    }
+}
+
 /// Makes the file of segment `id`, `length` bytes of it written, durable under its name.
 ///
 /// It is made under a temporary name, so that a file with a segment's name is never half a segment.

@@ -216,13 +216,25 @@ impl Segments {
 
     /// A record that expires at `expires_at_ms` now stands at `location`.
     pub(crate) fn count(&self, location: Location, expires_at_ms: u64) {
+        self.count_many(location.segment(), 1, expires_at_ms);
+    }
+
+    /// So many records, which all expire by `expires_at_ms`, stand in segment `id` from now on.
+    pub(crate) fn count_many(&self, id: u32, records: u64, expires_at_ms: u64) {
         self.read(|row| {
-            if let Some(segment) = row.get(location.segment()) {
-                segment.live.fetch_add(1, Relaxed);
-                segment.records.fetch_add(1, Relaxed);
+            if let Some(segment) = row.get(id) {
+                segment.live.fetch_add(records, Relaxed);
+                segment.records.fetch_add(records, Relaxed);
                 segment.last_expiry_ms.fetch_max(expires_at_ms, Relaxed);
             }
         });
+    }
+
+    /// The record at `location`, counted when it was published, is in the index again.
+    pub(crate) fn admit(&self, location: Location) {
+        if let Some(segment) = self.get(location.segment()) {
+            segment.live.fetch_add(1, Relaxed);
+        }
     }
 
     /// The record at `location` is gone from the index.

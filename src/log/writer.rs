@@ -79,8 +79,9 @@ pub(crate) struct Writer<P> {
     pub(super) open: Group<P>,
     /// Bytes set aside for frames that finish claims.
     reserved: u64,
-    /// Bytes to keep ready beyond what is reserved.
+    /// Bytes to keep ready beyond what is reserved, and the most it grows to.
     ahead: u64,
+    ahead_max: u64,
     pub(super) wanted: Wanted,
     pub(super) waiting: Arc<Event>,
     /// A buffer to use again.
@@ -104,7 +105,8 @@ impl<P> Writer<P> {
             closed: VecDeque::new(),
             open,
             reserved: 0,
-            ahead: AHEAD_FIRST,
+            ahead: AHEAD_FIRST.min(config.segment_size / 2),
+            ahead_max: AHEAD_MAX.min(config.segment_size / 2),
             wanted: Wanted::default(),
             waiting: Event::new(),
             spare: Vec::new(),
@@ -341,12 +343,15 @@ impl<P> Writer<P> {
         let wanted = self.wanted.total.max(self.reserved + SLACK + self.ahead);
         // A frame that goes into the next segment leaves the rest of this one unused.
         let free = self.free_for_wanted();
-        if free >= wanted && self.wanted_fits() {
+        let whole = self.ahead >= self.ahead_max;
+        let rest = self.next.back().filter(|_| whole).map_or(0, Prepared::left);
+        if free >= wanted && self.wanted_fits() && rest == 0 {
             return None;
         }
         let last = self.next.back().unwrap_or(&self.active);
         Some(super::room::Plan {
-            missing: wanted.saturating_sub(free),
+            missing: wanted.saturating_sub(free).max(rest),
+            extend: !whole || !self.next.is_empty(),
             urgent: !self.wanted.nothing() || free < self.reserved + SLACK,
             frame: self.wanted.frame,
             opening: self.opening_len(),
@@ -400,8 +405,8 @@ impl<P> Writer<P> {
     }
 
     /// Room was asked for and ran short before: keep more ready from now on.
-    pub(super) fn grow_ahead(&mut self, limit: u64) {
-        self.ahead = (self.ahead * 2).min(AHEAD_MAX).min(limit);
+    pub(super) fn grow_ahead(&mut self) {
+        self.ahead = (self.ahead * 2).min(self.ahead_max);
     }
 
     /// Whoever waits for room is to be told.

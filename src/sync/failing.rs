@@ -123,6 +123,10 @@ impl Condvar {
 pub(crate) struct RwLock<T>(parking_lot::RwLock<T>);
 
 impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(parking_lot::RwLock::new(value))
+    }
+
     pub(crate) fn read(&self) -> parking_lot::RwLockReadGuard<'_, T> {
         let guard = self.0.read();
         used();

@@ -30,9 +30,9 @@ impl Backend {
         self.refused.lock().take()
     }
 
-    /// From here on redb reaches the file no more.
-    pub(super) fn cut_off(&self) {
-        self.cut_off.store(true, Ordering::Release);
+    /// From here on redb reaches the file no more. Whether it still did.
+    pub(super) fn cut_off(&self) -> bool {
+        !self.cut_off.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn is_cut_off(&self) -> bool {

@@ -93,6 +93,60 @@ pub(super) fn decode(
     bytes: &[u8],
     out: &mut Vec<Entry>,
 ) -> Result<u32, &'static str> {
+    let (crc, entries) = verify(id, bytes)?;
+    let start = out.len();
+    out.extend(entries.iter().filter_map(entry));
+    let decoded = out.get(start..).unwrap_or_default();
+    if !decoded.is_sorted_by_key(|entry| entry.hash) {
+        return Err(OUTSIDE);
+    }
+    Ok(crc)
+}
+
+/// What a look for a hash in a block came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// Every entry here that has it. A neighbour may have more when it is the block's first, or its
+    /// last.
+    Found { entries: Vec<Entry>, first: bool, last: bool },
+    /// Between two entries that are here: nowhere else, either.
+    Between,
+    /// Before the first, by this much.
+    Before(u128),
+    /// Behind the last, by this much.
+    Behind(u128),
+}
+
+/// Looks for `hash` in the block `id`, once everything the block says of itself holds; what does
+/// not, in words, if not.
+pub(super) fn look(id: &BlockId, bytes: &[u8], hash: u128) -> Result<Looked, &'static str> {
+    let (_, all) = verify(id, bytes)?;
+    let of = |bytes: &[u8; ENTRY_BYTES]| u128_at(bytes, ENTRY_HASH).unwrap_or_default();
+    let (Some(first), Some(last)) = (all.first().map(of), all.last().map(of)) else {
+        return Err(OUTSIDE);
+    };
+    if hash < first {
+        return Ok(Looked::Before(first - hash));
+    }
+    if hash > last {
+        return Ok(Looked::Behind(hash - last));
+    }
+    let from = all.partition_point(|bytes| of(bytes) < hash);
+    let same = all.get(from..).unwrap_or_default().iter().take_while(|bytes| of(bytes) == hash);
+    let entries: Vec<Entry> = same.filter_map(entry).collect();
+    if entries.is_empty() {
+        return Ok(Looked::Between);
+    }
+    Ok(Looked::Found { entries, first: hash == first, last: hash == last })
+}
+
+const OUTSIDE: &str = "has entries outside its range";
+
+/// The CRC of the block `id` and the octets of its entries, once all but their order holds.
+fn verify<'a>(
+    id: &BlockId,
+    bytes: &'a [u8],
+) -> Result<(u32, &'a [[u8; ENTRY_BYTES]]), &'static str> {
     if array(bytes, AT_MAGIC) != Some(MAGIC) {
         return Err("is not a block");
     }
@@ -115,22 +169,17 @@ pub(super) fn decode(
     if u32_at(bytes, AT_PARTS) != Some(id.parts) {
         return Err("counts another number of blocks in its run");
     }
-
     let entries = bytes.get(AT_ENTRIES..).unwrap_or_default();
     let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() || u32_at(bytes, AT_COUNT) != u32::try_from(entries.len()).ok() {
         return Err("counts another number of entries");
     }
-    let start = out.len();
-    out.extend(entries.iter().filter_map(entry));
-    let decoded = out.get(start..).unwrap_or_default();
-    let range = (decoded.first().map(|e| e.hash), decoded.last().map(|e| e.hash));
-    if range != (u128_at(bytes, AT_FIRST), u128_at(bytes, AT_LAST))
-        || !decoded.is_sorted_by_key(|entry| entry.hash)
-    {
-        return Err("has entries outside its range");
+    let of = |bytes: &[u8; ENTRY_BYTES]| u128_at(bytes, ENTRY_HASH);
+    let range = (entries.first().and_then(of), entries.last().and_then(of));
+    if range != (u128_at(bytes, AT_FIRST), u128_at(bytes, AT_LAST)) {
+        return Err(OUTSIDE);
     }
-    Ok(crc)
+    Ok((crc, entries))
 }
 
 fn entry(bytes: &[u8; ENTRY_BYTES]) -> Option<Entry> {
@@ -177,6 +226,13 @@ mod tests {
             assert_eq!(bytes.len(), AT_ENTRIES + count as usize * ENTRY_BYTES);
             assert_eq!(decode(&ID, &bytes, &mut back), Ok(crc));
             assert_eq!(back, entries(count));
+        }
+    }
+
+    #[test]
+    fn a_run_takes_as_many_blocks_as_hold_its_entries() {
+        for (entries, parts) in [(1, 1), (252, 1), (253, 2), (504, 2), (505, 3)] {
+            assert_eq!(parts_for(entries), parts, "{entries} entries");
         }
     }
 

@@ -15,13 +15,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::backend::{Backend, Shared};
-use super::block::{self, BlockId};
+use super::block::{self, BlockId, ENTRIES_MAX, Looked};
 use super::head::Run;
 use super::overlay::Overlay;
-use super::{Entry, TreeError};
+use super::{Entry, Piece, Sought, TreeError};
 use crate::storage::File;
 
 /// A block's key: bucket, run, part. redb orders by it, so a bucket's blocks stand together and
@@ -34,7 +34,7 @@ const HEAD: &str = "head";
 
 /// redb's cache, bytes. The index above is what answers lookups; the cache only has to carry the
 /// branch pages and the pages of one transaction.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// An open redb database over one file.
 pub(super) struct Handle {
@@ -118,7 +118,12 @@ impl Handle {
 
     /// Writes nothing from here on, not even as it is dropped.
     pub(super) fn cut_off(&self) {
-        self.backend.cut_off();
+        let _ = self.backend.cut_off();
+    }
+
+    /// Whether a fault has cost this handle its file.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.backend.is_cut_off()
     }
 
     /// The head's bytes, and how many blocks redb counts. Neither is verified.
@@ -176,6 +181,89 @@ impl Handle {
                 )));
             }
             Ok(())
+        })
+    }
+
+    /// Looks for `hash` in one run of one bucket. Whatever is looked at is verified by itself; a
+    /// block that is not there is for the caller to judge, for its run may have gone.
+    pub(super) fn find(
+        &self,
+        store_id: [u8; 16],
+        piece: &Piece,
+        hash: u128,
+    ) -> Result<Sought, TreeError> {
+        self.guarded(|database| {
+            let table = database.begin_read()?.open_table(BLOCKS)?;
+            let Piece { bucket, run } = *piece;
+            let look = |part: u32| {
+                let Some(block) = table.get((bucket, run.number, part))? else { return Ok(None) };
+                let id = BlockId { store_id, bucket, run: run.number, part, parts: run.parts };
+                block::look(&id, block.value(), hash).map(Some).map_err(|wrong| {
+                    let name = format!("block {part} of run {} in bucket {bucket}", run.number);
+                    Fault::Damaged(format!("{name} {wrong}"))
+                })
+            };
+            // Hashes are spread evenly, so their distance says how many blocks lie between.
+            let parts = |distance: u128| {
+                let entries = ((distance >> 64) * u128::from(run.entries)) >> 64;
+                u32::try_from(entries / ENTRIES_MAX as u128).unwrap_or(u32::MAX)
+            };
+            let (mut low, mut high) = (0, run.parts.saturating_sub(1));
+            let mut at = parts(hash).min(high);
+            loop {
+                let Some(looked) = look(at)? else { return Ok(Sought::Gone) };
+                match looked {
+                    Looked::Between => return Ok(Sought::Not),
+                    Looked::Before(_) if at == low => return Ok(Sought::Not),
+                    Looked::Behind(_) if at == high => return Ok(Sought::Not),
+                    Looked::Before(by) => {
+                        high = at - 1;
+                        at = high.saturating_sub(parts(by)).max(low);
+                    }
+                    Looked::Behind(by) => {
+                        low = at + 1;
+                        at = low.saturating_add(parts(by)).min(high);
+                    }
+                    Looked::Found { mut entries, first, last } => {
+                        let before = (first && at > 0).then(|| at - 1);
+                        let behind = (last && at + 1 < run.parts).then(|| at + 1);
+                        for neighbour in before.into_iter().chain(behind) {
+                            let Some(looked) = look(neighbour)? else { return Ok(Sought::Gone) };
+                            if let Looked::Found { entries: more, .. } = looked {
+                                entries.extend(more);
+                            }
+                        }
+                        return Ok(Sought::Found(entries));
+                    }
+                }
+            }
+        })
+    }
+
+    /// Appends the entries of some blocks of one run in one bucket to `out`, from block `from` on,
+    /// `count` of them or up to the last, each verified by itself; and adds their CRCs to `crc`.
+    /// `false` when one is not there, which is for the caller to judge.
+    pub(super) fn read_blocks(
+        &self,
+        store_id: [u8; 16],
+        piece: &Piece,
+        (from, count): (u32, u32),
+        out: &mut Vec<Entry>,
+        crc: &mut crc32fast::Hasher,
+    ) -> Result<bool, TreeError> {
+        self.guarded(|database| {
+            let table = database.begin_read()?.open_table(BLOCKS)?;
+            let Piece { bucket, run } = *piece;
+            for part in from..from.saturating_add(count).min(run.parts) {
+                let Some(block) = table.get((bucket, run.number, part))? else { return Ok(false) };
+                let id = BlockId { store_id, bucket, run: run.number, part, parts: run.parts };
+                let read = block::decode(&id, block.value(), out).map_err(|wrong| {
+                    let name = format!("block {part} of run {} in bucket {bucket}", run.number);
+                    Fault::Damaged(format!("{name} {wrong}"))
+                })?;
+                crc.update(&read.to_le_bytes());
+            }
+            Ok(true)
         })
     }
 
@@ -277,17 +365,27 @@ impl Blocks<'_> {
         Err(Fault::Damaged(format!("{removed} blocks from {from:?} to {to:?}, not {expected}")))
     }
 
+    /// Appends the entries of the block `id` to `out`, verified, and gives its CRC.
+    pub(super) fn read(&self, id: &BlockId, out: &mut Vec<Entry>) -> Result<u32, Fault> {
+        let name = || format!("block {} of run {} in bucket {}", id.part, id.run, id.bucket);
+        let Some(block) = self.table.get((id.bucket, id.run, id.part))? else {
+            return Err(Fault::Damaged(format!("{} is absent", name())));
+        };
+        block::decode(id, block.value(), out)
+            .map_err(|wrong| Fault::Damaged(format!("{} {wrong}", name())))
+    }
+
     /// How many blocks redb counts.
     pub(super) fn count(&self) -> Result<u64, Fault> {
         Ok(self.table.len()?)
     }
 }
 
-/// Runs `work`, which calls redb. A panic in it is damage; what the disk refused meanwhile is the
-/// disk's fault, whatever came of it; either way redb is cut off from the file.
+/// Runs `work`, which calls redb. A panic in it is damage; what the disk refused until then is the
+/// disk's fault, whatever came of it; either way redb is cut off from the file. Several may run at
+/// once, and a refusal one of them got over is told by the next that fails: which asks again, of a
+/// new handle, where one that told of damage would not.
 fn guard<T>(backend: &Backend, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, TreeError> {
-    // A refusal that redb got over is nobody's business any more.
-    drop(backend.take_refusal());
     let said = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(fault)) => fault.to_string(),
@@ -297,7 +395,10 @@ fn guard<T>(backend: &Backend, work: impl FnOnce() -> Result<T, Fault>) -> Resul
             format!("redb panicked: {}", said.unwrap_or("without a word"))
         }
     };
-    backend.cut_off();
+    if !backend.cut_off() {
+        // Another call met the fault, and this one only that the file was gone.
+        return Err(closed());
+    }
     match backend.take_refusal() {
         Some(error) => Err(TreeError::Io(error)),
         None => Err(TreeError::Damaged(said)),
@@ -313,6 +414,6 @@ fn nonempty(file: Arc<dyn File>) -> Result<Arc<dyn File>, TreeError> {
     }
 }
 
-fn closed() -> TreeError {
+pub(super) fn closed() -> TreeError {
     TreeError::Io(std::io::Error::other("the tree's handle is closed"))
 }

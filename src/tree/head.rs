@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::bytes::{array, u32_at, u64_at};
 
 const MAGIC: [u8; 8] = *b"owtree\0\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const AT_MAGIC: usize = 0;
 const AT_VERSION: usize = AT_MAGIC + 8;
@@ -30,24 +30,31 @@ const RUN_NUMBER: usize = 0;
 const RUN_ENTRIES: usize = RUN_NUMBER + 8;
 const RUN_PARTS: usize = RUN_ENTRIES + 8;
 const RUN_CRC: usize = RUN_PARTS + 4;
-const RUN_BYTES: usize = RUN_CRC + 4;
+const RUN_KIND: usize = RUN_CRC + 4;
+const RUN_BYTES: usize = RUN_KIND + 4;
+
+const PLAIN: u32 = 0;
+const DOUBTS: u32 = 1;
 
 const CRC_BYTES: usize = 4;
 
 const _: () = assert!(AT_ENGINE == 52);
 const _: () = assert!(BUCKET_BYTES == 12);
-const _: () = assert!(RUN_BYTES == 24);
+const _: () = assert!(RUN_BYTES == 28);
 
 /// One run in one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) number: u64,
-    pub(super) entries: u64,
+pub(crate) struct Run {
+    pub(crate) number: u64,
+    pub(crate) entries: u64,
     /// Blocks; at least one.
-    pub(super) parts: u32,
+    pub(crate) parts: u32,
     /// CRC-32 over the CRCs of its blocks, in order: a block of an earlier time, whole in itself,
     /// does not fit.
     pub(super) crc: u32,
+    /// Whether its entries are about keys in doubt: they are few, and set apart, so that they can
+    /// be had without the others.
+    pub(crate) doubts: bool,
 }
 
 /// What the tree says of itself.
@@ -111,6 +118,8 @@ pub(super) fn encode(store_id: [u8; 16], head: &Head) -> Vec<u8> {
             out.extend_from_slice(&run.entries.to_le_bytes());
             out.extend_from_slice(&run.parts.to_le_bytes());
             out.extend_from_slice(&run.crc.to_le_bytes());
+            let kind = if run.doubts { DOUBTS } else { PLAIN };
+            out.extend_from_slice(&kind.to_le_bytes());
         }
     }
     let crc = crc32fast::hash(&out);
@@ -183,6 +192,11 @@ fn run(bytes: &[u8]) -> Option<Run> {
         entries: u64_at(bytes, RUN_ENTRIES)?,
         parts: u32_at(bytes, RUN_PARTS)?,
         crc: u32_at(bytes, RUN_CRC)?,
+        doubts: match u32_at(bytes, RUN_KIND)? {
+            PLAIN => false,
+            DOUBTS => true,
+            _ => return None,
+        },
     })
 }
 
@@ -193,7 +207,13 @@ mod tests {
     const STORE: [u8; 16] = [7; 16];
 
     fn run(number: u64, parts: u32) -> Run {
-        Run { number, entries: u64::from(parts) * 200, parts, crc: 0xabcd_ef01 ^ parts }
+        Run {
+            number,
+            entries: u64::from(parts) * 200,
+            parts,
+            crc: 0xabcd_ef01 ^ parts,
+            doubts: number == 8,
+        }
     }
 
     fn sample() -> Head {
@@ -215,14 +235,14 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let head = Head { buckets: [(50, vec![run(1, 2)])].into(), ..sample() };
-        let mut wanted = b"owtree\0\0\x01\0\0\0".to_vec();
+        let mut wanted = b"owtree\0\0\x02\0\0\0".to_vec();
         wanted.extend(STORE);
         wanted.extend([41, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
         wanted.extend([6, 0, 0, 0, 1, 0, 0, 0]);
         wanted.extend(b"engine");
         wanted.extend([50, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
         wanted.extend([1, 0, 0, 0, 0, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
-        wanted.extend([0x03, 0xef, 0xcd, 0xab]);
+        wanted.extend([0x03, 0xef, 0xcd, 0xab, 0, 0, 0, 0]);
         wanted.extend(crc32fast::hash(&wanted).to_le_bytes());
         assert_eq!(encode(STORE, &head), wanted);
     }
@@ -296,11 +316,21 @@ mod tests {
                             entries: 0x4142_4344_4546_4748,
                             parts: 0x5152_5354,
                             crc: 0x5556_5758,
+                            doubts: false,
                         },
-                        Run { number: 0x2122_2324_2526_2727, entries: 3, parts: 4, crc: 5 },
+                        Run {
+                            number: 0x2122_2324_2526_2727,
+                            entries: 3,
+                            parts: 4,
+                            crc: 5,
+                            doubts: true,
+                        },
                     ],
                 ),
-                (0x6162_6364_6566_6768, vec![Run { number: 2, entries: 7, parts: 8, crc: 9 }]),
+                (
+                    0x6162_6364_6566_6768,
+                    vec![Run { number: 2, entries: 7, parts: 8, crc: 9, doubts: false }],
+                ),
             ]
             .into(),
         };

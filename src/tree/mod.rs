@@ -10,29 +10,41 @@
 //! block, an extra one, a stale one is [`TreeError::Damaged`], never a miss. The log is the truth,
 //! so a damaged tree costs time: it is made anew from the log.
 //!
+//! Single keys are looked up through a [`Reader`], which goes on beside whoever changes the tree.
+//!
 //! This folder is the only one that names redb. Its files, from the ground up: `bytes`, `block`
-//! and `head` (pure), `overlay` and `backend` (files), `handle` (redb), `verify`.
+//! and `head` (pure), `overlay` and `backend` (files), `handle` (redb), `run`, `merge`, `reader`,
+//! `commit`, `verify`.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
-use crate::storage::{File, Storage};
+use crate::storage::Storage;
 
-use block::{BlockId, ENTRIES_MAX};
-use handle::{Blocks, Fault, Handle, Span};
-use head::{Head, Run};
+use commit::load;
+use handle::Handle;
+use head::Head;
+use run::{spans, write_run};
 
 mod backend;
 mod block;
 mod bytes;
+mod commit;
 mod handle;
 mod head;
+mod merge;
 mod overlay;
+mod reader;
+mod run;
 #[cfg(test)]
 mod tests;
 mod verify;
+
+pub(crate) use head::Run;
+pub(crate) use reader::{Piece, Reader, Sought};
 
 /// The tree's file, in the store's directory.
 pub(crate) const FILE: &str = "tree.redb";
@@ -95,26 +107,35 @@ pub(crate) struct Tree {
     store_id: [u8; 16],
     /// `None` after a fault, until the next call.
     access: Option<Access>,
+    /// Has the same handle as `access`, or one that a fault has cut off.
+    reader: Arc<Reader>,
     /// What the file says of itself, as far as a commit or an opening has shown.
     head: Head,
     /// The head of a commit that failed and may be in the file all the same. Compared with the
     /// file's at the next opening: a third head there is damage.
-    attempt: Option<Head>,
-    /// The run of a checkpoint that failed and is in the file all the same. Whoever asked for it
-    /// believes it is not, so that the next commit takes it out again, unless they read the head.
-    unconfirmed: Option<u64>,
+    attempt: Option<Attempt>,
+    /// The runs of a checkpoint that failed and is in the file all the same. Whoever asked for it
+    /// believes it is not, so that the next commit takes them out again, unless they read the head.
+    unconfirmed: Range<u64>,
+}
+
+/// A commit of which nobody knows whether it happened.
+struct Attempt {
+    head: Head,
+    /// The runs it added of which nobody but it knows.
+    added: Range<u64>,
 }
 
 /// How far redb has been let at the file.
 enum Access {
     /// To look. Nothing it writes reaches the file.
-    View(Handle),
+    View(Arc<Handle>),
     /// To change the file, all of whose pages redb has verified.
-    Write(Handle),
+    Write(Arc<Handle>),
 }
 
 impl Access {
-    fn handle(&self) -> &Handle {
+    fn handle(&self) -> &Arc<Handle> {
         match self {
             Self::View(handle) | Self::Write(handle) => handle,
         }
@@ -138,7 +159,8 @@ impl Tree {
         };
         let (handle, head) = load(Handle::view(file)?, store_id)?;
         let engine = head.engine.clone();
-        Ok(Some((Self::holding(storage, store_id, Access::View(handle), head), engine)))
+        let access = Access::View(Arc::new(handle));
+        Ok(Some((Self::holding(storage, store_id, access, head), engine)))
     }
 
     /// A new, empty tree with `head` as the engine's bytes, in place of whatever stands there.
@@ -162,12 +184,14 @@ impl Tree {
         let handle = Handle::create(file)?;
         let head = Head { engine: head.to_vec(), ..Head::default() };
         handle.commit(|_| Ok(head::encode(store_id, &head)))?;
-        Ok(Self::holding(storage, store_id, Access::Write(handle), head))
+        Ok(Self::holding(storage, store_id, Access::Write(Arc::new(handle)), head))
     }
 
     fn holding(storage: Arc<dyn Storage>, store_id: [u8; 16], access: Access, head: Head) -> Self {
+        let reader = Arc::new(Reader::new(store_id));
+        reader.put(Some(Arc::clone(access.handle())));
         let access = Some(access);
-        Self { storage, store_id, access, head, attempt: None, unconfirmed: None }
+        Self { storage, store_id, access, reader, head, attempt: None, unconfirmed: 0..0 }
     }
 
     /// The engine's bytes of the head as it is in the file. After a failed checkpoint or drop this
@@ -176,12 +200,12 @@ impl Tree {
     pub(crate) fn head(&mut self) -> Result<&[u8], TreeError> {
         let access = self.ready()?;
         self.access = Some(access);
-        self.unconfirmed = None;
+        self.unconfirmed = 0..0;
         Ok(&self.head.engine)
     }
 
-    /// Adds a run of `entries`, each with its bucket, in any order, and replaces the engine's bytes
-    /// of the head, in one durable transaction.
+    /// Adds a run of `entries`, each with its bucket, in any order, and one of `doubts`, and replaces
+    /// the engine's bytes of the head, in one durable transaction.
     ///
     /// A checkpoint that failed may be repeated, as it was or with more entries: what the failed
     /// one left in the file, if anything, is replaced in the same transaction.
@@ -191,18 +215,57 @@ impl Tree {
     pub(crate) fn checkpoint(
         &mut self,
         head: &[u8],
-        mut entries: Vec<(u64, Entry)>,
+        entries: Vec<(u64, Entry)>,
+        doubts: Vec<(u64, Entry)>,
     ) -> Result<(), TreeError> {
-        entries.sort_unstable_by_key(|(bucket, entry)| (*bucket, entry.hash, entry.sequence));
         let store_id = self.store_id;
-        self.commit(head, |next, blocks| {
-            let run = next.next_run;
-            next.next_run += 1;
-            for group in entries.chunk_by(|one, other| one.0 == other.0) {
-                let Some(&(bucket, _)) = group.first() else { continue };
-                let added = write_run(blocks, store_id, (bucket, run), group)?;
-                next.buckets.entry(bucket).or_default().push(added);
+        let first = self.head.next_run;
+        let runs = [(entries, false), (doubts, true)].map(|(mut entries, doubts)| {
+            entries.sort_unstable_by_key(|(bucket, entry)| (*bucket, entry.hash, entry.sequence));
+            (entries, doubts)
+        });
+        // Number and all, for a checkpoint without entries takes one, too.
+        let numbers = first..first + if runs[1].0.is_empty() { 1 } else { 2 };
+        self.commit(head, numbers.clone(), |next, blocks| {
+            next.next_run = numbers.end;
+            for (run, (entries, doubts)) in numbers.zip(&runs) {
+                for group in entries.chunk_by(|one, other| one.0 == other.0) {
+                    let Some(&(bucket, _)) = group.first() else { continue };
+                    let added = write_run(blocks, store_id, (bucket, run), group)?;
+                    next.buckets.entry(bucket).or_default().push(Run { doubts: *doubts, ..added });
+                }
             }
+            Ok(())
+        })
+    }
+
+    /// Makes one run of those of `bucket` with these numbers, none of them of doubts, and replaces
+    /// the engine's bytes of the head, in one durable transaction.
+    ///
+    /// # Errors
+    /// `Io` or `Damaged`; the file then holds the old state or the new, whole, and
+    /// [`pieces`](Self::pieces) tells which once the tree was asked anything else.
+    pub(crate) fn merge(
+        &mut self,
+        head: &[u8],
+        bucket: u64,
+        numbers: &[u64],
+    ) -> Result<(), TreeError> {
+        let store_id = self.store_id;
+        self.commit(head, 0..0, |next, blocks| {
+            let number = next.next_run;
+            next.next_run += 1;
+            let Some(runs) = next.buckets.get_mut(&bucket) else { return Ok(()) };
+            let merged: Vec<Run> = runs
+                .iter()
+                .filter(|run| !run.doubts && numbers.contains(&run.number))
+                .copied()
+                .collect();
+            if merged.is_empty() {
+                return Ok(());
+            }
+            runs.retain(|run| !merged.contains(run));
+            runs.push(merge::merge(blocks, store_id, (bucket, number), &merged)?);
             Ok(())
         })
     }
@@ -213,7 +276,7 @@ impl Tree {
     /// # Errors
     /// `Io` or `Damaged`; the file then holds the old state or the new, whole.
     pub(crate) fn drop_buckets(&mut self, head: &[u8], buckets: &[u64]) -> Result<(), TreeError> {
-        self.commit(head, |next, blocks| {
+        self.commit(head, 0..0, |next, blocks| {
             for &bucket in buckets {
                 if let Some(runs) = next.buckets.remove(&bucket) {
                     let parts = runs.iter().map(|run| u64::from(run.parts)).sum();
@@ -230,13 +293,50 @@ impl Tree {
         self.head.buckets.iter().map(|(bucket, runs)| (*bucket, count(runs))).collect()
     }
 
-    /// Visits every entry of every bucket, verified, one run of one bucket at a time, ascending by
-    /// run number and then by bucket, with the bucket and the run's number.
+    /// Every run of every bucket, ascending by bucket and then by number.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
+        self.head.runs().map(|(bucket, run)| Piece { bucket, run })
+    }
+
+    /// The number the next run gets: those of today's runs are less.
+    pub(crate) fn next_run(&self) -> u64 {
+        self.head.next_run
+    }
+
+    /// What looks single keys up, for as long as this tree lives.
+    pub(crate) fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
+    }
+
+    /// Opens the file anew if a fault has cost the tree its handle.
+    ///
+    /// # Errors
+    /// `Io` or `Damaged`.
+    pub(crate) fn revive(&mut self) -> Result<(), TreeError> {
+        if !self.reader.is_open() {
+            self.access = None;
+        }
+        let access = self.ready()?;
+        self.access = Some(access);
+        Ok(())
+    }
+
+    /// Visits every entry of the runs of doubts, verified, one run of one bucket at a time, ascending
+    /// by run number and then by bucket, with the bucket and the run's number.
     ///
     /// # Errors
     /// `Io` or `Damaged`, which stops it: what was visited by then is not all there is.
+    pub(crate) fn for_each_doubt(
+        &mut self,
+        visit: &mut dyn FnMut(u64, u64, &[Entry]),
+    ) -> Result<(), TreeError> {
+        self.for_each_in_run_order(|run| run.doubts, visit)
+    }
+
+    /// The same of the runs that `wanted` says.
     pub(crate) fn for_each_in_run_order(
         &mut self,
+        wanted: impl Fn(&Run) -> bool,
         visit: &mut dyn FnMut(u64, u64, &[Entry]),
     ) -> Result<(), TreeError> {
         let access = self.ready()?;
@@ -245,6 +345,7 @@ impl Tree {
         if spans.is_empty() {
             handle.expect_none((0, 0, 0), (u64::MAX, u64::MAX, u32::MAX))?;
         }
+        spans.retain(|span| wanted(&span.run));
         spans.sort_unstable_by_key(|span| (span.run.number, span.bucket));
         let mut entries = Vec::new();
         for span in &spans {
@@ -288,8 +389,10 @@ impl Tree {
     /// Closes the file with redb's own clean shutdown. A file that was not changed needs none, and
     /// after a fault there is nothing to close: the next opening recovers.
     pub(crate) fn close(mut self) -> Result<(), TreeError> {
+        // Whoever is looking something up is waited for.
+        self.reader.put(None);
         match self.access.take() {
-            Some(Access::Write(handle)) => handle.close(),
+            Some(Access::Write(handle)) => Arc::into_inner(handle).map_or(Ok(()), Handle::close),
             Some(Access::View(_)) | None => Ok(()),
         }
     }
@@ -307,92 +410,12 @@ impl Tree {
     ) -> Result<(Vec<u8>, Vec<String>), TreeError> {
         verify::verify(&**storage, store_id, visit)
     }
+}
 
-    /// Changes blocks and directory together and replaces the head.
-    fn commit(
-        &mut self,
-        engine: &[u8],
-        change: impl FnOnce(&mut Head, &mut Blocks<'_>) -> Result<(), Fault>,
-    ) -> Result<(), TreeError> {
-        let handle = self.ready_to_write()?;
-        let mut next = Head {
-            generation: self.head.generation + 1,
-            engine: engine.to_vec(),
-            ..self.head.clone()
-        };
-        let unconfirmed = self.unconfirmed;
-        let mut attempted = false;
-        let outcome = handle.commit(|blocks| {
-            for (bucket, run) in unconfirmed.map_or_else(Vec::new, |run| next.remove_run(run)) {
-                let last = (bucket, run.number, u32::MAX);
-                blocks.remove((bucket, run.number, 0), last, run.parts.into())?;
-            }
-            change(&mut next, blocks)?;
-            if blocks.count()? != next.blocks() {
-                return Err(Fault::Damaged(MISCOUNTED.to_owned()));
-            }
-            attempted = true;
-            Ok(head::encode(self.store_id, &next))
-        });
-        match outcome {
-            Ok(()) => {
-                self.access = Some(Access::Write(handle));
-                self.head = next;
-                self.unconfirmed = None;
-            }
-            Err(_) => self.attempt = attempted.then_some(next),
-        }
-        outcome
-    }
-
-    /// Takes the access, which is opened anew when a fault has cost it. Whoever takes it puts it
-    /// back when all went well.
-    ///
-    /// After a commit that failed it is opened to write: the commit may be readable and not on the
-    /// disk, and what redb finds as it opens to write it also syncs. Its two-phase commits see to it
-    /// that a commit it finds lacks no page but the header, which is written again.
-    fn ready(&mut self) -> Result<Access, TreeError> {
-        match self.access.take() {
-            Some(access) => Ok(access),
-            None if self.attempt.is_some() => self.reopen(Handle::open).map(Access::Write),
-            None => self.reopen(Handle::view).map(Access::View),
-        }
-    }
-
-    /// Takes the access to write, which costs a walk through the whole file the first time.
-    fn ready_to_write(&mut self) -> Result<Handle, TreeError> {
-        match self.access.take() {
-            Some(Access::Write(handle)) => Ok(handle),
-            Some(Access::View(_)) | None => self.reopen(Handle::open),
-        }
-    }
-
-    /// Opens the file again, and settles what became of a commit that failed.
-    fn reopen(
-        &mut self,
-        open: impl FnOnce(Arc<dyn File>) -> Result<Handle, TreeError>,
-    ) -> Result<Handle, TreeError> {
-        let file = self.storage.open(FILE).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => TreeError::Damaged("the file is gone".to_owned()),
-            _ => TreeError::Io(error),
-        })?;
-        let (handle, found) = load(open(file)?, self.store_id)?;
-        match self.attempt.take() {
-            _ if found == self.head => {}
-            Some(attempt) if found == attempt => {
-                // Only a checkpoint takes a run's number, and each commit takes out what an
-                // earlier one left unconfirmed.
-                let added = attempt.next_run != self.head.next_run;
-                self.unconfirmed = added.then_some(self.head.next_run);
-                self.head = attempt;
-            }
-            attempt => {
-                self.attempt = attempt;
-                handle.cut_off();
-                return Err(TreeError::Damaged("the file is of another time".to_owned()));
-            }
-        }
-        Ok(handle)
+/// Whoever still has the reader finds it closed.
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.reader.put(None);
     }
 }
 
@@ -404,58 +427,4 @@ impl fmt::Debug for Tree {
             .field("open", &self.access.is_some())
             .finish_non_exhaustive()
     }
-}
-
-const MISCOUNTED: &str = "the directory lists another number of blocks";
-
-/// Reads the head of an open file.
-fn load(handle: Handle, store_id: [u8; 16]) -> Result<(Handle, Head), TreeError> {
-    let (bytes, blocks) = handle.read_head()?;
-    let head = head::decode(store_id, &bytes)
-        .and_then(|head| if head.blocks() == blocks { Ok(head) } else { Err(MISCOUNTED) });
-    match head {
-        Ok(head) => Ok((handle, head)),
-        Err(wrong) => {
-            // What is there belongs to somebody else, or to a post-mortem: leave it as it is.
-            handle.cut_off();
-            Err(TreeError::Damaged(wrong.to_owned()))
-        }
-    }
-}
-
-/// Where each run stands, in the order of the keys.
-fn spans(head: &Head) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
-    for (bucket, run) in head.runs() {
-        let first = (bucket, run.number, 0);
-        let from = match spans.last_mut() {
-            None => (0, 0, 0),
-            Some(before) => {
-                before.next = Some(first);
-                if before.bucket == bucket { first } else { (bucket, 0, 0) }
-            }
-        };
-        spans.push(Span { from, bucket, run, next: None });
-    }
-    spans
-}
-
-/// Writes the blocks of one run in one bucket: `entries` in the order of their hashes.
-fn write_run(
-    blocks: &mut Blocks<'_>,
-    store_id: [u8; 16],
-    (bucket, number): (u64, u64),
-    entries: &[(u64, Entry)],
-) -> Result<Run, Fault> {
-    let parts = block::parts_for(entries.len()) as u32;
-    let mut crc = crc32fast::Hasher::new();
-    let (mut sorted, mut bytes) = (Vec::with_capacity(ENTRIES_MAX), Vec::new());
-    for (part, chunk) in (0..parts).zip(entries.chunks(ENTRIES_MAX)) {
-        sorted.clear();
-        sorted.extend(chunk.iter().map(|(_, entry)| *entry));
-        let id = BlockId { store_id, bucket, run: number, part, parts };
-        crc.update(&block::encode(&id, &sorted, &mut bytes).to_le_bytes());
-        blocks.insert((bucket, number, part), &bytes)?;
-    }
-    Ok(Run { number, entries: entries.len() as u64, parts, crc: crc.finalize() })
 }

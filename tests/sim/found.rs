@@ -31,6 +31,7 @@ fn p0_1_a_later_group_that_outlived_the_first_of_its_segment_is_a_tear() {
         keys: 8,
         buffered: true,
         max_disk: None,
+        resident: None,
         aside_one_in: 0,
         ops: vec![
             Claim { key: 1, print: 0, ttl_ms: 10_000, patience: Long },
@@ -63,6 +64,7 @@ fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
         keys: 8,
         buffered: false,
         max_disk: None,
+        resident: None,
         aside_one_in: 0,
         ops: vec![
             Claim { key: 0, print: 0, ttl_ms: 10_000, patience: No },

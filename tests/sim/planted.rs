@@ -9,7 +9,7 @@ use crate::shrink::shrink;
 use crate::{base_seed, variable};
 
 /// Scripts in which a planted bug must show.
-const SCRIPTS_MAX: u64 = 400;
+const SCRIPTS_MAX: u64 = 1_000;
 
 /// Pulls out what is planted, however a test ends.
 struct Planted;
@@ -87,6 +87,9 @@ trials! {
     c36_room_that_is_not_reserved_is_caught: RoomNotReserved,
     p0_1_damage_that_is_forgotten_is_caught: DamageForgotten,
     p0_4_a_release_that_is_forgotten_is_caught: ReleaseForgotten,
+    p0_1_a_spilled_key_that_is_not_looked_for_is_caught: SpilledNotProbed,
+    p0_1_a_filter_that_lacks_a_key_is_caught: FilterBitsMissing,
+    p0_1_an_older_run_that_wins_is_caught: OlderRunWins,
     p0_1_a_stale_ticket_that_is_accepted_is_caught: StaleTicketAccepted,
 }
 

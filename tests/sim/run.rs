@@ -254,8 +254,8 @@ impl<'a> Run<'a> {
         for _ in 0..6 {
             self.opens += 1;
             let seed = self.script.seed.wrapping_add(self.opens << 32);
-            let Script { buffered, max_disk, .. } = *self.script;
-            let opened = open_with(&self.disk, &self.time, seed, buffered, max_disk);
+            let Script { buffered, max_disk, resident, .. } = *self.script;
+            let opened = open_with(&self.disk, &self.time, seed, buffered, max_disk, resident);
             self.notice_faults();
             self.look_aside()?;
             let error = match opened {

@@ -19,6 +19,8 @@ pub(crate) struct Script {
     pub(crate) keys: usize,
     pub(crate) buffered: bool,
     pub(crate) max_disk: Option<u64>,
+    /// How many records the index keeps, when that is not left to its budget.
+    pub(crate) resident: Option<u64>,
     /// The world ends on the side, too, at one in so many operations of the disk; for zero at none.
     pub(crate) aside_one_in: u64,
     pub(crate) ops: Vec<Op>,
@@ -27,11 +29,11 @@ pub(crate) struct Script {
 /// As code, to be kept as a test.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, keys, buffered, max_disk, aside_one_in, ops } = self;
+        let Self { seed, keys, buffered, max_disk, resident, aside_one_in, ops } = self;
         writeln!(
             f,
             "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, \
-             aside_one_in: {aside_one_in}, ops: vec!["
+             resident: {resident:?}, aside_one_in: {aside_one_in}, ops: vec!["
         )?;
         for op in ops {
             writeln!(f, "    {op:?},")?;
@@ -264,7 +266,12 @@ impl Script {
         let buffered = rng.u32(..5) == 0;
         let max_disk = (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000));
         let keys = if rng.u32(..8) == 0 { 40 } else { KEYS };
+        // Half of the stores keep next to nothing in memory: what is checkpointed leaves it in the
+        // next round of the housekeeper.
+        let mut memory = Rng::with_seed(seed ^ 0x6d65_6d6f_7279);
+        let resident = memory.bool().then(|| [0, 0, 1, 4][memory.usize(..4)]);
         let mut weights = KINDS.map(|(kind, weight)| match kind {
+            Kind::Checkpoint | Kind::Keep if resident.is_some() => (kind, 8),
             Kind::Claim | Kind::Finish | Kind::Settle => (kind, weight),
             // Not every script has them: whatever fails hides what comes after it.
             Kind::Fail | Kind::Capacity => (kind, if rng.u32(..3) == 0 { 3 } else { 0 }),
@@ -296,7 +303,7 @@ impl Script {
             }
             drawing.step(kind, &mut ops);
         }
-        Self { seed, keys, buffered, max_disk, aside_one_in: 0, ops }
+        Self { seed, keys, buffered, max_disk, resident, aside_one_in: 0, ops }
     }
 }
 

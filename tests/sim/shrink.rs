@@ -46,8 +46,11 @@ pub(crate) fn shrink(script: &Script, wrong: String) -> (Script, String) {
                 fails(candidate, &mut best);
             }
         }
-        for (buffered, max_disk) in [(false, best.0.max_disk), (best.0.buffered, None)] {
-            let candidate = Script { buffered, max_disk, ..best.0.clone() };
+        for candidate in [
+            Script { buffered: false, ..best.0.clone() },
+            Script { max_disk: None, ..best.0.clone() },
+            Script { resident: None, ..best.0.clone() },
+        ] {
             if candidate != best.0 {
                 fails(candidate, &mut best);
             }

@@ -134,15 +134,20 @@ pub(crate) fn open(disk: &Arc<SimDisk>, time: &Time, seed: u64) -> Result<Store,
     options(time, seed).open_storage(disk)
 }
 
-/// Opens a store that may be buffered or bounded.
+/// Opens a store that may be buffered or bounded, or keep few records in memory.
 pub(crate) fn open_with(
     disk: &Arc<SimDisk>,
     time: &Time,
     seed: u64,
     buffered: bool,
     max_disk: Option<u64>,
+    resident: Option<u64>,
 ) -> Result<Store, Error> {
     let disk: Arc<SimDisk> = Arc::clone(disk);
     let durability = if buffered { Durability::Buffered } else { Durability::Sync };
-    options(time, seed).durability(durability).max_disk(max_disk).open_storage(disk)
+    let options = options(time, seed).durability(durability).max_disk(max_disk);
+    match resident {
+        Some(records) => options.resident_records(records).open_storage(disk),
+        None => options.open_storage(disk),
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchArgs;
 use crate::conformance::{ConformanceArgs, UpstreamArgs};
 use crate::tools::{Tool, VerifyArgs};
 
@@ -30,6 +31,9 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     /// Sample API under all profiles, with a guided tour of what their documents promise
     Demo(DemoArgs),
+    /// What this machine does in a directory of yours: a table, with what nobody can do faster beside
+    /// each figure
+    Bench(BenchArgs),
     /// Whether a server keeps a profile's promises: a table of requirements, by what HTTP shows
     Conformance(Box<ConformanceArgs>),
     /// API to put behind the layer that `conformance` is to check

@@ -6,7 +6,7 @@ mod child;
 mod client;
 mod place;
 mod promise;
-mod random;
+pub(crate) mod random;
 mod server;
 mod table;
 mod tour;

@@ -7,6 +7,8 @@ mod admin;
 mod answer;
 mod args;
 mod auth;
+mod bar;
+mod bench;
 mod check;
 mod config;
 mod conformance;
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(*args),
         Command::CheckConfig(args) => check::check_config(*args),
         Command::Policy(args) => policy::print(args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Conformance(args) => conformance::conformance(&args),
         Command::ConformanceUpstream(args) => conformance::conformance_upstream(&args),

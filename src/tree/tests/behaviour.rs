@@ -37,8 +37,8 @@ fn an_older_bucket_filled_later_comes_in_the_order_of_runs() {
     let disk = Disk::new();
     let mut tree = Tree::create(disk.clone(), STORE, b"").unwrap();
     let (newer, older) = (entries(&mut rng, 9, 3), entries(&mut rng, 4, 3));
-    tree.checkpoint(b"", newer.clone()).unwrap();
-    tree.checkpoint(b"", older.clone()).unwrap();
+    tree.checkpoint(b"", newer.clone(), Vec::new()).unwrap();
+    tree.checkpoint(b"", older.clone(), Vec::new()).unwrap();
     assert_eq!(load(&mut tree).unwrap(), [(9, 0, sorted(&newer)), (4, 1, sorted(&older))]);
     assert_eq!(tree.buckets(), [(4, 3), (9, 3)]);
 }
@@ -65,7 +65,7 @@ fn a_run_of_any_size_reads_back() {
     let sizes = [0, 1, ENTRIES_MAX - 1, ENTRIES_MAX, ENTRIES_MAX + 1, 2 * ENTRIES_MAX, 5000];
     for (run, size) in (0..).zip(sizes) {
         let given = entries(&mut rng, 7, size);
-        tree.checkpoint(b"", given.clone()).unwrap();
+        tree.checkpoint(b"", given.clone(), Vec::new()).unwrap();
         if size > 0 {
             wanted.push((7, run, sorted(&given)));
         }
@@ -80,8 +80,8 @@ fn the_same_hash_may_come_more_than_once() {
     let disk = Disk::new();
     let mut tree = Tree::create(disk.clone(), STORE, b"").unwrap();
     let entry = |sequence| Entry { hash: 5, location: sequence * 10, sequence };
-    tree.checkpoint(b"", vec![(1, entry(2)), (1, entry(1))]).unwrap();
-    tree.checkpoint(b"", vec![(1, entry(3))]).unwrap();
+    tree.checkpoint(b"", vec![(1, entry(2)), (1, entry(1))], Vec::new()).unwrap();
+    tree.checkpoint(b"", vec![(1, entry(3))], Vec::new()).unwrap();
     let wanted = [(1, 0, vec![entry(1), entry(2)]), (1, 1, vec![entry(3)])];
     assert_eq!(load(&mut tree).unwrap(), wanted);
 }
@@ -102,7 +102,7 @@ fn dropped_buckets_are_gone_whole_and_the_others_stay() {
     tree.drop_buckets(b"five", &[2000]).unwrap();
     assert_eq!(load(&mut tree).unwrap(), []);
     let again = entries(&mut rng, 1000, 10);
-    tree.checkpoint(b"six", again.clone()).unwrap();
+    tree.checkpoint(b"six", again.clone(), Vec::new()).unwrap();
     assert_eq!(load(&mut tree).unwrap(), [(1000, 3, sorted(&again))], "numbers are not reused");
 }
 
@@ -127,7 +127,7 @@ fn the_file_stays_near_the_size_of_its_entries() {
     let empty = tree.file_len().unwrap();
     for round in 0..12_u64 {
         for _ in 0..4 {
-            tree.checkpoint(b"", entries(&mut rng, round, 5_000)).unwrap();
+            tree.checkpoint(b"", entries(&mut rng, round, 5_000), Vec::new()).unwrap();
         }
         if let Some(expired) = round.checked_sub(2) {
             tree.drop_buckets(b"", &[expired]).unwrap();

@@ -172,7 +172,7 @@ fn pages_of_another_time_are_damage() {
     let (mut tree, old_runs) = small(&mut rng, &disk, b"three");
     let old = disk.bytes(FILE);
     let added = entries(&mut rng, 3000, 300);
-    tree.checkpoint(b"four", added.clone()).unwrap();
+    tree.checkpoint(b"four", added.clone(), Vec::new()).unwrap();
     tree.drop_buckets(b"five", &[1000]).unwrap();
     let new_runs = load(&mut tree).unwrap();
     let new = disk.bytes(FILE);
@@ -218,7 +218,7 @@ fn nothing_is_written_to_a_file_with_a_damaged_page() {
     file[at] ^= 1;
     let disk = Disk::with(FILE, file);
     let (mut tree, _) = open(&disk).unwrap().unwrap();
-    let refused = tree.checkpoint(b"four", entries(&mut rng, 3000, 1));
+    let refused = tree.checkpoint(b"four", entries(&mut rng, 3000, 1), Vec::new());
     assert!(matches!(refused, Err(TreeError::Damaged(_))), "{refused:?}");
     let refused = tree.drop_buckets(b"four", &[3000]);
     assert!(matches!(refused, Err(TreeError::Damaged(_))), "{refused:?}");
@@ -261,7 +261,7 @@ fn use_damaged(
         let wanted = runs.iter().filter(|run| run.0 == bucket).map(|run| run.2.clone());
         assert_eq!(found, wanted.collect::<Vec<_>>());
     }
-    tree.checkpoint(b"four", added.to_vec())?;
+    tree.checkpoint(b"four", added.to_vec(), Vec::new())?;
     let mut wanted = runs.clone();
     wanted.push((3000, next_run, sorted(added)));
     assert_eq!(load(&mut tree)?, wanted);
@@ -366,10 +366,10 @@ fn a_file_that_vanishes_or_changes_under_an_open_tree_is_damage() {
     let old = disk.bytes(FILE);
     let fail = |tree: &mut Tree| {
         disk.refuse(0..1, std::io::ErrorKind::Other);
-        let refused = tree.checkpoint(b"x", Vec::new());
+        let refused = tree.checkpoint(b"x", Vec::new(), Vec::new());
         assert!(matches!(refused, Err(TreeError::Io(_))), "{refused:?}");
     };
-    tree.checkpoint(b"four", entries(&mut rng, 9000, 5)).unwrap();
+    tree.checkpoint(b"four", entries(&mut rng, 9000, 5), Vec::new()).unwrap();
     fail(&mut tree);
     disk.unlink(FILE).unwrap();
     let gone = tree.head().map(drop);

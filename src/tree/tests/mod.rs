@@ -12,6 +12,7 @@ mod damage;
 mod memory;
 mod model;
 mod parts;
+mod pieces;
 mod refusal;
 
 const STORE: [u8; 16] = *b"a store's own id";
@@ -42,7 +43,7 @@ fn open(disk: &Arc<Disk>) -> Result<Option<(Tree, Vec<u8>)>, TreeError> {
 /// Everything in the tree, in run order.
 fn load(tree: &mut Tree) -> Result<Runs, TreeError> {
     let mut found = Runs::new();
-    tree.for_each_in_run_order(&mut |bucket, run, entries| {
+    tree.for_each_in_run_order(|_| true, &mut |bucket, run, entries| {
         found.push((bucket, run, entries.to_vec()));
     })?;
     Ok(found)
@@ -62,9 +63,9 @@ fn small(rng: &mut fastrand::Rng, disk: &Arc<Disk>, head: &[u8]) -> (Tree, Runs)
     let first = entries(rng, 1000, 300);
     let second = [entries(rng, 1000, 40), entries(rng, 2000, 30)];
     let third = entries(rng, 3000, 20);
-    tree.checkpoint(b"one", first.clone()).unwrap();
-    tree.checkpoint(b"two", second.concat()).unwrap();
-    tree.checkpoint(head, third.clone()).unwrap();
+    tree.checkpoint(b"one", first.clone(), Vec::new()).unwrap();
+    tree.checkpoint(b"two", second.concat(), Vec::new()).unwrap();
+    tree.checkpoint(head, third.clone(), Vec::new()).unwrap();
     let runs = vec![
         (1000, 0, sorted(&first)),
         (1000, 1, sorted(&second[0])),

@@ -32,7 +32,7 @@ impl Step {
 
     fn take(&self, tree: &mut Tree, head: &[u8]) -> Result<(), TreeError> {
         match self {
-            Self::Checkpoint(entries) => tree.checkpoint(head, entries.clone()),
+            Self::Checkpoint(entries) => tree.checkpoint(head, entries.clone(), Vec::new()),
             Self::Drop(buckets) => tree.drop_buckets(head, buckets),
         }
     }

@@ -23,7 +23,7 @@ impl Change {
 
     fn make(&self, tree: &mut Tree) -> Result<(), TreeError> {
         if self.dropped.is_empty() {
-            tree.checkpoint(b"four", self.added.clone())
+            tree.checkpoint(b"four", self.added.clone(), Vec::new())
         } else {
             tree.drop_buckets(b"four", &self.dropped)
         }
@@ -123,7 +123,7 @@ fn after_a_refusal_the_head_tells_which_state_stands_and_it_is_whole() {
 
             // Whoever has read the head knows what is there: a further run comes on top.
             let more = entries(&mut rng, 5000, 5);
-            tree.checkpoint(b"five", more.clone()).unwrap();
+            tree.checkpoint(b"five", more.clone(), Vec::new()).unwrap();
             let last = load(&mut tree).unwrap().pop().unwrap();
             assert_eq!((last.0, last.2), (5000, sorted(&more)), "call {call}");
             assert_eq!(load(&mut tree).unwrap().len(), wanted.len() + 1, "call {call}");
@@ -152,7 +152,7 @@ fn a_checkpoint_repeated_with_more_entries_duplicates_nothing() {
             tree.drop_buckets(b"three and a half", &[]).unwrap();
             assert_eq!(load(&mut tree).unwrap(), before, "call {call}");
         }
-        tree.checkpoint(b"four", more.clone()).unwrap();
+        tree.checkpoint(b"four", more.clone(), Vec::new()).unwrap();
         let found = load(&mut tree).unwrap();
         let wanted = Change { added: more.clone(), dropped: Vec::new() };
         let number = found.last().unwrap().1;
@@ -213,10 +213,10 @@ fn what_cannot_be_read_is_no_damage() {
 
     let (mut tree, _) = open(&disk).unwrap().unwrap();
     disk.refuse_reads(true);
-    let refused = tree.checkpoint(b"four", Vec::new()).unwrap_err();
+    let refused = tree.checkpoint(b"four", Vec::new(), Vec::new()).unwrap_err();
     assert_eq!(Error::from(refused).kind(), ErrorKind::Io);
     disk.refuse_reads(false);
-    tree.checkpoint(b"four", Vec::new()).unwrap();
+    tree.checkpoint(b"four", Vec::new(), Vec::new()).unwrap();
     assert_eq!(load(&mut tree).unwrap(), runs);
 }
 

@@ -20,6 +20,7 @@ use client::Client;
 use print::Printer;
 
 pub(crate) use args::{Tool, VerifyArgs};
+pub(crate) use print::line;
 pub(crate) use verify::verify;
 
 /// Keys asked for at a time.

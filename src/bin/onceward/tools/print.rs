@@ -72,7 +72,7 @@ impl Printer {
 }
 
 /// `false` when whoever reads has closed its end, as `head` does: that is no fault.
-pub(super) fn line(line: &str) -> Result<bool, Failure> {
+pub(crate) fn line(line: &str) -> Result<bool, Failure> {
     match writeln!(io::stdout().lock(), "{line}") {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

@@ -1,6 +1,5 @@
 //! `verify`: all of a store is read, what is wrong is said, and nothing is modified.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use onceward::{
@@ -12,10 +11,9 @@ use serde_json::{Value, json};
 use super::args::VerifyArgs;
 use super::print::line;
 use crate::Failure;
+use crate::bar::Bar;
 use crate::gateway::hex;
 
-/// How wide the bar is, in characters.
-const BAR: u64 = 40;
 /// How many octets of a scope and of a hash people are shown: as many as log lines have of a hash.
 const OCTETS_SHOWN: usize = 8;
 
@@ -29,7 +27,10 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let keys = args.encryption_key_file.as_deref().map(Keys::from_file).transpose();
     let keys = keys.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut bar = Bar::new();
-    let progress = |progress| bar.show(progress);
+    let progress = |progress| {
+        let share = hundredths(progress);
+        bar.show(share, what(share));
+    };
     let verified = match &keys {
         Some(keys) => verify_encrypted_with(&args.data, keys, progress),
         None => verify_with(&args.data, progress),
@@ -165,61 +166,12 @@ fn told(report: &VerifyReport) -> Vec<String> {
     lines
 }
 
-/// How far it is, on a terminal; nothing elsewhere.
-struct Bar {
-    on: bool,
-    /// The last share shown, in hundredths.
-    shown: Option<u64>,
-}
-
-impl Bar {
-    fn new() -> Self {
-        Self { on: std::io::stderr().is_terminal(), shown: None }
-    }
-
-    fn show(&mut self, progress: VerifyProgress) {
-        let share = hundredths(progress);
-        if !self.on || self.shown == Some(share) {
-            return;
-        }
-        self.shown = Some(share);
-        self.print(&format!("\r{}", bar(share)));
-    }
-
-    fn clear(&self) {
-        if self.shown.is_some() {
-            self.print("\r\u{1b}[K");
-        }
-    }
-
-    /// A bar that cannot be drawn is no reason to end.
-    #[allow(clippy::unused_self, reason = "a bar alone draws here")]
-    fn print(&self, text: &str) {
-        let mut out = std::io::stderr().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    }
-}
-
 fn hundredths(progress: VerifyProgress) -> u64 {
     let share = u128::from(progress.bytes) * 100 / u128::from(progress.bytes_total.max(1));
     share.min(100) as u64
 }
 
-fn bar(share: u64) -> String {
-    let full = (share * BAR / 100) as usize;
-    let rest = if share == 100 { ", now the tree" } else { "" };
-    let empty = BAR as usize - full;
-    format!("[{}{}] {share:>3}% of the log{rest}", "#".repeat(full), ".".repeat(empty))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bar_is_as_wide_at_each_share() {
-        assert_eq!(bar(0), format!("[{}]   0% of the log", ".".repeat(40)));
-        assert_eq!(bar(50), format!("[{}{}]  50% of the log", "#".repeat(20), ".".repeat(20)));
-        assert_eq!(bar(100), format!("[{}] 100% of the log, now the tree", "#".repeat(40)));
-    }
+/// What the share is of: the log, then, for a moment nobody can foresee, the tree.
+fn what(share: u64) -> &'static str {
+    if share == 100 { "of the log, now the tree" } else { "of the log" }
 }

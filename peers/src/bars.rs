@@ -1,0 +1,261 @@
+//! The rows of the table: their measures, and the bars each is held to.
+
+/// What a measure's figures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Operations a second.
+    Rate,
+    Microseconds,
+    Milliseconds,
+    Octets,
+    /// A part or a multiple of something.
+    Ratio,
+    /// What each measure says for itself.
+    Plain,
+}
+
+impl Unit {
+    pub(crate) const fn more_is_better(self) -> bool {
+        matches!(self, Self::Rate)
+    }
+}
+
+/// One measure of a row.
+pub(crate) struct Measure {
+    pub(crate) metric: &'static str,
+    pub(crate) label: &'static str,
+}
+
+/// What onceward's figure is held against.
+#[derive(Clone, Copy)]
+pub(crate) enum Against {
+    /// A peer's figure of a measure.
+    Peer(&'static str, &'static str),
+    /// The best figure of any peer, the floor left out.
+    Best(&'static str),
+    /// A figure of onceward's own of another measure.
+    Own(&'static str),
+    /// A number in the measure's own unit.
+    Number(f64),
+}
+
+/// A bar: onceward's figure of `metric`, divided by what it is held against, is at least (or at
+/// most) `factor`.
+pub(crate) struct Bar {
+    pub(crate) metric: &'static str,
+    pub(crate) against: Against,
+    pub(crate) at_least: bool,
+    pub(crate) factor: f64,
+    pub(crate) says: &'static str,
+}
+
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) measures: &'static [Measure],
+    pub(crate) bars: &'static [Bar],
+}
+
+const fn measure(metric: &'static str, label: &'static str) -> Measure {
+    Measure { metric, label }
+}
+
+const fn least(metric: &'static str, against: Against, factor: f64, says: &'static str) -> Bar {
+    Bar { metric, against, at_least: true, factor, says }
+}
+
+const fn most(metric: &'static str, against: Against, factor: f64, says: &'static str) -> Bar {
+    Bar { metric, against, at_least: false, factor, says }
+}
+
+use Against::{Best, Number, Own, Peer};
+
+#[rustfmt::skip]
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "s1", title: "S1 · get, every octet of the payload read", unit: Unit::Rate,
+        measures: &[measure("s1/hit/1", "1 thread"), measure("s1/hit/2", "2 threads")],
+        bars: &[
+            least("s1/hit/1", Peer("floor", "s1/hit/1"), 0.7, "70% of the floor, 1 thread"),
+            least("s1/hit/2", Peer("floor", "s1/hit/2"), 0.7, "70% of the floor, 2 threads"),
+            least("s1/hit/1", Peer("lmdb", "s1/hit/1"), 1.8, "1.8× LMDB, 1 thread"),
+            least("s1/hit/2", Peer("lmdb", "s1/hit/2"), 1.8, "1.8× LMDB, 2 threads"),
+            least("s1/hit/1", Peer("redb", "s1/hit/1"), 2.5, "2.5× redb, 1 thread"),
+            least("s1/hit/2", Peer("redb", "s1/hit/2"), 2.5, "2.5× redb, 2 threads"),
+        ],
+    },
+    Row {
+        name: "s2", title: "S2 · get, state and fingerprint alone", unit: Unit::Rate,
+        measures: &[measure("s2/head/1", "1 thread"), measure("s2/head/2", "2 threads")],
+        bars: &[
+            least("s2/head/1", Peer("floor", "s2/head/1"), 0.7, "70% of the floor, 1 thread"),
+            least("s2/head/2", Peer("floor", "s2/head/2"), 0.7, "70% of the floor, 2 threads"),
+            least("s2/head/1", Peer("lmdb", "s2/head/1"), 2.5, "2.5× LMDB, 1 thread"),
+            least("s2/head/2", Peer("lmdb", "s2/head/2"), 2.5, "2.5× LMDB, 2 threads"),
+        ],
+    },
+    Row {
+        name: "s3", title: "S3 · answers without a write: get of an unknown key, and claims",
+        unit: Unit::Rate,
+        measures: &[
+            measure("s3/miss/1", "unknown key, 1 thread"), measure("s3/miss/2", "unknown key, 2 threads"),
+            measure("s3/replay/1", "claim: replay, 1 thread"), measure("s3/replay/2", "claim: replay, 2 threads"),
+            measure("s3/in flight/1", "claim: in flight, 1 thread"), measure("s3/in flight/2", "claim: in flight, 2 threads"),
+            measure("s3/mismatch/1", "claim: mismatch, 1 thread"), measure("s3/mismatch/2", "claim: mismatch, 2 threads"),
+        ],
+        bars: &[
+            least("s3/miss/1", Peer("lmdb", "s3/miss/1"), 5.0, "5× LMDB's, unknown key, 1 thread"),
+            least("s3/miss/2", Peer("lmdb", "s3/miss/2"), 5.0, "5× LMDB's, unknown key, 2 threads"),
+            least("s3/miss/1", Peer("rocksdb", "s3/miss/1"), 1.5, "1.5× RocksDB's, unknown key, 1 thread"),
+            least("s3/miss/2", Peer("rocksdb", "s3/miss/2"), 1.5, "1.5× RocksDB's, unknown key, 2 threads"),
+            least("s3/replay/2", Peer("lmdb", "s3/miss/2"), 5.0, "5× LMDB's miss, replay, 2 threads"),
+            least("s3/replay/2", Peer("rocksdb", "s3/miss/2"), 1.5, "1.5× RocksDB's miss, replay, 2 threads"),
+            least("s3/in flight/2", Peer("lmdb", "s3/miss/2"), 5.0, "5× LMDB's miss, in flight, 2 threads"),
+            least("s3/in flight/2", Peer("rocksdb", "s3/miss/2"), 1.5, "1.5× RocksDB's miss, in flight, 2 threads"),
+            least("s3/mismatch/2", Peer("lmdb", "s3/miss/2"), 5.0, "5× LMDB's miss, mismatch, 2 threads"),
+            least("s3/mismatch/2", Peer("rocksdb", "s3/miss/2"), 1.5, "1.5× RocksDB's miss, mismatch, 2 threads"),
+        ],
+    },
+    Row {
+        name: "s4", title: "S4 · durable cycles, claim and completion both on disk", unit: Unit::Rate,
+        measures: &[
+            measure("s4/cycles/1", "1 task"), measure("s4/cycles/64", "64 tasks"),
+            measure("s4/cycles/256", "256 tasks"), measure("s4/cycles/1024", "1,024 tasks"),
+            measure("s4/long/1", "1 task, a minute and more"), measure("s4/long/64", "64 tasks, a minute and more"),
+            measure("s4/long/256", "256 tasks, a minute and more"), measure("s4/long/1024", "1,024 tasks, a minute and more"),
+        ],
+        bars: &[
+            least("s4/cycles/1", Peer("floor", "s4/cycles/1"), 0.5, "50% of the floor, 1 task"),
+            least("s4/cycles/64", Peer("floor", "s4/cycles/64"), 0.5, "50% of the floor, 64 tasks"),
+            least("s4/cycles/256", Peer("floor", "s4/cycles/256"), 0.5, "50% of the floor, 256 tasks"),
+            least("s4/cycles/1024", Peer("floor", "s4/cycles/1024"), 0.5, "50% of the floor, 1,024 tasks"),
+            least("s4/cycles/64", Best("s4/cycles/64"), 2.0, "2× the best peer, 64 tasks"),
+            least("s4/cycles/256", Best("s4/cycles/256"), 2.0, "2× the best peer, 256 tasks"),
+            least("s4/cycles/1024", Best("s4/cycles/1024"), 2.0, "2× the best peer, 1,024 tasks"),
+            least("s4/long/1", Peer("floor", "s4/long/1"), 0.5, "50% of the floor, 1 task, a minute"),
+            least("s4/long/64", Peer("floor", "s4/long/64"), 0.5, "50% of the floor, 64 tasks, a minute"),
+            least("s4/long/256", Peer("floor", "s4/long/256"), 0.5, "50% of the floor, 256 tasks, a minute"),
+            least("s4/long/1024", Peer("floor", "s4/long/1024"), 0.5, "50% of the floor, 1,024 tasks, a minute"),
+        ],
+    },
+    Row {
+        name: "latency", title: "Latency at 256 tasks, checkpoint and sweep running", unit: Unit::Microseconds,
+        measures: &[
+            measure("latency/256/claim p50", "claim, p50"), measure("latency/256/claim p99", "claim, p99"),
+            measure("latency/256/claim p99.9", "claim, p99.9"),
+            measure("latency/256/complete p50", "complete, p50"), measure("latency/256/complete p99", "complete, p99"),
+            measure("latency/256/complete p99.9", "complete, p99.9"),
+            measure("latency/256/get p50", "get, p50"), measure("latency/256/get p99", "get, p99"),
+            measure("latency/256/get p99.9", "get, p99.9"),
+        ],
+        bars: &[],
+    },
+    Row {
+        name: "s5", title: "S5 · one durable cycle alone", unit: Unit::Microseconds,
+        measures: &[measure("s5/median", "median"), measure("s5/mean", "mean"), measure("s5/p99", "p99")],
+        bars: &[most("s5/median", Peer("floor", "s5/median"), 1.25, "1.25× two bare appends, each synced")],
+    },
+    Row {
+        name: "s6", title: "S6 · sweep, expired entries", unit: Unit::Rate,
+        measures: &[
+            measure("s6/sweep", "among four times as many alive"),
+            measure("s6/alive/1", "64 octets, among as many"), measure("s6/alive/10", "64 octets, among ten times as many"),
+        ],
+        bars: &[
+            least("s6/sweep", Number(1.0), 5e6, "5 million entries a second"),
+            least("s6/alive/10", Own("s6/alive/1"), 1.0 / 1.3, "a tenfold number alive costs at most 1.3×"),
+        ],
+    },
+    Row {
+        name: "s7", title: "S7 · open, until the first durable grant", unit: Unit::Milliseconds,
+        measures: &[
+            measure("s7/clean/1M", "closed, 1M records"), measure("s7/clean/10M", "closed, 10M records of 64 octets"),
+            measure("s7/killed/1M", "killed, 1M records"), measure("s7/killed/10M", "killed, 10M records of 64 octets"),
+        ],
+        bars: &[
+            most("s7/clean/1M", Number(1.0), 50.0, "50 ms, closed, 1M"),
+            most("s7/clean/10M", Number(1.0), 50.0, "50 ms, closed, 10M"),
+            most("s7/killed/1M", Number(1.0), 1000.0, "1 s, killed, 1M"),
+            most("s7/killed/10M", Number(1.0), 1000.0, "1 s, killed, 10M"),
+        ],
+    },
+    Row {
+        name: "s8", title: "S8 · heap a key (RssAnon)", unit: Unit::Octets,
+        measures: &[
+            measure("s8/opened/1M", "1M, opened"), measure("s8/opened/4M", "4M, opened"),
+            measure("s8/opened/10M", "10M, opened"), measure("s8/opened/50M", "50M, opened"),
+            measure("s8/filled/1M", "1M, filled"), measure("s8/filled/4M", "4M, filled"),
+            measure("s8/filled/10M", "10M, filled"), measure("s8/filled/50M", "50M, filled"),
+        ],
+        bars: &[
+            most("s8/opened/1M", Number(1.0), 40.0, "40 octets, 1M"),
+            most("s8/opened/4M", Number(1.0), 40.0, "40 octets, 4M"),
+            most("s8/opened/10M", Number(1.0), 40.0, "40 octets, 10M"),
+            most("s8/opened/50M", Number(1.0), 40.0, "40 octets, 50M"),
+        ],
+    },
+    Row {
+        name: "tight", title: "S8 · index_memory at a tenth of what the keys need", unit: Unit::Plain,
+        measures: &[
+            measure("tight/misses", "unknown keys a second, 1 thread"),
+            measure("tight/heap", "RssAnon ÷ (budget + 64 MiB)"),
+        ],
+        bars: &[
+            least("tight/misses", Number(1.0), 1e6, "1 M/s of unknown keys"),
+            most("tight/heap", Number(1.0), 1.0, "the budget and 64 MiB"),
+        ],
+    },
+    Row {
+        name: "s9", title: "S9 · growth, 64 octets", unit: Unit::Rate,
+        measures: &[
+            measure("s9/hit/1M", "get, 1M"), measure("s9/hit/10M", "get, 10M"), measure("s9/hit/50M", "get, 50M"),
+            measure("s9/head/1M", "head, 1M"), measure("s9/head/10M", "head, 10M"), measure("s9/head/50M", "head, 50M"),
+            measure("s9/miss/1M", "miss, 1M"), measure("s9/miss/10M", "miss, 10M"), measure("s9/miss/50M", "miss, 50M"),
+            measure("s9/cycles/1M", "cycles, 256 tasks, 1M"), measure("s9/cycles/10M", "cycles, 256 tasks, 10M"),
+            measure("s9/cycles/50M", "cycles, 256 tasks, 50M"),
+        ],
+        bars: &[
+            least("s9/hit/50M", Own("s9/hit/1M"), 1.0 / 1.5, "get costs at most 1.5× at 50M"),
+            least("s9/head/50M", Own("s9/head/1M"), 1.0 / 1.5, "head costs at most 1.5× at 50M"),
+            least("s9/miss/50M", Own("s9/miss/1M"), 1.0 / 1.5, "miss costs at most 1.5× at 50M"),
+            least("s9/cycles/50M", Own("s9/cycles/1M"), 1.0 / 1.5, "a cycle costs at most 1.5× at 50M"),
+        ],
+    },
+    Row {
+        name: "s10", title: "S10 · octets written for each of key and payload, 256 tasks", unit: Unit::Ratio,
+        measures: &[
+            measure("s10/cycles/device", "the device's counter"), measure("s10/cycles/log", "the log alone"),
+            measure("s10/cycles/zeroing", "zeroing ahead"), measure("s10/cycles/tree and the rest", "tree, file system"),
+        ],
+        bars: &[
+            most("s10/cycles/log", Number(1.0), 1.5, "1.5, the log alone"),
+            most("s10/cycles/device", Number(1.0), 2.5, "2.5, with tree and zeroing"),
+        ],
+    },
+    Row {
+        name: "s11", title: "S11 · middleware, processor time of a request beyond a bare app's", unit: Unit::Microseconds,
+        measures: &[
+            measure("s11/no key", "no key"), measure("s11/replay", "a replay"), measure("s11/fresh", "fresh, `Durability::Buffered`"),
+        ],
+        bars: &[
+            most("s11/no key", Number(1.0), 1.0, "1 µs without a key"),
+            most("s11/replay", Peer("idempotent", "s11/replay"), 1.0, "a replay is faster than `idempotent`'s"),
+        ],
+    },
+];
+
+/// The columns of the table, in their order.
+pub(crate) const PEERS: &[(&str, &str)] = &[
+    ("onceward", "onceward"),
+    ("floor", "floor"),
+    ("lmdb", "LMDB"),
+    ("redb", "redb"),
+    ("rocksdb", "RocksDB"),
+    ("rocksdb-batched", "RocksDB, batched"),
+    ("fjall", "fjall"),
+    ("sqlite", "SQLite"),
+    ("redis", "Redis"),
+    ("postgres", "PostgreSQL"),
+    ("idempotent", "idempotent"),
+];

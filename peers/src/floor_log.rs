@@ -1,0 +1,87 @@
+//! The floor under durable cycles: one thread that gathers the frames of as many cycles as are in
+//! flight, writes them with one call into blocks that were written before, and syncs; first all the
+//! claims, then all the completions. Octets as many as onceward writes, keys and payloads generated
+//! alike, and nothing else: no table, no tasks, no checksums.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::work::{digest, payload_into, sure, text};
+
+/// Octets of onceward's header of a group, and of a frame before its key (`docs/format.md`).
+const GROUP: usize = 88;
+const FRAME: usize = 80;
+/// The file's octets, those of a segment of onceward's; behind its end, writing begins anew at its
+/// head. A larger one keeps a slow disk busy with zeros well into what is measured.
+const FILE: u64 = 64 << 20;
+const PIECE: usize = 2 << 20;
+
+pub(crate) struct FloorLog {
+    file: File,
+    at: u64,
+    number: u64,
+    group: Vec<u8>,
+    length: usize,
+    /// Octets written.
+    pub(crate) written: u64,
+}
+
+impl FloorLog {
+    pub(crate) fn new(directory: &Path, length: usize) -> Self {
+        let mut file = sure(File::create(directory.join("log")));
+        let zeros = vec![0; PIECE];
+        for _ in 0..FILE / PIECE as u64 {
+            sure(file.write_all(&zeros));
+        }
+        sure(file.sync_all());
+        Self { file, at: 0, number: 0, group: Vec::new(), length, written: 0 }
+    }
+
+    /// One frame of the key of `number`.
+    fn frame(&mut self, number: u64, has_payload: bool) {
+        let text = text(number);
+        self.group.resize(self.group.len() + FRAME - 32, 0);
+        self.group.extend_from_slice(&digest(&text));
+        self.group.extend_from_slice(&text);
+        if has_payload {
+            payload_into(number, self.length, &mut self.group);
+        }
+        self.group.resize(self.group.len().next_multiple_of(8), 0);
+    }
+
+    fn commit(&mut self) {
+        let octets = self.group.len() as u64;
+        if self.at + octets > FILE {
+            self.at = 0;
+        }
+        sure(self.file.write_all_at(&self.group, self.at));
+        sure(self.file.sync_data());
+        self.at += octets;
+        self.written += octets;
+        self.group.clear();
+    }
+
+    /// One cycle of each of `tasks` tasks.
+    pub(crate) fn cycle(&mut self, tasks: u64) {
+        for has_payload in [false, true] {
+            self.group.resize(GROUP, 0);
+            for number in self.number..self.number + tasks {
+                self.frame(number, has_payload);
+            }
+            self.commit();
+        }
+        self.number += tasks;
+    }
+
+    /// Cycles for `time`; how many, and how long they took.
+    pub(crate) fn run(&mut self, tasks: u64, time: Duration) -> (u64, Duration) {
+        let (begun, from) = (Instant::now(), self.number);
+        while begun.elapsed() < time {
+            self.cycle(tasks);
+        }
+        (self.number - from, begun.elapsed())
+    }
+}

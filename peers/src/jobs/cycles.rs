@@ -1,0 +1,252 @@
+//! Durable cycles of many tasks: a claim and a completion, each on disk before the next step.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::histogram::Histogram;
+use super::tell;
+use crate::args::Args;
+use crate::floor_log::FloorLog;
+use crate::job::Peer;
+use crate::machine;
+use crate::work::{Wanted, payload, sure, text};
+
+/// How far behind the newest key the lookups under load stay, so that what they ask for is complete.
+const BEHIND: u64 = 4096;
+/// How many keys back they go.
+const BACK: u64 = 100_000;
+/// Tasks that look up under load, each about a thousand times a second.
+const LOOKERS: usize = 4;
+
+/// What all tasks of a run share.
+struct Run<P> {
+    peer: Arc<P>,
+    length: usize,
+    from: u64,
+    next: AtomicU64,
+    /// Keys below this are handed out and no others.
+    end: u64,
+    stop: AtomicBool,
+    timed: bool,
+}
+
+#[derive(Default)]
+struct Times {
+    claim: Histogram,
+    complete: Histogram,
+}
+
+impl<P: Peer> Run<P> {
+    /// One key after another, until there is none or the time is over.
+    async fn task(self: Arc<Self>) -> Times {
+        let mut times = Times::default();
+        while !self.stop.load(Relaxed) {
+            let number = self.next.fetch_add(1, Relaxed);
+            if number >= self.end {
+                break;
+            }
+            let text = text(number);
+            if self.timed {
+                let begun = Instant::now();
+                let ticket = granted(self.peer.claim(text).await);
+                let between = Instant::now();
+                times.claim.add(between - begun);
+                let payload = payload(number, self.length);
+                let begun = Instant::now();
+                self.peer.complete(text, ticket, payload).await;
+                times.complete.add(begun.elapsed());
+            } else {
+                let ticket = granted(self.peer.claim(text).await);
+                self.peer.complete(text, ticket, payload(number, self.length)).await;
+            }
+        }
+        times
+    }
+
+    /// Lookups of what was completed a while ago.
+    async fn look(self: Arc<Self>, seed: u64) -> Histogram {
+        let (mut times, mut rng) = (Histogram::default(), fastrand::Rng::with_seed(seed));
+        while !self.stop.load(Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let newest = self.next.load(Relaxed).saturating_sub(BEHIND);
+            if newest > self.from {
+                let number = rng.u64(self.from.max(newest.saturating_sub(BACK))..newest);
+                let wanted = Wanted::of(number);
+                let begun = Instant::now();
+                let good = self.peer.get(wanted).await;
+                times.add(begun.elapsed());
+                assert!(good, "a completed record is not there");
+            }
+        }
+        times
+    }
+}
+
+fn granted<T>(ticket: Option<T>) -> T {
+    match ticket {
+        Some(ticket) => ticket,
+        None => panic!("a key nobody has claimed was not granted"),
+    }
+}
+
+/// Runs a future that blocks and never waits to be woken.
+fn blocking<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it was to block"),
+    }
+}
+
+/// Lets `tasks` tasks run until the keys have been used or `time` is over.
+fn run<P: Peer>(run: &Arc<Run<P>>, tasks: usize, time: Duration) -> (Times, Histogram) {
+    let mut times = Times::default();
+    let mut looked = Histogram::default();
+    let mut add = |more: &Times| {
+        times.claim.merge(&more.claim);
+        times.complete.merge(&more.complete);
+    };
+    Handle::current().block_on(async {
+        let mut lookers = JoinSet::new();
+        for seed in 0..if run.timed { LOOKERS as u64 } else { 0 } {
+            lookers.spawn(Arc::clone(run).look(seed));
+        }
+        let stop = Arc::clone(run);
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            stop.stop.store(true, Relaxed);
+        });
+        if P::TASKS_ARE_THREADS {
+            let begin = || {
+                let run = Arc::clone(run);
+                // A task's own stack is small, and so is that of a thread that does the same.
+                let builder = std::thread::Builder::new().stack_size(256 << 10);
+                sure(builder.spawn(|| blocking(run.task())))
+            };
+            let threads: Vec<_> = (0..tasks).map(|_| begin()).collect();
+            let join = move || {
+                let ended = threads.into_iter().map(std::thread::JoinHandle::join);
+                let ended: Vec<Times> = ended.flatten().collect();
+                assert_eq!(ended.len(), tasks, "a task has failed");
+                ended
+            };
+            sure(tokio::task::spawn_blocking(join).await).iter().for_each(&mut add);
+        } else {
+            let mut running = JoinSet::new();
+            for _ in 0..tasks {
+                running.spawn(Arc::clone(run).task());
+            }
+            while let Some(ended) = running.join_next().await {
+                add(&sure(ended));
+            }
+        }
+        run.stop.store(true, Relaxed);
+        timer.abort();
+        while let Some(ended) = lookers.join_next().await {
+            looked.merge(&sure(ended));
+        }
+    });
+    (times, looked)
+}
+
+/// The name under which a run is told.
+fn name(args: &Args) -> String {
+    args.text("name", "s4/cycles")
+}
+
+/// Cycles of a store that begins with nothing to do and is given the time to end so: for onceward
+/// the checkpoint lag is zero at the start, and at the end of the time that is measured.
+pub(crate) fn measure<P: Peer>(args: &Args) {
+    let setup = args.setup();
+    let from = args.number("from", 0);
+    let device = machine::device_written(&setup.directory);
+    let peer = Arc::new(P::open(&setup));
+    let count: u64 = args.number("cycles", u64::MAX / 2);
+    let of = Arc::new(Run {
+        peer,
+        length: setup.length,
+        from,
+        next: AtomicU64::new(from),
+        end: from + count,
+        stop: AtomicBool::new(false),
+        timed: args.number("timed", 0) == 1,
+    });
+    let time = Duration::from_secs_f64(args.number("seconds", 1e6));
+    let begun = Instant::now();
+    let (times, looked) = run(&of, setup.tasks, time);
+    let lag = of.peer.figures().into_iter().find(|(name, _)| *name == "checkpoint_lag");
+    of.peer.settle();
+    let took = begun.elapsed().as_secs_f64();
+    // A number that was taken behind the last was not used.
+    let done = of.next.load(Relaxed).min(of.end) - from;
+    let name = name(args);
+    tell(&name, done as f64 / took);
+    if let Some((_, lag)) = lag {
+        tell(format!("{name}/lag put off"), lag);
+    }
+    if of.timed {
+        for (what, times) in
+            [("claim", &times.claim), ("complete", &times.complete), ("get", &looked)]
+        {
+            // A run may be too short for a lookup.
+            if times.is_empty() {
+                continue;
+            }
+            for (part, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+                tell(format!("{name}/{what} {part}"), times.quantile(quantile) / 1e3);
+            }
+        }
+    }
+    if args.number("device", 0) == 1 {
+        written(of, &setup.directory, device, done, args);
+    }
+}
+
+/// Tells what a run wrote, for each octet of key and payload.
+fn written<P: Peer>(
+    run: Arc<Run<P>>,
+    directory: &std::path::Path,
+    before: u64,
+    done: u64,
+    args: &Args,
+) {
+    let figures = run.peer.figures();
+    let Some(run) = Arc::into_inner(run) else { panic!("a task has not ended") };
+    let Some(peer) = Arc::into_inner(run.peer) else { panic!("a task has not ended") };
+    peer.close();
+    rustix::fs::sync();
+    let device = machine::device_written(directory) - before;
+    let octets = done as f64 * (36 + run.length) as f64;
+    let name = name(args);
+    tell(format!("{name}/device"), device as f64 / octets);
+    let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+    if let (Some(log), Some(segments)) = (of("log_written"), of("segments_made")) {
+        // Every segment here is of the one size, and is filled with zeros as a whole.
+        let zeros = segments * 64.0 * f64::from(1 << 20);
+        tell(format!("{name}/log"), log / octets);
+        tell(format!("{name}/zeroing"), zeros / octets);
+        tell(format!("{name}/tree and the rest"), (device as f64 - log - zeros) / octets);
+    }
+}
+
+pub(crate) fn floor(args: &Args) {
+    let setup = args.setup();
+    let device = machine::device_written(&setup.directory);
+    let mut floor = FloorLog::new(&setup.directory, setup.length);
+    let time = Duration::from_secs_f64(args.number("seconds", 5.0));
+    let (done, took) = floor.run(setup.tasks as u64, time);
+    tell(name(args), done as f64 / took.as_secs_f64());
+    if args.number("device", 0) == 1 {
+        let octets = done as f64 * (36 + setup.length) as f64;
+        rustix::fs::sync();
+        let device = (machine::device_written(&setup.directory) - device) as f64;
+        tell(format!("{}/device", name(args)), device / octets);
+        tell(format!("{}/log", name(args)), floor.written as f64 / octets);
+    }
+}

@@ -1,0 +1,164 @@
+//! Lookups of records that another process stored: hits with every octet read, heads, misses, and
+//! claims that are answered from what is there.
+
+use std::ops::Range;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use fastrand::Rng;
+
+use super::tell;
+use crate::args::Args;
+use crate::floor::{self, Floor};
+use crate::job::{Answer, Look, Peer};
+use crate::machine;
+use crate::work::{FAR_MS, UNKNOWN, Wanted, known, unknown};
+
+/// How many keys are in flight while claims of them are measured.
+const HELD: u64 = 1000;
+
+pub(crate) fn fill<P: Peer>(args: &Args) {
+    let begun = Instant::now();
+    let (setup, records) = (args.setup(), args.number("records", 0));
+    let peer = P::open(&setup);
+    peer.fill(0..records, FAR_MS);
+    peer.settle();
+    peer.close();
+    filled(args, begun);
+}
+
+pub(crate) fn fill_floor(args: &Args) {
+    let begun = Instant::now();
+    floor::fill(&args.setup(), 0..args.number("records", 0));
+    filled(args, begun);
+}
+
+fn filled(args: &Args, begun: Instant) {
+    tell("fill/seconds", begun.elapsed().as_secs_f64());
+    tell("fill/disk", machine::disk(&args.setup().directory) as f64);
+}
+
+/// What is measured, told apart by the process that asks.
+struct Measurement {
+    threads: Vec<usize>,
+    /// Lookups of one thread.
+    count: usize,
+    records: u64,
+    rng: Rng,
+    /// Keys that are in flight: between those of records and those nobody claims, and others in each
+    /// process, for they are in doubt when it has ended.
+    held: Range<u64>,
+    wants: String,
+}
+
+impl Measurement {
+    fn new(args: &Args) -> Self {
+        let seed: u64 = args.number("seed", 1);
+        let held = UNKNOWN / 2 + seed * HELD;
+        Self {
+            threads: (1..=args.number("threads", 2)).collect(),
+            count: args.number("count", 1_000_000),
+            records: args.number("records", 1),
+            rng: Rng::with_seed(seed),
+            held: held..held + HELD,
+            wants: args.text("rows", "s1,s2,s3"),
+        }
+    }
+
+    fn wants(&self, row: &str) -> bool {
+        self.wants.split(',').any(|wanted| wanted == row)
+    }
+
+    fn known(&mut self, threads: usize) -> Vec<Vec<Wanted>> {
+        (0..threads).map(|_| known(&mut self.rng, self.records, self.count)).collect()
+    }
+
+    fn unknown(&mut self, threads: usize) -> Vec<Vec<Wanted>> {
+        (0..threads).map(|_| unknown(&mut self.rng, self.count)).collect()
+    }
+
+    fn held(&mut self, threads: usize) -> Vec<Vec<Wanted>> {
+        let mut one = || Wanted::of(self.rng.u64(self.held.clone()));
+        (0..threads).map(|_| (0..self.count).map(|_| one()).collect()).collect()
+    }
+
+    /// Looks up with `look_up` all that the rows want of any store.
+    fn look(&mut self, look_up: impl Fn(&[Wanted], Look) -> usize + Sync) {
+        // What the first lookups bring into memory is no part of the rest.
+        let warming = self.known(2);
+        rate(&warming, |wanted| look_up(wanted, Look::Payload));
+        drop(warming);
+        for threads in self.threads.clone() {
+            for (row, name, look) in [
+                ("s1", "s1/hit", Look::Payload),
+                ("s2", "s2/head", Look::Head),
+                ("s3", "s3/miss", Look::Miss),
+            ] {
+                if self.wants(row) {
+                    let miss = look == Look::Miss;
+                    let lists = if miss { self.unknown(threads) } else { self.known(threads) };
+                    tell(format!("{name}/{threads}"), rate(&lists, |keys| look_up(keys, look)));
+                }
+            }
+        }
+    }
+}
+
+/// Lookups a second of as many threads as there are `lists`, from when the first begins, all of them
+/// standing ready, until the last has ended. Every answer has to be the right one.
+fn rate(lists: &[Vec<Wanted>], look_up: impl Fn(&[Wanted]) -> usize + Sync) -> f64 {
+    let ready = Barrier::new(lists.len());
+    let timed = |list: &Vec<Wanted>| {
+        ready.wait();
+        let begun = Instant::now();
+        let good = look_up(list);
+        let ended = Instant::now();
+        assert_eq!(good, list.len(), "answers that are not what was stored");
+        (begun, ended)
+    };
+    let times: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = lists.iter().map(|list| scope.spawn(|| timed(list))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    assert_eq!(times.len(), lists.len(), "a thread has failed");
+    let begun = times.iter().map(|(begun, _)| *begun).min();
+    let ended = times.iter().map(|(_, ended)| *ended).max();
+    let took = begun.zip(ended).map(|(begun, ended)| ended - begun).unwrap_or_default();
+    lists.iter().map(Vec::len).sum::<usize>() as f64 / took.as_secs_f64()
+}
+
+pub(crate) fn measure<P: Peer>(args: &Args) {
+    let peer = P::open(&args.setup());
+    peer.warm();
+    let mut measurement = Measurement::new(args);
+    measurement.look(|wanted, look| peer.look_up(wanted, look));
+    if measurement.wants("s3") {
+        answers(&peer, &mut measurement);
+    }
+    peer.close();
+}
+
+fn answers<P: Peer>(peer: &P, measurement: &mut Measurement) {
+    let probe = [Wanted::of(0)];
+    if peer.answers(&probe, Answer::Replay).is_none() {
+        return;
+    }
+    peer.hold(measurement.held.clone());
+    for threads in measurement.threads.clone() {
+        for (name, answer) in [
+            ("replay", Answer::Replay),
+            ("in flight", Answer::InFlight),
+            ("mismatch", Answer::Mismatch),
+        ] {
+            let held = answer == Answer::InFlight;
+            let lists = if held { measurement.held(threads) } else { measurement.known(threads) };
+            let answered = rate(&lists, |keys| peer.answers(keys, answer).unwrap_or_default());
+            tell(format!("s3/{name}/{threads}"), answered);
+        }
+    }
+}
+
+pub(crate) fn floor(args: &Args) {
+    let floor = Floor::open(&args.setup());
+    Measurement::new(args).look(|wanted, look| floor.look_up(wanted, look));
+}

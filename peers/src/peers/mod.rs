@@ -1,0 +1,53 @@
+//! The stores, one file each.
+
+#[macro_use]
+mod choose;
+mod fjall;
+mod lmdb;
+mod ours;
+mod postgres;
+mod redb;
+mod redis;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+mod server;
+mod sqlite;
+
+pub(crate) use self::fjall::Fjall;
+pub(crate) use self::lmdb::Lmdb;
+pub(crate) use self::ours::Ours;
+pub(crate) use self::postgres::Postgres;
+pub(crate) use self::redb::Redb;
+pub(crate) use self::redis::Redis;
+#[cfg(feature = "rocksdb")]
+pub(crate) use self::rocks::{Rocks, RocksBatched};
+pub(crate) use self::sqlite::Sqlite;
+
+/// Records that are filled in with one transaction, in the order of their keys.
+const FILL: u64 = 500_000;
+
+/// The keys of `numbers` in parts of [`FILL`], each in the order of its keys.
+fn parts(numbers: std::ops::Range<u64>) -> impl Iterator<Item = Vec<crate::work::Wanted>> {
+    let mut from = numbers.start;
+    std::iter::from_fn(move || {
+        let to = numbers.end.min(from + FILL);
+        let mut part: Vec<_> = (from..to).map(crate::work::Wanted::of).collect();
+        part.sort_unstable_by_key(|wanted| wanted.text);
+        from = to;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// The key under which an order of expiry has a record.
+fn expiry_key(expires_at_ms: u64, text: &crate::work::Text) -> [u8; 44] {
+    let mut key = [0; 44];
+    let (expiry, rest) = key.split_at_mut(8);
+    expiry.copy_from_slice(&expires_at_ms.to_be_bytes());
+    rest.copy_from_slice(text);
+    key
+}
+
+/// The record that a key of an order of expiry is of.
+fn expiry_text(key: &[u8]) -> Option<&crate::work::Text> {
+    key.get(8..).and_then(|text| text.try_into().ok())
+}

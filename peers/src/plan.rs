@@ -1,0 +1,351 @@
+//! The rows, one after another: who takes part in each, and with what.
+
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::jobs::Figure;
+use crate::render;
+use crate::run::Run;
+use crate::scale::Scale;
+
+/// How long a process works before it is killed.
+const BEFORE_KILL: Duration = Duration::from_secs(1);
+const MILLION: u64 = 1_000_000;
+
+/// Measures what is wanted; whether all of it was.
+pub(crate) fn run(scale: Scale) -> bool {
+    let mut run = Run::new(scale, &render::results());
+    lookups(&mut run);
+    cycles(&mut run);
+    latency(&mut run);
+    alone(&mut run);
+    sweep(&mut run);
+    open(&mut run);
+    heap(&mut run);
+    tight(&mut run);
+    growth(&mut run);
+    written(&mut run);
+    layer(&mut run);
+    run.end()
+}
+
+/// A directory that is empty before a measurement and gone after it.
+fn fresh(run: &mut Run, job: &str, peer: &'static str, args: Args) -> Option<Vec<Figure>> {
+    run.remove("fresh", peer);
+    let directory = run.directory("fresh", peer);
+    let figures = run.child(job, peer, &args.with("dir", directory.display()));
+    run.remove("fresh", peer);
+    figures
+}
+
+fn lookups(run: &mut Run) {
+    let rows: Vec<&str> =
+        ["s1", "s2", "s3"].into_iter().filter(|row| run.scale.wants(row)).collect();
+    let Some(first) = rows.first().copied() else { return };
+    let Scale { records, lookups, rounds, .. } = run.scale;
+    for row in &rows {
+        run.row(row, &format!("{records} records of 512 octets, {lookups} lookups a thread"));
+    }
+    let all = ["onceward", "floor", "lmdb", "redb", "rocksdb", "fjall", "sqlite"];
+    let mut peers = run.scale.among(&all);
+    let args = Args::default().with("records", records);
+    peers.retain(|peer| {
+        run.results.samples(first, peer) >= rounds || run.filled("lookups", peer, &args)
+    });
+    let wanted = rows.join(",");
+    let whole = run.turns(first, &peers, rounds, |run, peer, round| {
+        let args = args.clone().with("count", lookups).with("rows", &wanted);
+        let directory = run.directory("lookups", peer);
+        let args = args.with("seed", round + 1).with("dir", directory.display());
+        run.child("lookups", peer, &args)
+    });
+    if whole {
+        for peer in &peers {
+            run.emptied("lookups", peer);
+        }
+    }
+}
+
+/// Octets that onceward keeps during long cycles are bounded by a short retention, as every store
+/// that lasts has one; sweeps run all the while.
+const TTL: u64 = 15;
+
+fn cycles(run: &mut Run) {
+    if !run.scale.wants("s4") {
+        return;
+    }
+    let Scale { rounds, seconds, long, .. } = run.scale;
+    run.row("s4", &format!("{seconds} s a sample, {long} s the long one, 512 octets"));
+    #[rustfmt::skip]
+    let all = [
+        "onceward", "floor", "lmdb", "redb", "rocksdb", "rocksdb-batched", "fjall", "sqlite", "redis",
+        "postgres",
+    ];
+    let peers = run.scale.among(&all);
+    for tasks in [1, 64, 256, 1024] {
+        let args = Args::default().with("tasks", tasks).with("ttl", TTL).with("cache", 1_u64 << 30);
+        let name = format!("s4/cycles/{tasks}");
+        let args = args.with("name", &name).with("seconds", seconds);
+        run.turns(&name, &peers, rounds, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
+        let name = format!("s4/long/{tasks}");
+        let args = args.with("name", &name).with("seconds", long);
+        let peers = if long > 0.0 { run.scale.among(&["onceward", "floor"]) } else { Vec::new() };
+        run.turns(&name, &peers, 1, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
+    }
+}
+
+fn latency(run: &mut Run) {
+    if !run.scale.wants("latency") {
+        return;
+    }
+    // Long enough for sweeps and checkpoints to be met.
+    let seconds = run.scale.seconds * 2.0;
+    run.row("latency", &format!("{seconds} s a sample, 256 tasks, 512 octets"));
+    let all =
+        ["onceward", "lmdb", "redb", "rocksdb-batched", "fjall", "sqlite", "redis", "postgres"];
+    let peers = run.scale.among(&all);
+    let args = Args::default().with("tasks", 256).with("timed", 1).with("cache", 1_u64 << 30);
+    let args = args.with("ttl", 5).with("seconds", seconds).with("name", "latency/256");
+    let rounds = run.scale.rounds;
+    run.turns("latency/256", &peers, rounds, |run, peer, _| {
+        fresh(run, "cycles", peer, args.clone())
+    });
+}
+
+fn alone(run: &mut Run) {
+    if !run.scale.wants("s5") {
+        return;
+    }
+    let Scale { rounds, alone, .. } = run.scale;
+    run.row("s5", &format!("{alone} cycles a sample, 512 octets"));
+    let all =
+        ["onceward", "floor", "lmdb", "redb", "rocksdb", "fjall", "sqlite", "redis", "postgres"];
+    let peers = run.scale.among(&all);
+    run.turns("s5", &peers, rounds, |run, peer, _| {
+        fresh(run, "alone", peer, Args::default().with("count", alone))
+    });
+}
+
+fn sweep(run: &mut Run) {
+    if !run.scale.wants("s6") {
+        return;
+    }
+    let Scale { rounds, records, records_max, .. } = run.scale;
+    let expiring = records / 4;
+    run.row("s6", &format!("{expiring} expire at a time among {records}, 512 octets"));
+    let peers = run.scale.among(&["onceward", "lmdb", "redb", "rocksdb", "sqlite", "redis"]);
+    // One process fills once and sweeps several times: each sweep is a sample.
+    let args = Args::default().with("expiries", 1).with("still", 1).with("parts", rounds);
+    run.turns("s6/sweep", &peers, 1, |run, peer, _| {
+        let args = args.clone().with("expiring", expiring).with("live", records);
+        fresh(run, "sweep", peer, args.with("name", "s6/sweep"))
+    });
+    let some = (records_max / 10).min(MILLION);
+    for times in [1, 10] {
+        let name = format!("s6/alive/{times}");
+        run.turns(&name, &["onceward"], 1, |run, peer, _| {
+            let args = args.clone().with("length", 64).with("name", &name);
+            fresh(run, "sweep", peer, args.with("expiring", some).with("live", some * times))
+        });
+    }
+}
+
+fn open(run: &mut Run) {
+    if !run.scale.wants("s7") {
+        return;
+    }
+    let Scale { rounds, records_max, .. } = run.scale;
+    run.row("s7", &format!("at most {records_max} records"));
+    let peers = run.scale.among(&["onceward", "lmdb", "redb"]);
+    for (records, label, length) in [(MILLION, "1M", 512), (10 * MILLION, "10M", 64)] {
+        if records > records_max.max(MILLION) && !run.scale.quick {
+            continue;
+        }
+        // Small counts are for seeing that it works.
+        let records = if run.scale.quick { records / 20 } else { records };
+        let set = format!("open-{label}");
+        let args = Args::default().with("records", records).with("length", length);
+        let mut peers = peers.clone();
+        let (clean, killed) = (format!("s7/clean/{label}"), format!("s7/killed/{label}"));
+        peers.retain(|peer| {
+            run.results.samples(&clean, peer) >= rounds || run.filled(&set, peer, &args)
+        });
+        let whole = run.turns(&clean, &peers, rounds, |run, peer, _| {
+            let args = args.clone().with("dir", run.directory(&set, peer).display());
+            let mut figures = run.child("open", peer, &args.clone().with("name", &clean))?;
+            let hold = args.clone().with("hold", 1);
+            if !run.killed("open", peer, &hold, BEFORE_KILL) {
+                return None;
+            }
+            figures.extend(run.child("open", peer, &args.with("name", &killed))?);
+            Some(figures)
+        });
+        if whole {
+            for peer in &peers {
+                run.emptied(&set, peer);
+            }
+        }
+    }
+}
+
+/// Numbers of records up to the most that is wanted.
+fn sizes(run: &Run) -> Vec<(u64, &'static str)> {
+    let all = [(MILLION, "1M"), (4 * MILLION, "4M"), (10 * MILLION, "10M"), (50 * MILLION, "50M")];
+    let most = run.scale.records_max.max(MILLION);
+    let shrink = if run.scale.quick { 10 } else { 1 };
+    all.into_iter()
+        .filter(|(records, _)| *records <= most)
+        .map(|(records, label)| (records / shrink, label))
+        .collect()
+}
+
+fn heap(run: &mut Run) {
+    if !run.scale.wants("s8") {
+        return;
+    }
+    run.row("s8", "64 octets");
+    for (records, label) in sizes(run) {
+        let opened = format!("s8/opened/{label}");
+        if run.results.samples(&opened, "onceward") > 0 {
+            continue;
+        }
+        run.turns(&opened, &["onceward"], 1, |run, peer, _| {
+            run.remove("heap", peer);
+            let directory = run.directory("heap", peer);
+            let args = Args::default().with("records", records).with("length", 64);
+            let args = args.with("dir", directory.display());
+            let filled = args.clone().with("fill", 1).with("name", format!("s8/filled/{label}"));
+            let mut figures = run.child("heap", peer, &filled)?;
+            figures.extend(run.child("heap", peer, &args.with("name", &opened))?);
+            run.remove("heap", peer);
+            Some(figures)
+        });
+    }
+}
+
+/// What the index takes of a key, in octets, where it may take all of them.
+const INDEX: u64 = 26;
+/// What a process may have beyond its index.
+const BEYOND: u64 = 64 << 20;
+
+/// An index that may take a tenth of what its keys need.
+fn tight(run: &mut Run) {
+    if !run.scale.wants("tight") {
+        return;
+    }
+    let Scale { rounds, lookups, records_max, .. } = run.scale;
+    let budget = (records_max * INDEX / 10).max(1 << 20);
+    run.row("tight", &format!("{records_max} records of 64 octets, {budget} octets of index"));
+    let args = Args::default().with("records", records_max).with("length", 64);
+    let args = args.with("index_memory", budget);
+    if !run.filled("tight", "onceward", &args) {
+        return;
+    }
+    let whole = run.turns("tight/misses", &["onceward"], rounds, |run, peer, round| {
+        let args = args.clone().with("dir", run.directory("tight", peer).display());
+        let look = args.clone().with("rows", "s3").with("count", lookups).with("threads", 1);
+        let mut figures = run.child("lookups", peer, &look.with("seed", round + 1))?;
+        figures.retain(|figure| figure.metric == "s3/miss/1");
+        figures.extend(run.child("heap", peer, &args.with("name", "heap"))?);
+        figures.retain(|figure| !figure.metric.ends_with("alone"));
+        for figure in &mut figures {
+            if figure.metric == "heap" {
+                "tight/heap".clone_into(&mut figure.metric);
+                figure.value *= records_max as f64 / (budget + BEYOND) as f64;
+            } else {
+                "tight/misses".clone_into(&mut figure.metric);
+            }
+        }
+        Some(figures)
+    });
+    if whole {
+        run.emptied("tight", "onceward");
+    }
+}
+
+fn growth(run: &mut Run) {
+    if !run.scale.wants("s9") {
+        return;
+    }
+    let Scale { rounds, lookups, seconds, .. } = run.scale;
+    run.row("s9", &format!("64 octets, {lookups} lookups of one thread, {seconds} s of cycles"));
+    let peers = run.scale.among(&["onceward", "lmdb", "rocksdb"]);
+    for (records, label) in sizes(run) {
+        if label == "4M" {
+            continue;
+        }
+        let set = format!("growth-{label}");
+        let args = Args::default().with("records", records).with("length", 64);
+        let mut peers = peers.clone();
+        let hit = format!("s9/hit/{label}");
+        peers.retain(|peer| {
+            run.results.samples(&hit, peer) >= rounds || run.filled(&set, peer, &args)
+        });
+        let whole = run.turns(&hit, &peers, rounds, |run, peer, round| {
+            let args = args.clone().with("dir", run.directory(&set, peer).display());
+            let look = args.clone().with("count", lookups).with("seed", round + 1);
+            let look = look.with("threads", 1);
+            let mut figures = Vec::new();
+            for figure in run.child("lookups", peer, &look)? {
+                let named = match figure.metric.as_str() {
+                    "s1/hit/1" => "hit",
+                    "s2/head/1" => "head",
+                    "s3/miss/1" => "miss",
+                    _ => continue,
+                };
+                figures.push(Figure { metric: format!("s9/{named}/{label}"), ..figure });
+            }
+            // New keys in each round, behind those of the rounds before.
+            let from = records + (round as u64 + 1) * 100 * MILLION;
+            let cycles = args.with("tasks", 256).with("seconds", seconds).with("from", from);
+            let cycles = cycles.with("name", format!("s9/cycles/{label}"));
+            figures.extend(run.child("cycles", peer, &cycles)?);
+            Some(figures)
+        });
+        if whole {
+            for peer in &peers {
+                run.emptied(&set, peer);
+            }
+        }
+    }
+}
+
+fn written(run: &mut Run) {
+    if !run.scale.wants("s10") {
+        return;
+    }
+    let Scale { rounds, counted, .. } = run.scale;
+    run.row("s10", &format!("{counted} cycles a sample, 256 tasks, 512 octets"));
+    let peers = run.scale.among(&["onceward", "lmdb", "redb", "rocksdb"]);
+    let args = Args::default().with("tasks", 256).with("device", 1).with("cache", 1_u64 << 30);
+    let args = args.with("cycles", counted).with("name", "s10/cycles");
+    run.turns("s10/cycles", &peers, rounds, |run, peer, _| {
+        fresh(run, "cycles", peer, args.clone())
+    });
+}
+
+fn layer(run: &mut Run) {
+    if !run.scale.wants("s11") {
+        return;
+    }
+    let Scale { rounds, requests, .. } = run.scale;
+    run.row("s11", &format!("{requests} requests a sample from 64 tasks, 512 octets each way"));
+    if run.results.samples("s11", "idempotent") >= rounds {
+        return;
+    }
+    run.results.forget("s11");
+    run.say("s11: onceward and idempotent");
+    let args = Args::default().with("rounds", rounds).with("count", requests);
+    let Some(figures) = fresh(run, "layer", "onceward", args) else { return };
+    let of = |name: &str| -> Vec<f64> {
+        figures.iter().filter(|figure| figure.metric == name).map(|figure| figure.value).collect()
+    };
+    let bare = of("bare");
+    for peer in ["onceward", "idempotent"] {
+        for what in ["no key", "replay", "fresh"] {
+            for (all, bare) in of(&format!("{peer}/{what}")).iter().zip(&bare) {
+                run.results.add(&format!("s11/{what}"), peer, all - bare);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The table in Markdown, with what was met and what was missed, and a chart of each row.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::bars::{Against, Bar, Measure, PEERS, ROWS, Row, Unit};
+use crate::chart::{self, Group};
+use crate::results::Results;
+use crate::work::{sure, there};
+
+const BEGIN: &str = "<!-- peers: begin -->\n";
+const END: &str = "<!-- peers: end -->\n";
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Where results are kept.
+pub(crate) fn results() -> PathBuf {
+    repository().join("peers/results.json")
+}
+
+/// Prints the table, puts it into `docs/benchmarks.md`, and draws the charts beside it.
+#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+pub(crate) fn render(results: &Results) {
+    let docs = repository().join("docs");
+    let charts = docs.join("charts");
+    sure(std::fs::create_dir_all(&charts));
+    let mut text = format!("On {}.\n", results.machine);
+    for row in ROWS {
+        let Some(about) = results.rows.get(row.name) else { continue };
+        let quick = if about.quick { "; small counts, to see that it works" } else { "" };
+        let minutes = about.seconds / 60.0;
+        put(&mut text, &format!("\n### {}\n\n", row.title));
+        put(&mut text, &format!("{}{quick}; {minutes:.1} minutes.\n\n", about.scale));
+        table(row, results, &mut text);
+        bars(row, results, &mut text);
+        let groups = groups(row, results);
+        if !groups.is_empty() {
+            let better =
+                if row.unit.more_is_better() { "longer is better" } else { "shorter is better" };
+            let file = charts.join(format!("{}.svg", row.name));
+            sure(std::fs::write(file, chart::svg(row.title, better, &groups)));
+            put(&mut text, &format!("\n![{}](charts/{}.svg)\n", row.title, row.name));
+        }
+    }
+    println!("{text}");
+    let page = docs.join("benchmarks.md");
+    let old = sure(std::fs::read_to_string(&page));
+    let (before, rest) = there(old.split_once(BEGIN), "docs/benchmarks.md has no place for it");
+    let (_, after) = there(rest.split_once(END), "docs/benchmarks.md has no place for it");
+    sure(std::fs::write(page, format!("{before}{BEGIN}{text}{END}{after}")));
+}
+
+fn put(text: &mut String, more: &str) {
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{more}");
+}
+
+/// Those who have a figure in the row.
+fn columns(row: &Row, results: &Results) -> Vec<(&'static str, &'static str)> {
+    let has = |peer: &str| {
+        row.measures.iter().any(|measure| results.median(measure.metric, peer).is_some())
+    };
+    PEERS.iter().filter(|(peer, _)| has(peer)).copied().collect()
+}
+
+/// The measures that anybody has a figure of.
+fn measured<'a>(row: &'a Row, results: &Results) -> impl Iterator<Item = &'a Measure> {
+    row.measures.iter().filter(|measure| results.metrics.contains_key(measure.metric))
+}
+
+fn table(row: &Row, results: &Results, text: &mut String) {
+    let columns = columns(row, results);
+    put(text, "| |");
+    for (_, name) in &columns {
+        put(text, &format!(" {name} |"));
+    }
+    put(text, &format!("\n|---|{}\n", "---|".repeat(columns.len())));
+    for measure in measured(row, results) {
+        put(text, &format!("| {} |", measure.label));
+        let ours = results.median(measure.metric, "onceward");
+        for (peer, _) in &columns {
+            let Some(value) = results.median(measure.metric, peer) else {
+                put(text, " – |");
+                continue;
+            };
+            let figure = figure(row.unit, value);
+            let samples = results.samples(measure.metric, peer);
+            match ours {
+                Some(ours) if *peer != "onceward" => {
+                    let more = row.unit.more_is_better();
+                    let ratio = if more { ours / value } else { value / ours };
+                    put(text, &format!(" {figure} ({ratio:.2}×) |"));
+                }
+                _ if samples > 1 => {
+                    let spread = results.spread(measure.metric, peer).unwrap_or(0.0);
+                    put(text, &format!(" **{figure}** ±{:.0}% |", 50.0 * spread));
+                }
+                _ => put(text, &format!(" **{figure}** |")),
+            }
+        }
+        put(text, "\n");
+    }
+}
+
+fn bars(row: &Row, results: &Results, text: &mut String) {
+    let held: Vec<String> = row.bars.iter().filter_map(|bar| held(row, bar, results)).collect();
+    if !held.is_empty() {
+        put(text, &format!("\n| bar | reached | |\n|---|---|---|\n{}", held.concat()));
+    }
+}
+
+/// A line about a bar, when there are figures to hold to it.
+fn held(row: &Row, bar: &Bar, results: &Results) -> Option<String> {
+    let ours = results.median(bar.metric, "onceward")?;
+    let other = match bar.against {
+        Against::Peer(peer, metric) => results.median(metric, peer)?,
+        Against::Own(metric) => results.median(metric, "onceward")?,
+        Against::Number(number) => number,
+        Against::Best(metric) => {
+            let peers = PEERS.iter().filter(|(peer, _)| !matches!(*peer, "onceward" | "floor"));
+            let figures = peers.filter_map(|(peer, _)| results.median(metric, peer));
+            figures.max_by(f64::total_cmp)?
+        }
+    };
+    let ratio = ours / other;
+    let met = if bar.at_least { ratio >= bar.factor } else { ratio <= bar.factor };
+    let met = if met { "met" } else { "**missed**" };
+    let reached = match bar.against {
+        Against::Number(_) => figure(row.unit, ours),
+        _ => format!("{ratio:.2}×"),
+    };
+    let sign = if bar.at_least { "≥" } else { "≤" };
+    Some(format!("| {sign} {} | {reached} | {met} |\n", bar.says))
+}
+
+fn groups(row: &Row, results: &Results) -> Vec<Group> {
+    let columns = columns(row, results);
+    let group = |measure: &Measure| {
+        let bar = |(peer, name): &(&'static str, &'static str)| {
+            let value = results.median(measure.metric, peer)?;
+            Some(chart::Bar { name, value, label: figure(row.unit, value) })
+        };
+        Group { label: measure.label, bars: columns.iter().filter_map(bar).collect() }
+    };
+    measured(row, results).map(group).collect()
+}
+
+/// Three figures that count, and the unit.
+fn figure(unit: Unit, value: f64) -> String {
+    let (value, unit) = match unit {
+        Unit::Rate if value >= 1e6 => (value / 1e6, " M/s"),
+        Unit::Rate if value >= 1e3 => (value / 1e3, " k/s"),
+        Unit::Rate => (value, "/s"),
+        Unit::Microseconds if value >= 1e3 => (value / 1e3, " ms"),
+        Unit::Microseconds => (value, " µs"),
+        Unit::Milliseconds => (value, " ms"),
+        Unit::Plain if value >= 1e6 => (value / 1e6, " M"),
+        Unit::Octets | Unit::Plain => (value, ""),
+        Unit::Ratio => (value, "×"),
+    };
+    let decimals = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
+    format!("{value:.decimals$}{unit}")
+}

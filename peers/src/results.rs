@@ -1,0 +1,119 @@
+//! What was measured, kept in a file so that a run can go on where it was broken off and the table
+//! be drawn again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::work::sure;
+
+/// Samples by peer.
+pub(crate) type Samples = BTreeMap<String, Vec<f64>>;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) machine: String,
+    /// By row: how it was measured.
+    pub(crate) rows: BTreeMap<String, Row>,
+    /// By metric.
+    pub(crate) metrics: BTreeMap<String, Samples>,
+    #[serde(skip)]
+    file: PathBuf,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// Whether it was measured with small counts.
+    pub(crate) quick: bool,
+    /// Records there were, payload, seconds: in words.
+    pub(crate) scale: String,
+    /// How long it took, in seconds.
+    pub(crate) seconds: f64,
+}
+
+impl Results {
+    /// What `file` has; nothing, if there is none.
+    pub(crate) fn load(file: &Path) -> Self {
+        let read = match std::fs::read_to_string(file) {
+            Ok(text) => sure(serde_json::from_str(&text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(error) => panic!("{}: {error}", file.display()),
+        };
+        Self { file: file.to_owned(), ..read }
+    }
+
+    pub(crate) fn save(&self) {
+        let mut text = sure(serde_json::to_string_pretty(self));
+        text.push('\n');
+        sure(std::fs::write(&self.file, text));
+    }
+
+    /// Forgets what there is of `prefix`, a metric or the head of several.
+    pub(crate) fn forget(&mut self, prefix: &str) {
+        self.metrics.retain(|metric, _| !begins(metric, prefix));
+    }
+
+    /// The samples `peer` has of each metric that begins with `prefix`; the fewest, if they differ.
+    pub(crate) fn samples(&self, prefix: &str, peer: &str) -> usize {
+        let of = self.metrics.iter().filter(|(metric, _)| begins(metric, prefix));
+        of.filter_map(|(_, samples)| samples.get(peer)).map(Vec::len).min().unwrap_or(0)
+    }
+
+    pub(crate) fn add(&mut self, metric: &str, peer: &str, value: f64) {
+        let samples = self.metrics.entry(metric.to_owned()).or_default();
+        samples.entry(peer.to_owned()).or_default().push(value);
+    }
+
+    pub(crate) fn median(&self, metric: &str, peer: &str) -> Option<f64> {
+        median(self.metrics.get(metric)?.get(peer)?)
+    }
+
+    /// How far the largest sample lies from the smallest, as a part of the median.
+    pub(crate) fn spread(&self, metric: &str, peer: &str) -> Option<f64> {
+        let samples = self.metrics.get(metric)?.get(peer)?;
+        let least = samples.iter().copied().min_by(f64::total_cmp)?;
+        let most = samples.iter().copied().max_by(f64::total_cmp)?;
+        Some((most - least) / median(samples)?)
+    }
+}
+
+/// Whether `metric` is `prefix`, or a part of it.
+fn begins(metric: &str, prefix: &str) -> bool {
+    metric.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The middle one; of an even number, the mean of the two in the middle.
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    sorted.get(sorted.len() / 2 - 1).map(|lower| f64::midpoint(*lower, upper))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle_of_what_was_measured() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_row_is_forgotten_with_its_parts_and_no_other() {
+        let mut results = Results::default();
+        results.add("s1/hit/1", "redb", 1.0);
+        results.add("s1/hit/1", "redb", 2.0);
+        results.add("s10/cycles/device", "redb", 3.0);
+        assert_eq!(results.samples("s1", "redb"), 2);
+        results.forget("s1");
+        assert_eq!(results.samples("s1", "redb"), 0);
+        assert_eq!(results.median("s10/cycles/device", "redb"), Some(3.0));
+    }
+}

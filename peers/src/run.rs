@@ -1,0 +1,200 @@
+//! Runs measurements, each a process of its own, one after another, and keeps what they tell.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::args::Args;
+use crate::jobs::Figure;
+use crate::machine;
+use crate::results::{Results, Row};
+use crate::scale::Scale;
+use crate::work::{sure, there};
+
+/// A run of many measurements.
+pub(crate) struct Run {
+    pub(crate) scale: Scale,
+    pub(crate) results: Results,
+    begun: Instant,
+    /// What failed, to be said at the end.
+    failed: Vec<String>,
+    /// Whether the time was over before all was measured.
+    broken_off: bool,
+}
+
+impl Run {
+    pub(crate) fn new(scale: Scale, results: &Path) -> Self {
+        sure(std::fs::create_dir_all(&scale.directory));
+        let mut results = Results::load(results);
+        results.machine = machine::named();
+        Self { scale, results, begun: Instant::now(), failed: Vec::new(), broken_off: false }
+    }
+
+    /// Says on standard error what is being done.
+    pub(crate) fn say(&self, what: &str) {
+        eprintln!("{:5} s  {what}", self.begun.elapsed().as_secs());
+    }
+
+    /// Whether there is time to begin something.
+    pub(crate) fn has_time(&mut self) -> bool {
+        let has = self.begun.elapsed() < self.scale.budget;
+        self.broken_off |= !has;
+        has
+    }
+
+    /// Begins a row: forgets what it has, unless a run goes on that measures it alike.
+    pub(crate) fn row(&mut self, name: &str, scale: &str) {
+        let quick = self.scale.quick;
+        let alike = |row: &Row| row.quick == quick && row.scale == scale;
+        if !self.scale.resume || !self.results.rows.get(name).is_some_and(alike) {
+            self.results.forget(name);
+            let row = Row { quick, scale: scale.to_owned(), seconds: 0.0 };
+            self.results.rows.insert(name.to_owned(), row);
+        }
+    }
+
+    /// A directory of a peer's own. What is in it, stays.
+    pub(crate) fn directory(&self, name: &str, peer: &str) -> PathBuf {
+        let directory = self.scale.directory.join(format!("{name}-{peer}"));
+        sure(std::fs::create_dir_all(&directory));
+        directory
+    }
+
+    /// Removes a directory and what is in it.
+    pub(crate) fn remove(&self, name: &str, peer: &str) {
+        let directory = self.scale.directory.join(format!("{name}-{peer}"));
+        // What was never made need not go.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+
+    /// Has `peer` fill a directory of its own as `args` say, unless it has been done. Whether it is
+    /// filled.
+    pub(crate) fn filled(&mut self, name: &str, peer: &str, args: &Args) -> bool {
+        let marker = self.scale.directory.join(format!("{name}-{peer}.filled"));
+        let how = args.words().collect::<Vec<_>>().join(" ");
+        if std::fs::read_to_string(&marker).is_ok_and(|was| was == how) {
+            return true;
+        }
+        if !self.has_time() {
+            return false;
+        }
+        // A marker of what is about to be gone says nothing true.
+        let _ = std::fs::remove_file(&marker);
+        self.remove(name, peer);
+        self.say(&format!("{name}: {peer} is filled"));
+        let args = args.clone().with("dir", self.directory(name, peer).display());
+        let filled = self.child("fill", peer, &args).is_some();
+        if filled {
+            sure(std::fs::write(marker, how));
+        }
+        filled
+    }
+
+    /// Removes what [`filled`](Self::filled) made.
+    pub(crate) fn emptied(&self, name: &str, peer: &str) {
+        let marker = self.scale.directory.join(format!("{name}-{peer}.filled"));
+        // It may never have been filled.
+        let _ = std::fs::remove_file(marker);
+        self.remove(name, peer);
+    }
+
+    /// Lets each of `peers` measure in turn, the first of a round the last of the next, until each
+    /// has `rounds` samples of what begins with `prefix`. Whether all have: one that failed is left
+    /// out of the rounds that follow.
+    pub(crate) fn turns(
+        &mut self,
+        prefix: &str,
+        peers: &[&'static str],
+        rounds: usize,
+        mut measure: impl FnMut(&mut Self, &'static str, usize) -> Option<Vec<Figure>>,
+    ) -> bool {
+        let mut out: Vec<&str> = Vec::new();
+        for round in 0..rounds {
+            let mut order = peers.to_vec();
+            let first = round % order.len().max(1);
+            order.rotate_left(first);
+            for peer in order {
+                if self.results.samples(prefix, peer) > round || out.contains(&peer) {
+                    continue;
+                }
+                if !self.has_time() {
+                    return false;
+                }
+                self.say(&format!("{prefix}: {peer}, {} of {rounds}", round + 1));
+                let begun = Instant::now();
+                if let Some(figures) = measure(self, peer, round) {
+                    for figure in figures {
+                        self.results.add(&figure.metric, peer, figure.value);
+                    }
+                } else {
+                    out.push(peer);
+                }
+                self.count(prefix, begun.elapsed());
+                self.results.save();
+            }
+        }
+        out.is_empty()
+    }
+
+    /// Adds to the time that a row has taken.
+    fn count(&mut self, prefix: &str, took: Duration) {
+        let name = prefix.split('/').next().unwrap_or(prefix);
+        if let Some(row) = self.results.rows.get_mut(name) {
+            row.seconds += took.as_secs_f64();
+        }
+    }
+
+    fn start(job: &str, peer: &str, args: &Args) -> (Child, BufReader<ChildStdout>) {
+        let args = args.clone().with("peer", peer);
+        let mut command = Command::new(sure(std::env::current_exe()));
+        command.arg("child").arg(job).args(args.words());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = sure(command.spawn());
+        let output = there(child.stdout.take(), "it has no standard output");
+        (child, BufReader::new(output))
+    }
+
+    /// What a process tells, or nothing when it failed.
+    pub(crate) fn child(&mut self, job: &str, peer: &str, args: &Args) -> Option<Vec<Figure>> {
+        let (mut child, output) = Self::start(job, peer, args);
+        let figures = output.lines().map_while(Result::ok);
+        let figures = figures.map(|line| sure(serde_json::from_str(&line))).collect();
+        if sure(child.wait()).success() {
+            return Some(figures);
+        }
+        let words: Vec<String> = args.words().collect();
+        self.failed.push(format!("{job} peer={peer} {}", words.join(" ")));
+        None
+    }
+
+    /// Starts a process, lets it work for `time` once it says that it is ready, and kills it.
+    pub(crate) fn killed(&mut self, job: &str, peer: &str, args: &Args, time: Duration) -> bool {
+        let (mut child, output) = Self::start(job, peer, args);
+        let is_ready = |line: String| {
+            serde_json::from_str::<Figure>(&line).is_ok_and(|figure| figure.metric == "ready")
+        };
+        let ready = output.lines().map_while(Result::ok).any(is_ready);
+        if ready {
+            std::thread::sleep(time);
+        } else {
+            self.failed.push(format!("{job} peer={peer}: it was never ready"));
+        }
+        sure(child.kill());
+        sure(child.wait());
+        ready
+    }
+
+    /// Ends the run; whether everything was measured.
+    pub(crate) fn end(self) -> bool {
+        self.results.save();
+        for what in &self.failed {
+            eprintln!("failed: {what}");
+        }
+        if self.broken_off {
+            eprintln!("the time was over before all was measured; --resume goes on");
+        }
+        self.say("done");
+        self.failed.is_empty() && !self.broken_off
+    }
+}

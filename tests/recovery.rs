@@ -1,0 +1,410 @@
+//! Opening a store again: what stands on the disk before and after, and what it is told as.
+#![cfg(feature = "test-util")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use onceward::storage::{Fault, SimDisk, Storage};
+use onceward::{
+    Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Store, Ticket, verify,
+};
+
+const BORN_MS: u64 = 1_750_000_000_000;
+const KIB: usize = 1024;
+
+fn print() -> Fingerprint {
+    Fingerprint::of("POST /v1/sites")
+}
+
+fn options(clock: &ManualClock) -> Options {
+    Options::new().segment_size(1 << 20).clock(clock.clone()).seeded(1).stepped()
+}
+
+fn open(options: Options, disk: &Arc<SimDisk>) -> Result<Store, Error> {
+    options.open_storage(Arc::clone(disk) as Arc<dyn Storage>)
+}
+
+/// Drives a future to its end by stepping the store.
+fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..100_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        store.step().unwrap();
+    }
+    panic!("the store steps without end");
+}
+
+fn claim(store: &Store, number: usize) -> Result<Claim, Error> {
+    drive(store, store.claim(Key::new("s", &format!("{number:03}")).unwrap(), print()))
+}
+
+fn granted(store: &Store, number: usize) -> Ticket {
+    match claim(store, number).unwrap() {
+        Claim::Granted(ticket) => ticket,
+        other => panic!("{number}: expected a grant, got {other:?}"),
+    }
+}
+
+fn complete(store: &Store, number: usize, octets: usize) {
+    drive(store, granted(store, number).complete(vec![7; octets])).unwrap();
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    disk.files().into_iter().filter(|path| path.rsplit('.').next() == Some("log")).collect()
+}
+
+/// The newest segment's length, and where its last frame ends.
+fn newest(disk: &SimDisk) -> (usize, usize) {
+    let bytes = disk.read_file(&segments(disk).pop().unwrap()).unwrap();
+    let last = bytes.iter().rposition(|octet| *octet != 0).unwrap();
+    (bytes.len(), (last + 1).next_multiple_of(8))
+}
+
+/// The machine after its processes were killed, before the store could close.
+fn killed(disk: &SimDisk, store: Store) -> Arc<SimDisk> {
+    let next = Arc::new(disk.kill());
+    drop(store);
+    next
+}
+
+/// Whether no group stands in a segment's file.
+fn is_unused(disk: &SimDisk, path: &str) -> bool {
+    disk.read_file(path).unwrap()[64..].iter().all(|octet| *octet == 0)
+}
+
+const fn align8(octets: usize) -> usize {
+    octets.next_multiple_of(8)
+}
+
+/// Octets of a link that names so many segments, in its frame.
+const fn link(segments: usize) -> usize {
+    align8(80 + 72 + 4 * segments)
+}
+
+/// What is claimed and not finished is put in doubt in the segment that an opening begins. Whatever
+/// it comes to, it has its room, and 64 KiB more to begin with, in whole pages.
+#[test]
+fn an_opening_has_room_for_every_claim_it_puts_in_doubt() {
+    // Flights whose keys take so many octets together, on so many older segments.
+    let opened = |older: usize, keys: usize| {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let options = || options(&clock);
+        let store = open(options(), &disk).unwrap();
+        for number in 0..3 * older {
+            complete(&store, number, 300 * KIB);
+        }
+        let tickets: Vec<_> = (0..20)
+            .map(|nth| {
+                let octets = 8 + keys.saturating_sub(nth * 240).min(240);
+                let key = format!("{nth:0>octets$}");
+                drive(&store, store.claim(Key::new("", &key).unwrap(), print())).unwrap()
+            })
+            .collect();
+        // Longer than what is written again.
+        complete(&store, 999, 300 * KIB);
+        store.close().unwrap();
+        drop(tickets);
+        let store = open(options().seeded(2), &disk).unwrap();
+        assert_eq!(store.stats().in_doubt, 20);
+        let before = segments(&disk).len() - 1;
+        assert!(before >= older, "{before}");
+        let (len, end) = newest(&disk);
+        // A link might have to name the new segment, too.
+        (len, end + link(before + 1) - link(before))
+    };
+    for older in [1, 2, 3] {
+        let (_, end) = opened(older, 0);
+        // At a page's end, and just past it: an octet less or more would show.
+        for past in [0, 8] {
+            let (len, end) = opened(older, (4096 + past - end % 4096) % 4096);
+            assert_eq!(end % 4096, past, "{older} older segments");
+            assert_eq!(len, (end + 64 * KIB).next_multiple_of(4096), "{older} older segments");
+        }
+    }
+}
+
+/// What a short segment holds is written again, and each claim of it may have to be put in doubt.
+#[test]
+fn an_opening_has_room_for_the_tail_it_writes_again() {
+    // What was plain might be sealed in its new place.
+    const OVERHEAD: usize = if cfg!(feature = "encrypt") { 16 } else { 0 };
+    let opened = |results: usize, octets: usize, reopened: fn(Options) -> Options| {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let options = || options(&clock).segment_size(16 << 20).max_in_flight_per_scope(9_999);
+        let store = open(options(), &disk).unwrap();
+        let large = octets / 16 * 8;
+        complete(&store, 0, large);
+        complete(&store, 1, octets - large);
+        for number in 2..results {
+            complete(&store, number, 0);
+        }
+        let disk = killed(&disk, store);
+        let store = open(reopened(options().seeded(2)), &disk).unwrap();
+        assert_eq!(store.stats().records, results as u64);
+        assert_eq!(segments(&disk).len(), 1, "the old one is void");
+        // A second group, a link to one segment and itself, and each frame's head once more.
+        let slack = 88 + link(2) - link(0) + 2 * results * (88 + OVERHEAD);
+        (newest(&disk), slack)
+    };
+    let plain: fn(Options) -> Options = |options| options;
+    for results in [2, 40] {
+        let ((_, end), slack) = opened(results, 0, plain);
+        for past in [0, 8] {
+            let octets = (4096 + past - (end + slack) % 4096) % 4096;
+            let ((len, end), slack) = opened(results, octets, plain);
+            assert_eq!((end + slack) % 4096, past, "{results} results");
+            assert_eq!(len, (end + slack + 64 * KIB).next_multiple_of(4096), "{results} results");
+        }
+    }
+    let ((len, end), _) = opened(400, 8 * KIB, plain);
+    assert!(len - end >= 64 * KIB, "{end} of {len}");
+}
+
+/// Files that nobody needs any more, and that a process which was killed had no time to remove.
+#[test]
+fn an_opening_removes_what_no_group_stands_in() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let options = || options(&clock).segment_size(64 << 10);
+    let store = open(options(), &disk).unwrap();
+    let unused = (0..100)
+        .find_map(|number| {
+            complete(&store, number, 4 * KIB);
+            while store.step().unwrap() {}
+            segments(&disk).into_iter().find(|path| is_unused(&disk, path))
+        })
+        .expect("a segment is made ahead of its need");
+    let disk = killed(&disk, store);
+    disk.write_file("segments/0000000099.log.tmp", b"half a segment").unwrap();
+    let store = open(options().seeded(2), &disk).unwrap();
+    let files = disk.files();
+    assert!(!files.contains(&unused), "{files:?}");
+    assert!(!files.contains(&"segments/0000000099.log.tmp".to_owned()), "{files:?}");
+    assert!(!files.contains(&"segments/newborn.tmp".to_owned()), "{files:?}");
+    assert!(store.stats().records > 0);
+}
+
+/// A key file whose segment was never begun seals nothing.
+#[cfg(feature = "encrypt")]
+#[test]
+fn an_opening_destroys_keys_without_a_segment_and_no_others() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let options = || {
+        let master = [0x2a; 32];
+        let keys = onceward::Keys::from_fn(onceward::KeyId::of(&master), move |_| Some(master));
+        options(&clock).encryption(keys)
+    };
+    let store = open(options(), &disk).unwrap();
+    complete(&store, 1, 300 * KIB);
+    store.close().unwrap();
+    let ours: Vec<_> = disk.files().into_iter().filter(|path| path.contains(".key")).collect();
+    let [kept] = &ours[..] else { panic!("{ours:?}") };
+    let orphan = kept.replace("0000000001", "0000000077");
+    disk.write_file(&orphan, &disk.read_file(kept).unwrap()).unwrap();
+    let store = open(options().seeded(2), &disk).unwrap();
+    let files = disk.files();
+    assert!(files.contains(kept) && !files.contains(&orphan), "{files:?}");
+    assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
+}
+
+/// The removal of a segment fails, or never happened: it is retired all the same, and the next
+/// opening removes it.
+#[test]
+fn a_retired_segment_that_stayed_goes_with_the_next_opening() {
+    let mut stayed = 0;
+    // By its seed a disk has done what it says has failed, or has not.
+    for (seed, nth) in (1..4).flat_map(|seed| (0..40).map(move |nth| (seed, nth))) {
+        let (disk, clock) = (Arc::new(SimDisk::new(seed)), ManualClock::new(BORN_MS));
+        let options = || options(&clock).segment_size(64 << 10).ttl(Duration::from_secs(10));
+        let store = open(options(), &disk).unwrap();
+        for number in 0..4 {
+            complete(&store, number, 300 * KIB);
+        }
+        while store.step().unwrap() {}
+        store.checkpoint().unwrap();
+        clock.advance(Duration::from_secs(3600));
+        let before = disk.operations();
+        disk.fail_operation(before + nth, Fault::Io);
+        let swept = store.sweep();
+        if before + nth >= disk.operations() {
+            assert!(swept.unwrap().segments_removed > 0);
+            continue;
+        }
+        let stands = |path: &String| !is_unused(&disk, path);
+        if segments(&disk).iter().filter(|path| stands(path)).count() as u64
+            > store.stats().segments
+        {
+            assert!(swept.is_err(), "{nth}: {swept:?}");
+            stayed += 1;
+        }
+        let disk = killed(&disk, store);
+        let store = open(options().seeded(2), &disk).unwrap();
+        assert_eq!(segments(&disk).len() as u64, store.stats().segments, "{nth}");
+    }
+    assert!(stayed > 0, "no removal failed");
+}
+
+#[test]
+fn each_opening_is_an_epoch_of_its_own() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    for epoch in 1..5 {
+        let store = open(options(&clock).seeded(epoch), &disk).unwrap();
+        assert_eq!(store.stats().epoch, epoch);
+        complete(&store, epoch as usize, 1);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_trusted_wall_clock_counts_the_time_switched_off_and_no_other_does() {
+    for trusted in [false, true] {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let hour = Duration::from_secs(3600);
+        let options = || options(&clock).ttl(hour).trust_wall_clock(trusted);
+        let store = open(options(), &disk).unwrap();
+        complete(&store, 1, 1);
+        store.close().unwrap();
+        clock.reboot();
+        clock.set_wall_ms(BORN_MS + 2 * 3_600_000);
+        let store = open(options().seeded(2), &disk).unwrap();
+        let claim = claim(&store, 1).unwrap();
+        assert_eq!(matches!(claim, Claim::Granted(_)), trusted, "{claim:?}");
+        assert_eq!(matches!(claim, Claim::Replay(_)), !trusted, "{claim:?}");
+    }
+}
+
+/// A store on a disk that is full to the last octet: what it keeps for its next opening is room
+/// enough, and without it the disk is told to be full.
+#[test]
+fn c36_a_store_on_a_full_disk_opens_again_by_the_room_it_kept() {
+    const RESERVE: &str = "segments/reserve.tmp";
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    complete(&store, 1, 100 * KIB);
+    store.close().unwrap();
+    let octets = |disk: &SimDisk| -> u64 {
+        disk.files().iter().map(|path| disk.read_file(path).unwrap().len() as u64).sum()
+    };
+    assert_eq!(disk.read_file(RESERVE).unwrap().len(), 512 * KIB);
+    disk.set_capacity(Some(octets(&disk)));
+    let store = open(options(&clock).seeded(2), &disk).unwrap();
+    assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
+    store.close().unwrap();
+
+    // What was kept has been used, and there is no room to keep it again: all of it, or none.
+    assert!(!disk.files().contains(&RESERVE.to_owned()), "{:?}", disk.files());
+    disk.set_capacity(Some(octets(&disk)));
+    let error = open(options(&clock).seeded(3), &disk).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
+    disk.set_capacity(None);
+    let store = open(options(&clock).seeded(4), &disk).unwrap();
+    assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)), "it heals");
+}
+
+#[test]
+fn c36_a_disk_without_room_for_a_new_store_is_told_to_be_full() {
+    let clock = ManualClock::new(BORN_MS);
+    for octets in [0, 8, 55, 56, 4096] {
+        let disk = Arc::new(SimDisk::new(1));
+        disk.set_capacity(Some(octets));
+        let error = open(options(&clock), &disk).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full, "{octets} octets: {error:?}");
+        disk.set_capacity(None);
+        complete(&open(options(&clock), &disk).unwrap(), 1, 1);
+    }
+}
+
+/// Any one call of the making of a store fails: so does the opening, unless what failed was only to
+/// make the next one easier; and nothing of a birth is left in a store that opened.
+#[test]
+fn a_call_that_fails_while_a_store_is_made_fails_the_opening() {
+    let clock = ManualClock::new(BORN_MS);
+    let (mut refused, mut opened) = (0, 0);
+    for nth in 0.. {
+        let disk = Arc::new(SimDisk::new(nth));
+        disk.fail_operation(nth, Fault::Io);
+        let store = open(options(&clock), &disk);
+        if nth >= disk.operations() {
+            break;
+        }
+        if let Err(error) = store {
+            let io = matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned);
+            assert!(io, "{nth}: {error:?}");
+            refused += 1;
+        } else {
+            let files = disk.files();
+            assert!(!files.contains(&"segments/newborn.tmp".to_owned()), "{nth}: {files:?}");
+            opened += 1;
+        }
+    }
+    assert!(refused > opened, "{refused} refused, {opened} opened");
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_is_no_new_one() {
+    let clock = ManualClock::new(BORN_MS);
+    for made in [false, true] {
+        let disk = Arc::new(SimDisk::new(1));
+        if made {
+            open(options(&clock), &disk).unwrap().close().unwrap();
+        }
+        let before = (disk.files(), disk.operations());
+        disk.fail_read(disk.reads(), Fault::Io);
+        let error = open(options(&clock).seeded(2), &disk).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
+        assert_eq!((disk.files(), disk.operations()), before, "nothing was done");
+    }
+}
+
+/// What making a store leaves when it is cut off before the file `STORE` has its name.
+#[test]
+fn a_store_that_was_half_made_is_made() {
+    let clock = ManualClock::new(BORN_MS);
+    let disk = Arc::new(SimDisk::new(1));
+    disk.create_dir("").unwrap();
+    disk.create_dir("segments").unwrap();
+    for path in ["LOCK", "STORE.tmp", "segments/newborn.tmp", "segments/0000000001.log.tmp"] {
+        disk.write_file(path, b"").unwrap();
+    }
+    complete(&open(options(&clock), &disk).unwrap(), 1, 1);
+}
+
+#[test]
+fn segments_without_a_store_are_nobodys_to_take() {
+    let clock = ManualClock::new(BORN_MS);
+    let made = Arc::new(SimDisk::new(1));
+    let store = open(options(&clock), &made).unwrap();
+    complete(&store, 1, 1);
+    store.close().unwrap();
+    made.remove_file("STORE").unwrap();
+    let digest = made.digest();
+    let error = open(options(&clock).seeded(2), &made).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedFormat, "{error:?}");
+    assert_eq!(made.digest(), digest, "nothing was done");
+}
+
+#[test]
+fn what_is_no_store_is_not_verified() {
+    let parent = tempfile::tempdir().unwrap();
+    let kind = |path: &std::path::Path| verify(path).unwrap_err().kind();
+    let foreign = parent.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("notes.txt"), "mine").unwrap();
+    assert_eq!(kind(&foreign), ErrorKind::UnsupportedFormat);
+
+    let ours = parent.path().join("ours");
+    let store = Store::open(&ours).unwrap();
+    drop(store.blocking_claim(Key::new("s", "k").unwrap(), print()).unwrap());
+    store.close().unwrap();
+    std::fs::remove_file(ours.join("LOCK")).unwrap();
+    assert!(verify(&ours).unwrap().is_sound(), "nobody has it open");
+    assert!(!ours.join("LOCK").exists(), "and nothing is left behind");
+    std::fs::remove_file(ours.join("STORE")).unwrap();
+    assert_eq!(kind(&ours), ErrorKind::Corrupt);
+}

@@ -1,0 +1,246 @@
+//! Stores that have more records than memory for them, and stores that were opened just now: what
+//! the index does not have is found in the tree, and what is in neither place is free.
+#![cfg(feature = "test-util")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onceward::storage::SimDisk;
+use onceward::{Claim, ErrorKind, Fingerprint, Key, ManualClock, Options, State, Store};
+
+const TTL: Duration = Duration::from_secs(3600);
+const KEYS: u32 = 600;
+
+struct World {
+    disk: Arc<SimDisk>,
+    clock: ManualClock,
+    opened: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = ManualClock::new(1_750_000_000_000);
+        Self { disk: Arc::new(SimDisk::new(7)), clock, opened: 0 }
+    }
+
+    /// Opens the store, which keeps so many records in memory.
+    fn open(&mut self, resident: u64) -> Store {
+        self.opened += 1;
+        let disk = Arc::clone(&self.disk);
+        Options::new()
+            .ttl(TTL)
+            .segment_size(64 << 10)
+            .clock(self.clock.clone())
+            .seeded(self.opened)
+            .resident_records(resident)
+            .stepped()
+            .open_storage(disk)
+            .unwrap()
+    }
+}
+
+fn settle(store: &Store) {
+    while store.step().unwrap() {}
+}
+
+/// Drives a future of a stepped store to its end.
+fn drive<F: Future>(store: &Store, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        settle(store);
+    }
+}
+
+fn print() -> Fingerprint {
+    Fingerprint::of("POST /v1/sites")
+}
+
+fn claim(store: &Store, number: u32) -> Result<Claim<Store>, onceward::Error> {
+    let text = format!("key {number}");
+    drive(store, store.claim(Key::new("scope", &text).unwrap(), print()))
+}
+
+fn complete(store: &Store, number: u32) {
+    let claimed = claim(store, number).unwrap();
+    let Claim::Granted(ticket) = claimed else { panic!("key {number}: {claimed:?}") };
+    drive(store, ticket.complete(format!("result {number}"))).unwrap();
+}
+
+fn is_replayed(store: &Store, number: u32) {
+    let claimed = claim(store, number).unwrap();
+    let Claim::Replay(record) = claimed else { panic!("key {number}: {claimed:?}") };
+    assert_eq!(record.payload().unwrap().unwrap(), format!("result {number}"));
+}
+
+/// A store of `KEYS` results in several runs of its tree.
+fn filled(world: &mut World, resident: u64) -> Store {
+    let store = world.open(resident);
+    for number in 0..KEYS {
+        complete(&store, number);
+        if number % 100 == 99 {
+            store.checkpoint().unwrap();
+        }
+    }
+    store
+}
+
+/// Rounds of the housekeeper in which nothing is swept, until nothing is left to do.
+fn keep(store: &Store) {
+    for _ in 0..40 {
+        store.keep_house(1);
+    }
+}
+
+#[test]
+fn a_store_beyond_its_memory_replays_every_key_and_grants_new_ones() {
+    let mut world = World::new();
+    let store = filled(&mut world, 50);
+    keep(&store);
+    let stats = store.stats();
+    assert_eq!((stats.records, stats.unread_pieces), (u64::from(KEYS), 0));
+    assert!(stats.cold_records >= u64::from(KEYS) - 50, "{stats:?}");
+    for number in 0..KEYS {
+        is_replayed(&store, number);
+        let text = format!("key {number}");
+        let mismatch = store.claim(Key::new("scope", &text).unwrap(), Fingerprint::of("other"));
+        assert!(matches!(drive(&store, mismatch).unwrap(), Claim::Mismatch(_)));
+    }
+    (KEYS..KEYS + 100).for_each(|number| complete(&store, number));
+    keep(&store);
+    (0..KEYS + 100).for_each(|number| is_replayed(&store, number));
+}
+
+#[test]
+fn an_opened_store_answers_before_it_has_read_its_tree_and_while_it_does() {
+    let mut world = World::new();
+    filled(&mut world, u64::MAX).close().unwrap();
+    for rounds in 0..8 {
+        // Closed again wherever the reading is.
+        let store = world.open(u64::MAX);
+        let unread = store.stats().unread_pieces;
+        assert!(unread > 0, "it was read at once");
+        (0..rounds).for_each(|_| store.keep_house(1));
+        assert!(store.stats().unread_pieces == unread.saturating_sub(rounds));
+        (0..KEYS).for_each(|number| is_replayed(&store, number));
+        let text = format!("another {rounds}");
+        assert!(store.get(Key::new("scope", &text).unwrap()).unwrap().is_none());
+        if rounds % 2 == 0 {
+            store.close().unwrap();
+        } else {
+            drop(store);
+            world.disk = Arc::new(world.disk.kill());
+        }
+    }
+    let store = world.open(u64::MAX);
+    keep(&store);
+    assert_eq!(store.stats().cold_records, 0);
+    (0..KEYS).for_each(|number| is_replayed(&store, number));
+}
+
+#[test]
+fn what_is_in_doubt_is_known_at_once_and_stays_what_it_became() {
+    let mut world = World::new();
+    let store = filled(&mut world, 0);
+    for number in 1000..1003 {
+        let Claim::Granted(ticket) = claim(&store, number).unwrap() else { panic!("not granted") };
+        drop(ticket);
+    }
+    settle(&store);
+    store.close().unwrap();
+    let store = world.open(0);
+    assert_eq!(store.stats().in_doubt, 3);
+    let key = |number: u32| format!("key {number}");
+    for (number, how) in [
+        (1000, onceward::Resolution::Release),
+        (1001, onceward::Resolution::Complete("result 1001".into())),
+    ] {
+        let text = key(number);
+        let resolved = store.resolve(Key::new("scope", &text).unwrap(), how);
+        assert_eq!(drive(&store, resolved).unwrap(), onceward::Resolved::Done);
+    }
+    for _ in 0..2 {
+        store.checkpoint().unwrap();
+        keep(&store);
+        let text = key(1002);
+        let doubt = store.get(Key::new("scope", &text).unwrap()).unwrap().unwrap();
+        assert_eq!(doubt.state(), State::InDoubt);
+        is_replayed(&store, 1001);
+        let text = key(1000);
+        assert!(store.get(Key::new("scope", &text).unwrap()).unwrap().is_none());
+    }
+    store.close().unwrap();
+    let store = world.open(0);
+    assert_eq!(store.stats().in_doubt, 1);
+    is_replayed(&store, 1001);
+    complete(&store, 1000);
+}
+
+/// A key is claimed again after it expired, and both of its entries are in the tree alone.
+#[test]
+fn a_key_claimed_again_is_found_and_not_its_expired_record() {
+    let mut world = World::new();
+    let store = filled(&mut world, 0);
+    keep(&store);
+    world.clock.advance(TTL + Duration::from_millis(1));
+    (0..50).for_each(|number| complete(&store, number));
+    store.checkpoint().unwrap();
+    keep(&store);
+    assert!(store.stats().cold_records > 0);
+    (0..50).for_each(|number| is_replayed(&store, number));
+    store.sweep().unwrap();
+    (0..50).for_each(|number| is_replayed(&store, number));
+    (50..KEYS).for_each(|number| complete(&store, number));
+}
+
+#[test]
+fn a_walk_finds_each_record_once_wherever_it_is() {
+    let mut world = World::new();
+    filled(&mut world, 200).close().unwrap();
+    let store = world.open(200);
+    for _ in 0..12 {
+        let mut keys: Vec<_> =
+            store.iter().map(|item| String::from_utf8(item.unwrap().key).unwrap()).collect();
+        keys.sort();
+        let mut all: Vec<_> = (0..KEYS).map(|number| format!("key {number}")).collect();
+        all.sort();
+        assert_eq!(keys, all);
+        store.keep_house(1);
+    }
+    let items: Vec<_> = store.iter().map(Result::unwrap).collect();
+    let rest: Vec<_> = store.iter().after(items[299].cursor).map(Result::unwrap).collect();
+    assert_eq!(rest.len(), items.len() - 300);
+    assert_eq!(rest[0].key, items[300].key);
+}
+
+/// What the tree alone had is refused while it cannot be believed, and back once it is made anew.
+#[test]
+fn a_damaged_piece_is_refused_and_never_granted_and_made_anew() {
+    let mut world = World::new();
+    let store = filled(&mut world, 0);
+    keep(&store);
+    store.close().unwrap();
+    // Every block, wherever redb has it, and not the head.
+    let bytes = world.disk.read_file("tree.redb").unwrap();
+    for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| four == b"owtb") {
+        world.disk.flip_bit("tree.redb", (at as u64 + 100) * 8 + 3).unwrap();
+    }
+    let store = world.open(0);
+    let (mut refused, mut answered) = (0, 0);
+    for number in 0..KEYS {
+        match claim(&store, number) {
+            Ok(Claim::Replay(_)) => answered += 1,
+            Err(error) if error.kind() == ErrorKind::Corrupt => refused += 1,
+            other => panic!("key {number}: {other:?}"),
+        }
+    }
+    assert!(refused > 0, "{answered} were answered by a damaged tree");
+    keep(&store);
+    (0..KEYS).for_each(|number| is_replayed(&store, number));
+    complete(&store, KEYS);
+    store.close().unwrap();
+}
