@@ -173,7 +173,7 @@ impl Index {
             let found = part.slots.glance(identity.low());
             let also = also();
             if part.version.is_still(version) {
-                return found.map(|found| (Candidates::of(found), also));
+                return found.ok().map(|found| (Candidates::of(found), also));
             }
         }
         None

@@ -32,6 +32,10 @@ const _: () = assert!(LEAST << (PARTS - 1) == PIECE);
 /// a table being spread out to end soon.
 const GLANCE: usize = 64;
 
+/// A glance does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unclear;
+
 /// An array of slots, empty where nothing was put, and how many of them hashes name.
 ///
 /// Its memory never moves and never goes while the array is there: up to a piece, in parts that double;
@@ -101,32 +105,32 @@ impl Slots {
         slot
     }
 
-    /// The one slot with this hash, `Some(None)` when there is none; `None` when more must be looked
-    /// at than a glance does. Without the lock it is to be believed only if nothing was changed
+    /// The one slot with this hash, if there is one; [`Unclear`] when more must be looked at than a
+    /// glance does. Without the lock it is to be believed only if nothing was changed
     /// meanwhile: slots then stand in the order of their hashes from the place on that a hash names.
     #[inline]
-    pub(super) fn glance(&self, hash: u64) -> Option<Option<Location>> {
+    pub(super) fn glance(&self, hash: u64) -> Result<Option<Location>, Unclear> {
         let mut found = None;
         let mut at = self.home(hash);
         let end = at + GLANCE;
         while at < end {
             let mut words = self.words(at);
             if words.is_empty() {
-                return Some(found);
+                return Ok(found);
             }
             while let Some((slot, others)) = words.split_first_chunk() {
                 let slot = read(slot);
                 if slot == EMPTY || slot.hash > hash {
-                    return Some(found);
+                    return Ok(found);
                 }
                 if slot.hash == hash && found.replace(slot.location).is_some() {
-                    return None;
+                    return Err(Unclear);
                 }
                 at += 1;
                 words = if at < end { others } else { &[] };
             }
         }
-        None
+        Err(Unclear)
     }
 
     /// Asks for the memory of the slots with this hash, and does not wait for it. At any time.
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn a_glance_finds_the_one_slot_there_is_and_leaves_what_is_harder() {
         let slots = Slots::default();
-        assert_eq!(slots.glance(7), Some(None), "no memory yet");
+        assert_eq!(slots.glance(7), Ok(None), "no memory yet");
         slots.grow(2 * PIECE);
         slots.set_homes(2 * PIECE);
         // Places of the last slot of a part and of a piece, so that the run goes on in the next.
@@ -254,16 +258,16 @@ mod tests {
             put(begin, hash(1));
             let second = put(begin + 1, hash(2));
             put(begin + 2, hash(4));
-            assert_eq!(slots.glance(hash(2)), Some(Some(second)));
-            assert_eq!(slots.glance(hash(3)), Some(None), "the next is greater");
-            assert_eq!(slots.glance(hash(5)), Some(None), "the next is empty");
+            assert_eq!(slots.glance(hash(2)), Ok(Some(second)));
+            assert_eq!(slots.glance(hash(3)), Ok(None), "the next is greater");
+            assert_eq!(slots.glance(hash(5)), Ok(None), "the next is empty");
             put(begin + 3, hash(4));
-            assert_eq!(slots.glance(hash(4)), None, "there are two");
+            assert_eq!(slots.glance(hash(4)), Err(Unclear), "there are two");
             (begin..begin + 4).for_each(|at| slots.set(at, EMPTY));
         }
         (0..=GLANCE).for_each(|at| {
             slots.set(at, Slot { hash: 1, location: Location::new(1, 8, Kind::Complete) });
         });
-        assert_eq!(slots.glance(2), None, "too many come before it");
+        assert_eq!(slots.glance(2), Err(Unclear), "too many come before it");
     }
 }

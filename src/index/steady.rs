@@ -48,9 +48,9 @@ mod tests {
     fn each_item_has_a_place_of_its_own_and_keeps_it() {
         let steady = Steady::default();
         let places: Vec<_> = (0..1000).map(|at| steady.get_or_make(at, || at).unwrap()).collect();
-        for at in 0..1000 {
+        for (at, place) in places.into_iter().enumerate() {
             assert_eq!(steady.get(at), Some(&at));
-            assert!(std::ptr::eq(steady.get_or_make(at, || 0).unwrap(), places[at]));
+            assert!(std::ptr::eq(steady.get_or_make(at, || 0).unwrap(), place));
         }
     }
 
