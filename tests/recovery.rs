@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use onceward::storage::{Fault, SimDisk, Storage};
 use onceward::{
-    Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Store, Ticket, verify,
+    Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Resolution, Resolved, Store,
+    Ticket, verify,
 };
 
 const BORN_MS: u64 = 1_750_000_000_000;
@@ -204,12 +205,14 @@ fn an_opening_destroys_keys_without_a_segment_and_no_others() {
     complete(&store, 1, 300 * KIB);
     store.close().unwrap();
     let ours: Vec<_> = disk.files().into_iter().filter(|path| path.contains(".key")).collect();
-    let [kept] = &ours[..] else { panic!("{ours:?}") };
+    let kept = ours.first().unwrap();
     let orphan = kept.replace("0000000001", "0000000077");
     disk.write_file(&orphan, &disk.read_file(kept).unwrap()).unwrap();
     let store = open(options().seeded(2), &disk).unwrap();
     let files = disk.files();
     assert!(files.contains(kept) && !files.contains(&orphan), "{files:?}");
+    let used = |key: &&String| files.contains(&key.replace(".key", ".log"));
+    assert!(ours.iter().filter(used).all(|key| files.contains(key)), "{ours:?}, now {files:?}");
     assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
 }
 
@@ -250,14 +253,111 @@ fn a_retired_segment_that_stayed_goes_with_the_next_opening() {
     assert!(stayed > 0, "no removal failed");
 }
 
+/// A group says up to where the log was on disk before it. In a long segment only what nobody vouches
+/// for is written again, and the segment stays, its end known.
+#[test]
+fn what_is_surely_on_disk_is_not_written_again() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    complete(&store, 0, 300 * KIB);
+    let last = granted(&store, 2);
+    complete(&store, 1, 300 * KIB);
+    // Its group vouches for all before it, and nothing for it.
+    drive(&store, last.complete(vec![7; 8])).unwrap();
+    let mut disk = killed(&disk, store);
+    for opening in 2..4 {
+        let store = open(options(&clock).seeded(opening), &disk).unwrap();
+        let (_, end) = newest(&disk);
+        assert!(end < 4 * KIB, "opening {opening}: {end} octets");
+        assert_eq!(store.stats().suspect_until_ms, None, "opening {opening}");
+        for number in 0..3 {
+            let again = claim(&store, number).unwrap();
+            assert!(matches!(again, Claim::Replay(_)), "opening {opening}: {again:?}");
+        }
+        disk = killed(&disk, store);
+    }
+}
+
+/// Nothing stands in the octets that are gone; but a file that got shorter is not the one that was
+/// written, and what else it lost nobody knows.
+#[test]
+fn a_segment_of_a_killed_store_that_was_cut_off_is_refused() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    complete(&store, 1, 8);
+    let disk = killed(&disk, store);
+    let path = segments(&disk).pop().unwrap();
+    let mut bytes = disk.read_file(&path).unwrap();
+    assert_eq!(bytes.pop(), Some(0));
+    disk.write_file(&path, &bytes).unwrap();
+    let error = open(options(&clock).seeded(2), &disk).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    bytes.push(0);
+    disk.write_file(&path, &bytes).unwrap();
+    let store = open(options(&clock).seeded(2), &disk).unwrap();
+    assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
+}
+
+/// What the last group said of the time counts, not when the segment was begun.
+#[test]
+fn a_trusted_wall_clock_counts_from_the_last_group() {
+    for (later, gone) in [(40, false), (70, true)] {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let options = || options(&clock).ttl(minutes(60)).trust_wall_clock(true);
+        let store = open(options(), &disk).unwrap();
+        clock.advance(minutes(30));
+        complete(&store, 1, 8);
+        let disk = killed(&disk, store);
+        clock.reboot();
+        clock.set_wall_ms(BORN_MS + (30 + later) * 60_000);
+        let store = open(options().seeded(2), &disk).unwrap();
+        let claim = claim(&store, 1).unwrap();
+        assert_eq!(matches!(claim, Claim::Granted(_)), gone, "{later} minutes: {claim:?}");
+        assert_eq!(matches!(claim, Claim::Replay(_)), !gone, "{later} minutes: {claim:?}");
+    }
+}
+
+/// A doubt is in the tree, and that somebody ended it in the log alone: what the next checkpoint
+/// makes of it must outlive the doubt's own entry, or the doubt would be back.
+#[test]
+fn a_doubt_that_was_ended_before_a_kill_does_not_come_back() {
+    let (mut disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let hour = Duration::from_secs(3600);
+    let options = |seed| options(&clock).ttl(10 * hour).seeded(seed);
+    let store = open(options(1), &disk).unwrap();
+    drop(granted(&store, 1));
+    while store.step().unwrap() {}
+    store.checkpoint().unwrap();
+    let name = Key::new("s", "001").unwrap();
+    let resolved = drive(&store, store.resolve(name, Resolution::Release)).unwrap();
+    assert_eq!(resolved, Resolved::Done);
+    disk = killed(&disk, store);
+
+    let store = open(options(2), &disk).unwrap();
+    store.checkpoint().unwrap();
+    clock.advance(hour);
+    store.sweep().unwrap();
+    store.close().unwrap();
+    let store = open(options(3), &disk).unwrap();
+    assert_eq!(store.stats().in_doubt, 0);
+    drop(granted(&store, 1));
+}
+
+/// Told by the checkpoint of one that was closed, and by the log alone of one that was killed.
 #[test]
 fn each_opening_is_an_epoch_of_its_own() {
-    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
-    for epoch in 1..5 {
-        let store = open(options(&clock).seeded(epoch), &disk).unwrap();
-        assert_eq!(store.stats().epoch, epoch);
-        complete(&store, epoch as usize, 1);
-        store.close().unwrap();
+    for closed in [true, false] {
+        let (mut disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        for epoch in 1..5 {
+            let store = open(options(&clock).seeded(epoch), &disk).unwrap();
+            assert_eq!(store.stats().epoch, epoch, "closed: {closed}");
+            complete(&store, epoch as usize, 1);
+            if closed {
+                store.close().unwrap();
+            }
+            disk = killed(&disk, store);
+        }
     }
 }
 

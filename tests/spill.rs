@@ -244,3 +244,68 @@ fn a_damaged_piece_is_refused_and_never_granted_and_made_anew() {
     complete(&store, KEYS);
     store.close().unwrap();
 }
+
+/// A doubt that the tree knows of is resolved, and the key claimed again and completed, before the
+/// next checkpoint: the result must not hide behind the doubt.
+#[test]
+fn a_result_between_two_checkpoints_ends_the_doubt_in_the_tree() {
+    let mut world = World::new();
+    let store = world.open(0);
+    let Claim::Granted(ticket) = claim(&store, 1).unwrap() else { panic!("not granted") };
+    drop(ticket);
+    settle(&store);
+    store.close().unwrap();
+    let store = world.open(0);
+    assert_eq!(store.stats().in_doubt, 1);
+    store.checkpoint().unwrap();
+    let key = Key::new("scope", "key 1").unwrap();
+    let released = store.resolve(key, onceward::Resolution::Release);
+    assert_eq!(drive(&store, released).unwrap(), onceward::Resolved::Done);
+    complete(&store, 1);
+    // What follows keeps the last segment from being written again as a whole.
+    for number in 1000..1600 {
+        complete(&store, number);
+    }
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let store = world.open(0);
+    is_replayed(&store, 1);
+    keep(&store);
+    is_replayed(&store, 1);
+}
+
+/// Each operation of a checkpoint fails in turn, and its commit may be in the file all the same.
+/// What it added is the next one's to replace, so nothing may be left to it alone.
+#[test]
+fn a_checkpoint_that_fails_costs_no_record_wherever_it_does() {
+    let mut failed = 0;
+    for nth in 0.. {
+        let mut world = World::new();
+        let store = world.open(100);
+        (0..101).for_each(|number| complete(&store, number));
+        store.checkpoint().unwrap();
+        keep(&store);
+        assert_eq!(store.stats().cold_records, 101);
+        (101..121).for_each(|number| complete(&store, number));
+        let at = world.disk.operations() + nth;
+        world.disk.fail_operation(at, onceward::storage::Fault::Io);
+        let outcome = store.checkpoint();
+        if store.stats().poisoned {
+            continue;
+        }
+        if world.disk.operations() <= at {
+            outcome.unwrap();
+            break;
+        }
+        failed += 1;
+        // Whoever asks for a cold key opens the tree again.
+        is_replayed(&store, 0);
+        keep(&store);
+        (121..211).for_each(|number| complete(&store, number));
+        keep(&store);
+        store.checkpoint().unwrap();
+        keep(&store);
+        (0..211).for_each(|number| is_replayed(&store, number));
+    }
+    assert!(failed > 3, "{failed}");
+}

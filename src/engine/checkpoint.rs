@@ -85,7 +85,9 @@ impl Checkpointer {
             Effect::End => self.end(frame.identity),
             Effect::Settle | Effect::Forget => {
                 self.end(frame.identity);
-                let doubt = frame.doubt;
+                // What was in doubt when the tree was told last ends that doubt there, too.
+                let before = self.pending.get(&frame.identity);
+                let doubt = frame.doubt || before.is_some_and(|before| before.doubt);
                 self.pending.insert(frame.identity, Pending { bucket, entry, doubt });
             }
         }

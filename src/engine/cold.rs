@@ -319,7 +319,10 @@ impl Inner {
                 let mut checkpointer = self.tree.lock();
                 self.relist(&mut checkpointer, None);
                 let listed = self.cold.list();
-                if !listed.pieces.iter().any(|cold| cold.piece == *piece) {
+                // One that the index has is not on the list, and in the tree all the same.
+                let stands = listed.pieces.iter().any(|cold| cold.piece == *piece)
+                    || checkpointer.tree().is_some_and(|tree| tree.pieces().any(|it| it == *piece));
+                if !stands {
                     return Ok(None);
                 }
                 let (bucket, run) = piece.name();

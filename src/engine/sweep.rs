@@ -108,16 +108,19 @@ impl Inner {
         if expired.is_empty() {
             return Ok(());
         }
-        for &bucket in &expired {
-            tree.for_each_in_bucket(bucket, &mut |entries| {
+        let forgotten = expired.iter().try_for_each(|bucket| {
+            tree.for_each_in_bucket(*bucket, &mut |entries| {
                 report.expired += entries.iter().filter(|entry| self.forget(entry)).count() as u64;
-            })?;
-        }
-        report.expired += self.cold.records_in(&expired);
-        let dropped = tree.drop_buckets(&head, &expired);
+            })
+        });
+        let dropped = forgotten.and_then(|()| {
+            report.expired += self.cold.records_in(&expired);
+            tree.drop_buckets(&head, &expired)
+        });
         self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
+        let dropped = dropped.map_err(|error| self.tree_failed(&mut checkpointer, error));
         self.relist(&mut checkpointer, None);
-        dropped.map_err(Error::from)
+        dropped
     }
 
     /// Removes a slot, if it still stands where this entry says: a key claimed again since then, or
@@ -278,15 +281,21 @@ impl Inner {
         if !is_kept(at) || is_expired(header.term_ms, self.now_ms()) {
             return Ok(false);
         }
-        let list = self.cold.list();
-        for cold in list.pieces.iter().filter(|cold| cold.may_have(identity)) {
-            if let Some(Sought::Found(entries)) = self.seek(&list, &cold.piece, identity)?
-                && entries.iter().any(|entry| entry.location == at.to_bits())
-            {
-                return Ok(true);
+        'listed: loop {
+            let list = self.cold.list();
+            for cold in list.pieces.iter().filter(|cold| cold.may_have(identity)) {
+                let Some(sought) = self.seek(&list, &cold.piece, identity)? else {
+                    // It went while it was asked, and another may have what it had.
+                    continue 'listed;
+                };
+                if let Sought::Found(entries) = sought
+                    && entries.iter().any(|entry| entry.location == at.to_bits())
+                {
+                    return Ok(true);
+                }
             }
+            return Ok(false);
         }
-        Ok(false)
     }
 
     /// Makes room on this thread; `false` when the disk has none.
@@ -303,17 +312,22 @@ impl Inner {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let mut renewed = Ok(true);
+        let mut sound = true;
         let end = Some(segment.end.load(Relaxed));
         let secret = &self.identity.secret;
-        replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
-            let _ = replay::frames(bytes, offset, header, &mut |at, frame, payload| {
-                if matches!(renewed, Ok(true)) {
-                    renewed = self.renew_record(segment, at, frame, payload);
-                }
-            });
-        })
-        .map_err(|error| Error::io("reading a segment", error))?;
-        renewed
+        let found =
+            replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
+                let read = replay::frames(bytes, offset, header, &mut |at, frame, payload| {
+                    if matches!(renewed, Ok(true)) {
+                        renewed = self.renew_record(segment, at, frame, payload);
+                    }
+                });
+                sound &= read.is_ok();
+            })
+            .map_err(|error| Error::io("reading a segment", error))?;
+        // What lives where bytes do not stand was not met: as long as it may live, the segment stays
+        // and its key is refused.
+        Ok(renewed? && (sound && found.damage.is_empty() || self.cold.in_segment(segment.id) == 0))
     }
 
     fn renew_record(

@@ -293,9 +293,11 @@ impl Tree {
         self.head.buckets.iter().map(|(bucket, runs)| (*bucket, count(runs))).collect()
     }
 
-    /// Every run of every bucket, ascending by bucket and then by number.
+    /// Every run of every bucket, ascending by bucket and then by number; but not what a checkpoint
+    /// that failed has left in the file, for the next commit takes it out.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
-        self.head.runs().map(|(bucket, run)| Piece { bucket, run })
+        let runs = self.head.runs().filter(|(_, run)| !self.unconfirmed.contains(&run.number));
+        runs.map(|(bucket, run)| Piece { bucket, run })
     }
 
     /// The number the next run gets: those of today's runs are less.

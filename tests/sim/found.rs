@@ -1,7 +1,9 @@
 //! What the simulator found, each as the smallest script that showed it.
 
 use crate::run::run;
-use crate::script::Op::{Capacity, Claim, Crash, Finish, Reopen, Settle, Step};
+use crate::script::Op::{
+    Advance, Capacity, Claim, Crash, Finish, Keep, Look, Reopen, Rot, Settle, Step, Sweep,
+};
 use crate::script::Patience::{Long, No, Past};
 use crate::script::Way::{Kill, Loss, Torn, Total};
 use crate::script::{End, How, Script};
@@ -72,6 +74,35 @@ fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
             Reopen { reboot: false, asleep_ms: 0 },
             Capacity { slack: Some(13_210) },
             Crash { after: 20, end: end(Torn(16_093_430_195_510_936_334, 1)), nested },
+        ],
+    });
+}
+
+/// A record that the tree alone knows stands in a segment about to go, and a bit of its frame has
+/// turned: it is not met among those that are written again, and the segment must stay (P0.1).
+#[test]
+fn p0_1_a_segment_with_a_damaged_cold_record_stays() {
+    holds(&Script {
+        seed: 118_432_283_059_447,
+        keys: 8,
+        buffered: false,
+        max_disk: None,
+        resident: Some(0),
+        aside_one_in: 16,
+        ops: vec![
+            Claim { key: 6, print: 0, ttl_ms: 2500, patience: Past },
+            Claim { key: 4, print: 0, ttl_ms: 2500, patience: Past },
+            Claim { key: 2, print: 0, ttl_ms: 10_000, patience: Long },
+            Reopen { reboot: true, asleep_ms: 0 },
+            Claim { key: 5, print: 0, ttl_ms: 10_000, patience: Past },
+            Advance { ms: 10_001 },
+            Settle,
+            Finish { nth: 7, how: How::Complete(1000) },
+            Look,
+            Advance { ms: 3000 },
+            Rot { seed: 17_829_334_599_019_011_575, bits: 1, live: false },
+            Keep { round: 1 },
+            Sweep,
         ],
     });
 }

@@ -133,6 +133,24 @@ fn after_a_refusal_the_head_tells_which_state_stands_and_it_is_whole() {
     }
 }
 
+/// The next commit takes out what a refused checkpoint left in the file: whoever let go of a record
+/// because such a run had it would lose it.
+#[test]
+fn what_a_refused_checkpoint_left_in_the_file_is_nobodys_piece() {
+    let mut rng = rng();
+    let mut left = 0;
+    at_every_call(&Change::checkpoint(&mut rng), rng.u64(..), |call, _, mut tree, _| {
+        let before: Vec<_> = tree.pieces().collect();
+        if tree.checkpoint(b"four", entries(&mut rng, 1000, 9), Vec::new()).is_ok() {
+            return;
+        }
+        tree.revive().unwrap();
+        left += u64::from(tree.head.runs().count() > before.len());
+        assert_eq!(tree.pieces().collect::<Vec<_>>(), before, "call {call}");
+    });
+    assert!(left > 0, "it was never in the file");
+}
+
 /// The checkpoint is refused at its very end: it is in the file, and the engine believes it is not.
 /// What it then writes, the same entries and some more, takes the place of the first attempt.
 #[test]
