@@ -131,6 +131,8 @@ impl Inner {
         let _one = self.sweeping.lock();
         let Some((bucket, numbers)) = self.alike() else { return Ok(false) };
         let mut checkpointer = self.tree.lock();
+        // After a sync that failed the head would name a position that may not be on the disk.
+        self.log.poison().check()?;
         if !checkpointer.is_caught_up() {
             return Ok(false);
         }

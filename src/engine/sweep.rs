@@ -93,6 +93,8 @@ impl Inner {
             now_ms = self.buckets.bucket(now_ms + 1) + 1;
         }
         let mut checkpointer = self.tree.lock();
+        // After a sync that failed the head would name a position that may not be on the disk.
+        self.log.poison().check()?;
         if !checkpointer.is_caught_up() {
             // The head would name a position whose entries are not in the tree.
             return Ok(());
@@ -345,12 +347,13 @@ impl Inner {
         let identity = Identity::of(key, &self.identity.secret);
         let old = Location::new(segment.id, offset, header.kind);
         let renewed = Header { flags: header.flags | RENEWED, ..header };
+        let expired = is_expired(header.term_ms, self.now_ms());
         // Opened once it is known to live: what has expired may be damaged as it likes.
         let mut content = None;
         // Whether it was looked for where it may be cold, to be moved as what is in the index is.
         let mut thawed = self.cold.seen().is_empty();
         loop {
-            let shard = self.index.shard(identity);
+            let mut shard = self.index.shard(identity);
             let live = shard.candidates(identity).iter().any(|location| location == old);
             if !live && !shard.flights.contains_key(&identity) && !thawed {
                 drop(shard);
@@ -366,6 +369,13 @@ impl Inner {
             }
             if !live || shard.flights.contains_key(&identity) {
                 // Gone, or about to be replaced: `empty` looks again.
+                return Ok(true);
+            }
+            if expired {
+                // Written again it would be newer than what the key has had since, which may be cold.
+                if shard.remove(identity, old) {
+                    self.log.segments.discount(old);
+                }
                 return Ok(true);
             }
             let Some(content) = &content else {
