@@ -6,12 +6,12 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use onceward::storage::SimDisk;
+use onceward::storage::{Fault, SimDisk};
 use onceward::{
     Claim, Clock, ErrorKind, Fingerprint, Key, ManualClock, Options, Reading, Record, Resolution,
     Resolved, State, Store, Ticket,
@@ -244,6 +244,67 @@ impl Clock for Panics {
     fn read(&self) -> Reading {
         assert!(!self.1.swap(false, Ordering::SeqCst), "told to");
         self.0.read()
+    }
+}
+
+/// A clock that commits what waits at one of its readings, as the committer's thread may at any time.
+#[derive(Clone)]
+struct Commits(ManualClock, Arc<Mutex<Option<(u32, Store)>>>);
+
+impl Clock for Commits {
+    fn read(&self) -> Reading {
+        self.0.read()
+    }
+
+    fn since_boot(&self) -> Duration {
+        let mut told = self.1.lock().unwrap();
+        if let Some((readings @ 1.., _)) = told.as_mut() {
+            *readings -= 1;
+        } else if let Some((_, store)) = told.take() {
+            drop(told);
+            let _ = store.step();
+        }
+        self.0.since_boot()
+    }
+}
+
+/// A tree that takes no checkpoint, and all that is published in a segment has expired. The last
+/// result there is published at any moment of a sweep, which keeps it.
+#[test]
+fn p0_3_a_sweep_without_the_tree_keeps_what_is_published_meanwhile() {
+    let [old, new, next] = ["old", "new", "next"].map(|name| Key::new("acct_1", name).unwrap());
+    for readings in 0_u32.. {
+        let clock = Commits(ManualClock::new(1_750_000_000_000), Arc::default());
+        let disk = Arc::new(SimDisk::new(1));
+        let store = open_with(&disk, clock.clone());
+        let granted = |key| match drive(&store, store.claim(key, print())).unwrap() {
+            Claim::Granted(ticket) => ticket,
+            other => panic!("{other:?}"),
+        };
+        drive(&store, granted(old).complete(vec![7; 50_000])).unwrap();
+        let tickets = [granted(new), granted(next)];
+        settle(&store);
+        clock.0.advance(2 * TTL);
+        let [new_ticket, next_ticket] = tickets;
+        // The second is too large for what is left of the segment.
+        let pending = (new_ticket.complete("new"), next_ticket.complete(vec![7; 20_000]));
+        disk.fail_operation(disk.operations(), Fault::Full);
+        *clock.1.lock().unwrap() = Some((readings, store.clone()));
+        let _ = store.sweep();
+        let over = clock.1.lock().unwrap().take().is_some();
+        drop(pending);
+        if store.stats().poisoned {
+            // The fault met the log.
+            continue;
+        }
+        settle(&store);
+        let record = store.get(new).unwrap();
+        let record = record.unwrap_or_else(|| panic!("lost at reading {readings}"));
+        assert_eq!(payload_of(&record), b"new");
+        if over {
+            assert!(readings > 3, "a sweep asks what time it is");
+            break;
+        }
     }
 }
 

@@ -178,13 +178,12 @@ impl Inner {
             let bare = Head { segment: 0, ..head.clone() };
             Tree::create(self.storage.clone(), self.identity.id, &bare.encode())?
         };
-        let first = tree.next_run();
         let (doubts, records): (Vec<_>, Vec<_>) = entries.iter().partition(|it| it.doubt);
         let bare = |of: Vec<&Pending>| of.into_iter().map(|it| (it.bucket, it.entry)).collect();
         match tree.checkpoint(&head.encode(), bare(records), bare(doubts)) {
-            Ok(()) => {
+            Ok(numbers) => {
                 self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
-                let added = tree.pieces().filter(|piece| piece.run.number >= first);
+                let added = tree.pieces().filter(|piece| numbers.contains(&piece.run.number));
                 checkpointer.resident.extend(added.map(|piece| piece.name()));
                 checkpointer.tree = Some(tree);
                 checkpointer.anew = false;

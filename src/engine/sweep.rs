@@ -145,7 +145,7 @@ impl Inner {
             if segment.id == self.log.active().id {
                 break;
             }
-            report.expired += self.forget_unswept(&segment);
+            report.expired += self.forget_unswept(&segment)?;
             if !self.is_worth_retiring(&segment) {
                 break;
             }
@@ -176,10 +176,16 @@ impl Inner {
 
     /// Forgets what has expired in a segment although the tree takes no sweep, as on a full disk:
     /// room must come back all the same. Gives how many records that were.
-    fn forget_unswept(&self, segment: &Segment) -> u64 {
-        let all_expired = is_expired(segment.last_expiry_ms.load(Relaxed), self.now_ms());
-        if !all_expired || self.living_in(segment) == 0 || self.tree.lock().is_caught_up() {
-            return 0;
+    fn forget_unswept(&self, segment: &Segment) -> Result<u64, Error> {
+        let all_expired = || is_expired(segment.last_expiry_ms.load(Relaxed), self.now_ms());
+        if !all_expired() || self.living_in(segment) == 0 || self.tree.lock().is_caught_up() {
+            return Ok(0);
+        }
+        // Its last frames may be on their way still. They are counted once they are published, and
+        // what they leave may live longer than all that went before.
+        self.flush()?;
+        if !all_expired() {
+            return Ok(0);
         }
         let mut forgotten = 0;
         for mut shard in self.index.shards() {
@@ -189,7 +195,7 @@ impl Inner {
         }
         segment.live.fetch_sub(forgotten, Relaxed);
         self.cold.forget_segment(segment.id);
-        forgotten
+        Ok(forgotten)
     }
 
     /// Records that stand in a segment, in the index and out of it.

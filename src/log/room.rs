@@ -28,6 +28,9 @@ pub(crate) struct Plan {
     pub(crate) extend: bool,
     /// The largest frame somebody waits with, zero when nobody does.
     pub(crate) frame: u64,
+    /// What another segment is to hold beside that frame, because it replaces those that are ready:
+    /// what is reserved has its room in them.
+    pub(crate) instead: u64,
     /// Octets of a segment before its first record.
     pub(crate) opening: u64,
     pub(crate) last: Arc<Segment>,
@@ -94,28 +97,26 @@ impl<P> Log<P> {
                 Ok(())
             });
         }
-        let size = if wants_large {
-            // A frame larger than a segment gets a segment of its own.
-            (plan.frame + plan.opening).next_multiple_of(4096)
-        } else {
-            self.config.segment_size
-        };
+        let needed = (plan.opening + plan.frame + plan.instead).next_multiple_of(4096);
+        // A frame larger than a segment gets a segment of its own.
+        let size = if wants_large { needed } else { self.config.segment_size.max(needed) };
         let (first, least) = if wants_large {
             (size, size)
         } else {
-            let least = (plan.opening + plan.frame).next_multiple_of(4096).max(CHUNK_MIN);
+            let least = needed.max(CHUNK_MIN);
             let first = (plan.missing + plan.opening).clamp(least, self.chunk().max(least));
             (first, if plan.urgent { least } else { first })
         };
         let first = first.min(size);
         self.smaller_and_smaller(first, least.min(size), |length| {
             let prepared = self.create(plan.next_id, plan.epoch, length, size)?;
-            let replaced = self.writer.lock().add(prepared);
-            for unused in replaced {
-                unused.segment.remove(&*self.storage)?;
-            }
-            Ok(())
+            self.add(prepared)
         })
+    }
+
+    fn add(&self, prepared: Prepared) -> io::Result<()> {
+        let unused = self.writer.lock().add(prepared);
+        unused.iter().try_for_each(|unused| unused.segment.remove(&*self.storage))
     }
 
     /// Goes on in a new segment, made now if none is ready.
@@ -134,7 +135,7 @@ impl<P> Log<P> {
             let size = self.config.segment_size.max(length);
             self.within_max_disk(length)
                 .and_then(|()| self.create(id, self.config.epoch, length, size))
-                .map(|prepared| self.writer.lock().add(prepared))
+                .and_then(|prepared| self.add(prepared))
                 .map_err(full_or_io)?;
         }
         let mut writer = self.writer.lock();
@@ -220,7 +221,7 @@ fn full_or_io(error: io::Error) -> Error {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::draft::{Draft, NoRoom, Room};
+    use super::super::draft::{Draft, NoRoom, Room, Wanted};
     use super::super::{Config, DIRECTORY, Segments, Start};
     use super::*;
     use crate::clock::TimeMark;
@@ -296,5 +297,42 @@ mod tests {
             assert_eq!(length, first, "segment {} was extended", active.id);
         }
         assert!(begun.values().skip(1).all(|length| *length == SIZE), "{begun:?}");
+    }
+
+    #[test]
+    fn what_is_reserved_has_room_while_a_larger_segment_takes_the_place_of_those_ready() {
+        let log = log();
+        log.begin(TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] }, 0, 0);
+        let draft = Draft {
+            kind: Kind::Claim,
+            flags: 0,
+            scope: b"",
+            key: b"key",
+            payload: &[],
+            payload_crc: payload_crc(&[]),
+            claim_sequence: None,
+            claimed_at_ms: 0,
+            term_ms: 1,
+            fingerprint: Fingerprint::of("a request"),
+        };
+        let mut granted = 0;
+        while granted < 3 * SIZE / 1000 {
+            match log.append(&draft, Room::Free { reserve: 1000 }, |_, _| ()) {
+                Ok(_) => granted += 1,
+                Err(NoRoom::Short(wanted)) => {
+                    drop(log.ask_for_room(wanted).unwrap());
+                    log.make_room().unwrap();
+                }
+                Err(NoRoom::Ended(error)) => panic!("{error}"),
+            }
+        }
+        let frame = SIZE + SIZE / 2;
+        drop(log.ask_for_room(Wanted { total: 5 * SIZE, frame }).unwrap());
+        loop {
+            assert!(log.writer.lock().holds_reserved());
+            let Some(plan) = log.writer.lock().plan() else { break };
+            log.step(&plan).unwrap();
+        }
+        assert!(log.writer.lock().is_wanted_met());
     }
 }

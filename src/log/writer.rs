@@ -354,6 +354,11 @@ impl<P> Writer<P> {
             extend: !whole || !self.next.is_empty(),
             urgent: !self.wanted.nothing() || free < self.reserved + SLACK,
             frame: self.wanted.frame,
+            instead: if self.wanted_fits() || self.next.is_empty() {
+                0
+            } else {
+                self.reserved + SLACK + FINISHING_MAX
+            },
             opening: self.opening_len(),
             length: last.segment.length.load(Relaxed),
             size: last.size,
@@ -395,12 +400,21 @@ impl<P> Writer<P> {
             || self.next.front().is_some_and(|next| frame <= self.capacity(next))
     }
 
-    /// A new segment is ready. One made for a frame too large for those waiting replaces them.
+    /// Whether there is room for all that is reserved.
+    pub(super) fn holds_reserved(&self) -> bool {
+        self.free() >= self.reserved + SLACK
+    }
+
+    /// A new segment is ready. One made for a frame too large for those waiting replaces them, unless
+    /// more is reserved by now than it holds. Gives those that are not needed.
     pub(super) fn add(&mut self, prepared: Prepared) -> Vec<Prepared> {
         self.next_segment = prepared.segment.id + 1;
         let too_small = !self.wanted_fits() && self.wanted.frame <= self.capacity(&prepared);
         let replaced = if too_small { self.next.drain(..).collect() } else { Vec::new() };
         self.next.push_back(prepared);
+        if !replaced.is_empty() && !self.holds_reserved() {
+            return std::mem::replace(&mut self.next, replaced.into()).into();
+        }
         replaced
     }
 

@@ -10,13 +10,14 @@ use super::{Access, Attempt, FILE, Tree, TreeError};
 use crate::storage::File;
 
 impl Tree {
-    /// Changes blocks and directory together and replaces the head.
+    /// Changes blocks and directory together and replaces the head. `change` gets the directory as it
+    /// is in the file, which may be that of a commit that failed, and gives the numbers of the runs
+    /// that its caller may ask for again.
     pub(super) fn commit(
         &mut self,
         engine: &[u8],
-        added: Range<u64>,
-        change: impl FnOnce(&mut Head, &mut Blocks<'_>) -> Result<(), Fault>,
-    ) -> Result<(), TreeError> {
+        change: impl FnOnce(&mut Head, &mut Blocks<'_>) -> Result<Range<u64>, Fault>,
+    ) -> Result<Range<u64>, TreeError> {
         let handle = self.ready_to_write()?;
         let mut next = Head {
             generation: self.head.generation + 1,
@@ -24,7 +25,7 @@ impl Tree {
             ..self.head.clone()
         };
         let unconfirmed = self.unconfirmed.clone();
-        let mut attempted = false;
+        let mut attempted = None;
         let outcome = handle.commit(|blocks| {
             for (bucket, run) in
                 unconfirmed.flat_map(|run| next.remove_run(run)).collect::<Vec<_>>()
@@ -32,11 +33,11 @@ impl Tree {
                 let last = (bucket, run.number, u32::MAX);
                 blocks.remove((bucket, run.number, 0), last, run.parts.into())?;
             }
-            change(&mut next, blocks)?;
+            let added = change(&mut next, blocks)?;
             if blocks.count()? != next.blocks() {
                 return Err(Fault::Damaged(MISCOUNTED.to_owned()));
             }
-            attempted = true;
+            attempted = Some(added);
             Ok(head::encode(self.store_id, &next))
         });
         match outcome {
@@ -44,10 +45,13 @@ impl Tree {
                 self.access = Some(Access::Write(handle));
                 self.head = next;
                 self.unconfirmed = 0..0;
+                Ok(attempted.unwrap_or_default())
             }
-            Err(_) => self.attempt = attempted.then_some(Attempt { head: next, added }),
+            Err(error) => {
+                self.attempt = attempted.map(|added| Attempt { head: next, added });
+                Err(error)
+            }
         }
-        outcome
     }
 
     /// Takes the access, which is opened anew when a fault has cost it. Whoever takes it puts it

@@ -205,7 +205,7 @@ impl Tree {
     }
 
     /// Adds a run of `entries`, each with its bucket, in any order, and one of `doubts`, and replaces
-    /// the engine's bytes of the head, in one durable transaction.
+    /// the engine's bytes of the head, in one durable transaction. Gives the numbers of the runs.
     ///
     /// A checkpoint that failed may be repeated, as it was or with more entries: what the failed
     /// one left in the file, if anything, is replaced in the same transaction.
@@ -217,25 +217,25 @@ impl Tree {
         head: &[u8],
         entries: Vec<(u64, Entry)>,
         doubts: Vec<(u64, Entry)>,
-    ) -> Result<(), TreeError> {
+    ) -> Result<Range<u64>, TreeError> {
         let store_id = self.store_id;
-        let first = self.head.next_run;
         let runs = [(entries, false), (doubts, true)].map(|(mut entries, doubts)| {
             entries.sort_unstable_by_key(|(bucket, entry)| (*bucket, entry.hash, entry.sequence));
             (entries, doubts)
         });
-        // Number and all, for a checkpoint without entries takes one, too.
-        let numbers = first..first + if runs[1].0.is_empty() { 1 } else { 2 };
-        self.commit(head, numbers.clone(), |next, blocks| {
+        self.commit(head, |next, blocks| {
+            let first = next.next_run;
+            // Number and all, for a checkpoint without entries takes one, too.
+            let numbers = first..first + if runs[1].0.is_empty() { 1 } else { 2 };
             next.next_run = numbers.end;
-            for (run, (entries, doubts)) in numbers.zip(&runs) {
+            for (run, (entries, doubts)) in numbers.clone().zip(&runs) {
                 for group in entries.chunk_by(|one, other| one.0 == other.0) {
                     let Some(&(bucket, _)) = group.first() else { continue };
                     let added = write_run(blocks, store_id, (bucket, run), group)?;
                     next.buckets.entry(bucket).or_default().push(Run { doubts: *doubts, ..added });
                 }
             }
-            Ok(())
+            Ok(numbers)
         })
     }
 
@@ -252,22 +252,23 @@ impl Tree {
         numbers: &[u64],
     ) -> Result<(), TreeError> {
         let store_id = self.store_id;
-        self.commit(head, 0..0, |next, blocks| {
+        let merged = self.commit(head, |next, blocks| {
             let number = next.next_run;
             next.next_run += 1;
-            let Some(runs) = next.buckets.get_mut(&bucket) else { return Ok(()) };
+            let Some(runs) = next.buckets.get_mut(&bucket) else { return Ok(0..0) };
             let merged: Vec<Run> = runs
                 .iter()
                 .filter(|run| !run.doubts && numbers.contains(&run.number))
                 .copied()
                 .collect();
             if merged.is_empty() {
-                return Ok(());
+                return Ok(0..0);
             }
             runs.retain(|run| !merged.contains(run));
             runs.push(merge::merge(blocks, store_id, (bucket, number), &merged)?);
-            Ok(())
-        })
+            Ok(0..0)
+        });
+        merged.map(drop)
     }
 
     /// Removes `buckets`, whole, and replaces the engine's bytes of the head, in one durable
@@ -276,15 +277,16 @@ impl Tree {
     /// # Errors
     /// `Io` or `Damaged`; the file then holds the old state or the new, whole.
     pub(crate) fn drop_buckets(&mut self, head: &[u8], buckets: &[u64]) -> Result<(), TreeError> {
-        self.commit(head, 0..0, |next, blocks| {
+        let dropped = self.commit(head, |next, blocks| {
             for &bucket in buckets {
                 if let Some(runs) = next.buckets.remove(&bucket) {
                     let parts = runs.iter().map(|run| u64::from(run.parts)).sum();
                     blocks.remove((bucket, 0, 0), (bucket, u64::MAX, u32::MAX), parts)?;
                 }
             }
-            Ok(())
-        })
+            Ok(0..0)
+        });
+        dropped.map(drop)
     }
 
     /// The buckets present, ascending, with how many entries each has.
@@ -298,11 +300,6 @@ impl Tree {
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
         let runs = self.head.runs().filter(|(_, run)| !self.unconfirmed.contains(&run.number));
         runs.map(|(bucket, run)| Piece { bucket, run })
-    }
-
-    /// The number the next run gets: those of today's runs are less.
-    pub(crate) fn next_run(&self) -> u64 {
-        self.head.next_run
     }
 
     /// What looks single keys up, for as long as this tree lives.

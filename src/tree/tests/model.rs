@@ -32,7 +32,9 @@ impl Step {
 
     fn take(&self, tree: &mut Tree, head: &[u8]) -> Result<(), TreeError> {
         match self {
-            Self::Checkpoint(entries) => tree.checkpoint(head, entries.clone(), Vec::new()),
+            Self::Checkpoint(entries) => {
+                tree.checkpoint(head, entries.clone(), Vec::new()).map(drop)
+            }
             Self::Drop(buckets) => tree.drop_buckets(head, buckets),
         }
     }

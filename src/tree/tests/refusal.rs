@@ -23,7 +23,7 @@ impl Change {
 
     fn make(&self, tree: &mut Tree) -> Result<(), TreeError> {
         if self.dropped.is_empty() {
-            tree.checkpoint(b"four", self.added.clone(), Vec::new())
+            tree.checkpoint(b"four", self.added.clone(), Vec::new()).map(drop)
         } else {
             tree.drop_buckets(b"four", &self.dropped)
         }
