@@ -173,7 +173,7 @@ impl Inner {
             };
         });
         // After the slots were read: what has expired by now was there to be seen, or is gone.
-        let now_ms = self.now_ms();
+        let now_ms = self.lately_ms();
         found.extend(looks.drain(..).zip(keys).map(|(look, key)| match look {
             Look::Frame(location, hold, seen) => {
                 examine_in(hold, location, *key).and_then(|settled| {

@@ -3,12 +3,14 @@
 //! A key is in one of the states that its history leaves open: the last one that was acknowledged or
 //! seen, and each that was begun since. What is seen rules out the others. Time is the simulation's
 //! own. A record may not go before `until_ms` has passed (P0.5), and may not be seen after
-//! `latest_ms`: the two differ where the store may have lost time, across a reboot, or was not yet
+//! `latest_ms` and what a look may be behind: the two differ where the store may have lost time, across a reboot, or was not yet
 //! seen to have decided.
 
 use std::sync::Arc;
 
 use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, State};
+
+use crate::world::BEHIND_MS;
 
 /// What a finished key answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,7 +279,7 @@ impl Oracle {
             facts[0].until_ms = doubts.iter().map(|fact| fact.until_ms).min().unwrap_or(0);
             facts[0].latest_ms = doubts.iter().map(|fact| fact.latest_ms).max().unwrap_or(0);
         }
-        if now_ms > facts[0].latest_ms && !self.damaged {
+        if now_ms > facts[0].latest_ms.saturating_add(BEHIND_MS) && !self.damaged {
             return Err(self.wrong(key, &format!("kept too long: {record:?}")));
         }
         self.becomes(key, facts, claims);

@@ -8,6 +8,8 @@ use onceward::{Durability, Error, Key, ManualClock, Options, Store};
 
 /// How long a result is kept unless its claim says otherwise.
 pub(crate) const TTL_MS: u64 = 10_000;
+/// How far behind its clock a store may look, milliseconds: as the kernel's ticks have it.
+pub(crate) const BEHIND_MS: u64 = 4;
 const SEGMENT: u64 = 64 << 10;
 const BORN_MS: u64 = 1_750_000_000_000;
 
@@ -44,15 +46,17 @@ pub(crate) fn key(number: usize) -> Name {
 #[derive(Debug)]
 pub(crate) struct Time {
     clock: ManualClock,
+    seed: u64,
     since_boot: Duration,
     wall_ms: u64,
     boots: u32,
 }
 
 impl Time {
-    pub(crate) fn new() -> Self {
-        let clock = ManualClock::new(BORN_MS);
-        Self { clock, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
+    /// Of that seed is how far behind each look is.
+    pub(crate) fn new(seed: u64) -> Self {
+        let clock = ManualClock::new(BORN_MS).behind(BEHIND_MS, seed);
+        Self { clock, seed, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
     }
 
     pub(crate) fn clock(&self) -> ManualClock {
@@ -61,7 +65,7 @@ impl Time {
 
     /// A clock of its own that says the same.
     pub(crate) fn fork(&self) -> Self {
-        let clock = ManualClock::new(BORN_MS);
+        let clock = ManualClock::new(BORN_MS).behind(BEHIND_MS, self.seed);
         (0..self.boots).for_each(|_| clock.reboot());
         clock.advance(self.since_boot);
         clock.set_wall_ms(self.wall_ms);
