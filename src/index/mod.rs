@@ -48,11 +48,26 @@ const _: () = assert!(SHARD_BITS == 6 || cfg!(onceward_shuttle));
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Identity(pub(crate) u128);
 
+/// Octets of a scope with its length and a key that are hashed in one piece.
+const WHOLE: usize = 96;
+
 impl Identity {
+    #[inline]
     pub(crate) fn of(key: Key<'_>, secret: &[u8; 16]) -> Self {
+        let (scope, key) = (key.scope(), key.key());
         let mut hasher = SipHasher13::new_with_key(secret);
-        // One stream of octets, however it is cut.
-        for part in [&[key.scope().len() as u8][..], key.scope(), key.key()] {
+        // One stream of octets, however it is cut; and in one piece it takes half the time.
+        let mut whole = [0; WHOLE];
+        if let Some((octets, _)) = whole.split_at_mut_checked(1 + scope.len() + key.len())
+            && let Some((length, octets_of)) = octets.split_first_mut()
+            && let Some((scope_of, key_of)) = octets_of.split_at_mut_checked(scope.len())
+        {
+            *length = scope.len() as u8;
+            scope_of.copy_from_slice(scope);
+            key_of.copy_from_slice(key);
+            return Self(hasher.hash(octets).as_u128());
+        }
+        for part in [&[scope.len() as u8][..], scope, key] {
             hasher.write(part);
         }
         Self(hasher.finish128().as_u128())
@@ -303,6 +318,21 @@ mod tests {
         assert_ne!(of("ab", "c"), of("a", "bc"));
         assert_ne!(of("", "abc"), of("abc", "abc"));
         assert_eq!(of("a", "b"), of("a", "b"));
+    }
+
+    /// As many octets as are hashed in one piece, and one more.
+    #[test]
+    fn an_identity_is_the_hash_of_one_stream_however_long_it_is() {
+        for (scope, key) in
+            [(0, 1), (0, 36), (10, 36), (0, WHOLE - 1), (WHOLE - 2, 1), (40, 56), (255, 255)]
+        {
+            let octets = [vec![b's'; scope], vec![b'k'; key]].concat();
+            let (scope, key) = octets.split_at(scope);
+            let mut stream = SipHasher13::new_with_key(&[3; 16]);
+            [scope.len() as u8].iter().chain(&octets).for_each(|octet| stream.write(&[*octet]));
+            let identity = Identity::of(Key::new(scope, key).unwrap(), &[3; 16]);
+            assert_eq!(identity, Identity(stream.finish128().as_u128()));
+        }
     }
 
     #[test]

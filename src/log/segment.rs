@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{DIRECTORY, TEMPORARY, file_name, key, path};
 use crate::crypt::{DataKey, Master};
 use crate::error::Error;
-use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
+use crate::format::frame::{self, Frame, HEAD_MAX};
 use crate::format::{seed, segment as format};
 use crate::outcome::{Place, Source};
 use crate::planted::{Bug, is_planted};
@@ -21,6 +21,8 @@ use crate::storage::{File, Map, Storage};
 /// half a KiB. Asking for what is not read costs little; waiting for what was not asked for, a read
 /// of memory.
 const NEAR: usize = 640;
+/// The same of a head alone.
+const NEAR_HEAD: usize = 192;
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
 /// was retired and unlinked.
@@ -124,22 +126,18 @@ impl Segment {
         let corrupt =
             |what: &str| Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)));
         let end = self.end.load(Relaxed);
-        let window = offset..end.min(offset.saturating_add(HEADER as u64));
-        let first = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
-        let head_len = frame::peek_head_len(&first).unwrap_or(HEAD_MAX as u64);
-        let head = self
-            .map
-            .view(offset..end.min(offset.saturating_add(head_len)))
-            .map_err(|_| corrupt("a frame outside its segment"))?;
+        // As long as a head may be: how long this one is, is in it.
+        let window = offset..end.min(offset.saturating_add(HEAD_MAX as u64));
+        let head = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
         let frame = frame::decode(&head, seed(self.salt, offset)).map_err(|bad| corrupt(bad.0))?;
         Ok(look(&frame))
     }
 
-    /// Asks for the frame at `offset` to be brought near, its head and the beginning of its payload
-    /// at once: read one after the other, each would be waited for.
+    /// Asks for the frame at `offset` to be brought near: its head, and the beginning of its payload
+    /// if that is wanted.
     #[inline]
-    pub(crate) fn prefetch(&self, offset: u64) {
-        self.map.prefetch(offset, NEAR);
+    pub(crate) fn prefetch(&self, offset: u64, payload: bool) {
+        self.map.prefetch(offset, if payload { NEAR } else { NEAR_HEAD });
     }
 
     fn check(&self, payload: &[u8], place: Place) -> Result<(), Error> {
