@@ -21,8 +21,6 @@ use crate::storage::{File, Map, Storage};
 /// half a KiB. Asking for what is not read costs little; waiting for what was not asked for, a read
 /// of memory.
 const NEAR: usize = 640;
-/// The same of a head alone.
-const NEAR_HEAD: usize = 192;
 
 /// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
 /// was retired and unlinked.
@@ -133,11 +131,11 @@ impl Segment {
         Ok(look(&frame))
     }
 
-    /// Asks for the frame at `offset` to be brought near: its head, and the beginning of its payload
-    /// if that is wanted.
+    /// Asks for the frame at `offset` to be brought near, its head and the beginning of its payload
+    /// at once: read one after the other, each would be waited for.
     #[inline]
-    pub(crate) fn prefetch(&self, offset: u64, payload: bool) {
-        self.map.prefetch(offset, if payload { NEAR } else { NEAR_HEAD });
+    pub(crate) fn prefetch(&self, offset: u64) {
+        self.map.prefetch(offset, NEAR);
     }
 
     fn check(&self, payload: &[u8], place: Place) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -21,46 +21,16 @@ use crate::sync::atomic;
 /// A hold on a segment, for readers. Each stripe of the table has its own, so that threads who read
 /// in one segment do not count their holds in one cache line.
 #[derive(Debug)]
-pub(crate) struct Hold {
-    segment: Arc<Segment>,
-    /// Looks from now on whose payload is asked for with its head: some, whenever one is read.
-    eager: AtomicU8,
-}
-
-/// A payload that is read has been asked for if one was in as many looks before.
-const EAGER: u8 = 16;
+pub(crate) struct Hold(Arc<Segment>);
 
 impl Deref for Hold {
     type Target = Segment;
     fn deref(&self) -> &Segment {
-        &self.segment
+        &self.0
     }
 }
 
 impl Hold {
-    fn of(segment: &Arc<Segment>) -> Arc<Self> {
-        Arc::new(Self { segment: Arc::clone(segment), eager: EAGER.into() })
-    }
-
-    /// Asks for the frame at `offset` to be brought near: its head, and with it the beginning of its
-    /// payload as long as payloads are read. Read one after the other, each would be waited for; and
-    /// what nobody reads keeps the memory from what somebody does.
-    #[inline]
-    pub(crate) fn prefetch(&self, offset: u64) {
-        // Counts may get lost among threads, and with them nothing but a moment.
-        let eager = self.eager.load(Relaxed);
-        if let Some(left) = eager.checked_sub(1) {
-            self.eager.store(left, Relaxed);
-        }
-        self.segment.prefetch(offset, eager > 0);
-    }
-
-    fn was_read(&self) {
-        if self.eager.load(Relaxed) != EAGER {
-            self.eager.store(EAGER, Relaxed);
-        }
-    }
-
     /// The payload of the frame at `offset`, to be verified when it is read.
     pub(crate) fn payload(self: Arc<Self>, offset: u64, header: &Header) -> Unverified {
         let place = Place {
@@ -81,13 +51,11 @@ impl Hold {
 
 impl Source for Hold {
     fn view(&self, place: Place) -> Result<Cow<'_, [u8]>, Error> {
-        self.was_read();
-        self.segment.view(place)
+        self.0.view(place)
     }
 
     fn bytes(&self, place: Place) -> Result<Bytes, Error> {
-        self.was_read();
-        self.segment.bytes(place)
+        self.0.bytes(place)
     }
 }
 
@@ -183,7 +151,7 @@ impl Segments {
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<Arc<Segment>> {
-        self.read(|row| row.get(id).map(|hold| Arc::clone(&hold.segment)))
+        self.read(|row| row.get(id).map(|hold| Arc::clone(&hold.0)))
     }
 
     /// A hold on the segment, to read in it.
@@ -212,7 +180,7 @@ impl Segments {
 
     pub(crate) fn insert(&self, segment: &Arc<Segment>) {
         self.change(|row| {
-            let hold = Hold::of(segment);
+            let hold = Arc::new(Hold(Arc::clone(segment)));
             match row.place(segment.id) {
                 Ok(place) => {
                     if let Some(there) = row.holds.get_mut(place) {
@@ -234,11 +202,11 @@ impl Segments {
 
     /// Every segment, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.read(|row| row.holds.iter().map(|hold| Arc::clone(&hold.segment)).collect())
+        self.read(|row| row.holds.iter().map(|hold| Arc::clone(&hold.0)).collect())
     }
 
     pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
-        self.read(|row| row.holds.first().map(|oldest| Arc::clone(&oldest.segment)))
+        self.read(|row| row.holds.first().map(|oldest| Arc::clone(&oldest.0)))
     }
 
     /// The bytes their files take.
