@@ -52,7 +52,8 @@ impl Settled {
 impl Inner {
     /// The key's settled record, and the store time a moment ago; `None` where it takes more than one
     /// look: several slots may be the key's, or the segment has just gone.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "what is decoded is used where it is, not copied along")]
     pub(super) fn glance(
         &self,
         candidates: &Candidates,
@@ -86,7 +87,8 @@ impl Inner {
 }
 
 /// [`Inner::examine`] in a segment that is held.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "what is decoded is used where it is, not copied along")]
 pub(super) fn examine_in(
     segment: Arc<Hold>,
     location: Location,
