@@ -53,7 +53,10 @@ impl Inner {
     /// The key's settled record, and the store time a moment ago; `None` where it takes more than one
     /// look: several slots may be the key's, or the segment has just gone.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "what is decoded is used where it is, not copied along")]
+    #[allow(
+        clippy::inline_always,
+        reason = "what is decoded is used where it is, not copied along"
+    )]
     pub(super) fn glance(
         &self,
         candidates: &Candidates,

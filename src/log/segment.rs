@@ -116,7 +116,10 @@ impl Segment {
     /// # Errors
     /// `Corrupt`, naming the place.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "what is decoded is used where it is, not copied along")]
+    #[allow(
+        clippy::inline_always,
+        reason = "what is decoded is used where it is, not copied along"
+    )]
     pub(crate) fn head<R>(
         &self,
         offset: u64,
