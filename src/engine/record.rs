@@ -52,11 +52,7 @@ impl Settled {
 impl Inner {
     /// The key's settled record, and the store time a moment ago; `None` where it takes more than one
     /// look: several slots may be the key's, or the segment has just gone.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "what is decoded is used where it is, not copied along"
-    )]
+    #[inline]
     pub(super) fn glance(
         &self,
         candidates: &Candidates,
@@ -90,8 +86,7 @@ impl Inner {
 }
 
 /// [`Inner::examine`] in a segment that is held.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "what is decoded is used where it is, not copied along")]
+#[inline]
 pub(super) fn examine_in(
     segment: Arc<Hold>,
     location: Location,

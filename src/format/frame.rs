@@ -150,8 +150,7 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Decodes the head of the frame at the start of `bytes`.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "what is decoded is used where it is, not copied along")]
+#[inline]
 pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
     let head_len = peek_head_len(bytes).ok_or(Damage("a frame is cut off"))? as usize;
     let whole = bytes.get(..head_len).ok_or(Damage("a frame is cut off"))?;

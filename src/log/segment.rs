@@ -115,11 +115,7 @@ impl Segment {
     ///
     /// # Errors
     /// `Corrupt`, naming the place.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "what is decoded is used where it is, not copied along"
-    )]
+    #[inline]
     pub(crate) fn head<R>(
         &self,
         offset: u64,
