@@ -122,9 +122,15 @@ impl Clock for SystemClock {
 
 /// Which tick of the kernel it is: another every few milliseconds. `None` where it does not say.
 #[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
 fn tick() -> Option<u64> {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    Some((now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64))
+    Some(
+        now.tv_sec
+            .unsigned_abs()
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(now.tv_nsec.unsigned_abs()),
+    )
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -57,10 +57,16 @@ impl Identity {
         hasher.write_u8(key.scope().len() as u8);
         for part in [key.scope(), key.key()] {
             let (words, rest) = part.as_chunks();
-            words.iter().for_each(|word| hasher.write_u64(u64::from_ne_bytes(*word)));
+            for word in words {
+                hasher.write_u64(u64::from_ne_bytes(*word));
+            }
             let (halves, rest) = rest.as_chunks();
-            halves.iter().for_each(|half| hasher.write_u32(u32::from_ne_bytes(*half)));
-            rest.iter().for_each(|octet| hasher.write_u8(*octet));
+            for half in halves {
+                hasher.write_u32(u32::from_ne_bytes(*half));
+            }
+            for octet in rest {
+                hasher.write_u8(*octet);
+            }
         }
         Self(hasher.finish128().as_u128())
     }
