@@ -71,7 +71,8 @@ impl Options {
     }
 
     /// How long a result is kept, from its completion, and a key in doubt, from when it became so.
-    /// Default 24 hours; at least a millisecond.
+    /// Never less; a look may show it some milliseconds longer (see [`Clock::lately`]). Default 24
+    /// hours; at least a millisecond.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self

@@ -126,7 +126,9 @@ impl Inner {
     ) -> Result<Option<Claim<Store>>, Error> {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
-        let candidates = {
+        let candidates = if let Some((settled, ())) = self.index.glance(identity, || ()) {
+            settled
+        } else {
             let shard = self.index.shard(identity);
             if shard.flights.contains_key(&identity) {
                 return Ok(None);

@@ -136,11 +136,16 @@ impl Inner {
         }
         looks.extend(keys.iter().map(|key| {
             let identity = Identity::of(*key, &self.identity.secret);
-            self.index.shard(identity).prefetch(identity);
+            self.index.prefetch(identity);
             Look::Begun(identity)
         }));
         for (look, key) in looks.iter_mut().zip(keys) {
             let Look::Begun(identity) = *look else { continue };
+            let glanced = self.index.glance(identity, || self.cold.seen());
+            if let Some((candidates, seen)) = glanced {
+                *look = Look::Slots(candidates, seen);
+                continue;
+            }
             let shard = self.index.shard(identity);
             let flight = shard.flights.get(&identity).filter(|flight| flight.is_seen(*key));
             *look = match flight {
@@ -171,7 +176,7 @@ impl Inner {
             };
         });
         // After the slots were read: what has expired by now was there to be seen, or is gone.
-        let now_ms = self.now_ms();
+        let now_ms = self.lately_ms();
         found.extend(looks.drain(..).zip(keys).map(|(look, key)| match look {
             Look::Frame(location, hold, seen) => {
                 examine_in(hold, location, *key).and_then(|settled| {

@@ -8,6 +8,7 @@ mod append;
 pub(crate) mod commit;
 mod draft;
 pub(crate) mod key;
+mod near;
 pub(crate) mod replay;
 mod room;
 mod sealed;

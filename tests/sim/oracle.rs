@@ -5,6 +5,7 @@
 use onceward::{ErrorKind, State};
 
 use crate::fact::{Fact, Is};
+use crate::world::BEHIND_MS;
 
 /// What somebody saw of a key.
 pub(crate) enum Seen {
@@ -64,9 +65,12 @@ pub(crate) fn judge(
         Seen::Record(is, print) => {
             let same = |fact: &Fact| fact.is == *is && fact.prints & print != 0;
             let at = facts.iter().position(same).ok_or("what it cannot be")?;
-            // X9: not too late, either. A doubt does not say which of several beginnings it has.
+            // X9: not too late, either, beyond what a look may be behind the clock. A doubt does not
+            // say which of several beginnings it has.
             let again = facts[at + 1..].iter().filter(|fact| fact.is == *is && *is == Is::InDoubt);
-            let late = again.chain(&facts[at..=at]).all(|fact| now_ms > fact.latest_ms);
+            let late = again
+                .chain(&facts[at..=at])
+                .all(|fact| now_ms > fact.latest_ms.saturating_add(BEHIND_MS));
             if late && !damaged { Err("kept too long") } else { Ok(Some(at)) }
         }
     }
@@ -104,7 +108,7 @@ mod tests {
     }
 
     fn gone(is: Is) -> Fact {
-        until(is, NOW_MS - 1)
+        until(is, NOW_MS - BEHIND_MS - 1)
     }
 
     fn judged(facts: &[Fact], seen: &Seen) -> Result<Option<usize>, &'static str> {

@@ -86,7 +86,7 @@ impl<'a> Run<'a> {
         Self {
             script,
             disk: Arc::new(SimDisk::new(script.seed)),
-            time: Time::new(),
+            time: Time::new(script.seed),
             known: Known::new(script.keys, prints, script.buffered),
             prints,
             store: None,

@@ -10,6 +10,8 @@ use crate::script::Script;
 
 /// How long a result is kept unless its claim says otherwise.
 pub(crate) const TTL_MS: u64 = 10_000;
+/// How far behind its clock a store may look, milliseconds: as the kernel's ticks have it.
+pub(crate) const BEHIND_MS: u64 = 4;
 /// Bytes of a segment, and of one that is long.
 pub(crate) const SEGMENT: u64 = 64 << 10;
 pub(crate) const LONG_SEGMENT: u64 = 1 << 20;
@@ -48,15 +50,17 @@ pub(crate) fn key(number: usize) -> Name {
 #[derive(Debug)]
 pub(crate) struct Time {
     clock: ManualClock,
+    seed: u64,
     since_boot: Duration,
     wall_ms: u64,
     boots: u32,
 }
 
 impl Time {
-    pub(crate) fn new() -> Self {
-        let clock = ManualClock::new(BORN_MS);
-        Self { clock, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
+    /// Of that seed is how far behind each look is.
+    pub(crate) fn new(seed: u64) -> Self {
+        let clock = ManualClock::new(BORN_MS).behind(BEHIND_MS, seed);
+        Self { clock, seed, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
     }
 
     pub(crate) fn clock(&self) -> ManualClock {
@@ -65,7 +69,7 @@ impl Time {
 
     /// A clock of its own that says the same.
     pub(crate) fn fork(&self) -> Self {
-        let clock = ManualClock::new(BORN_MS);
+        let clock = ManualClock::new(BORN_MS).behind(BEHIND_MS, self.seed);
         (0..self.boots).for_each(|_| clock.reboot());
         clock.advance(self.since_boot);
         clock.set_wall_ms(self.wall_ms);
