@@ -63,9 +63,19 @@ fn segments(disk: &SimDisk) -> Vec<String> {
 
 /// The newest segment's length, and where its last frame ends.
 fn newest(disk: &SimDisk) -> (usize, usize) {
-    let bytes = disk.read_file(&segments(disk).pop().unwrap()).unwrap();
-    let last = bytes.iter().rposition(|octet| *octet != 0).unwrap();
-    (bytes.len(), (last + 1).next_multiple_of(8))
+    let path = segments(disk).pop().unwrap();
+    (disk.read_file(&path).unwrap().len(), end_of(disk, &path))
+}
+
+/// The newest segment in which a group stands.
+fn newest_begun(disk: &SimDisk) -> String {
+    segments(disk).into_iter().rfind(|path| !is_unused(disk, path)).unwrap()
+}
+
+/// Where a segment's last frame ends.
+fn end_of(disk: &SimDisk, path: &str) -> usize {
+    let bytes = disk.read_file(path).unwrap();
+    align8(bytes.iter().rposition(|octet| *octet != 0).unwrap() + 1)
 }
 
 /// The machine after its processes were killed, before the store could close.
@@ -506,4 +516,122 @@ fn what_is_no_store_is_not_verified() {
     assert!(!ours.join("LOCK").exists(), "and nothing is left behind");
     std::fs::remove_file(ours.join("STORE")).unwrap();
     assert_eq!(kind(&ours), ErrorKind::Corrupt);
+}
+
+/// Where no opening reads the frames of either again, the tree alone tells that a doubt was ended:
+/// for as long as the doubt is in it.
+#[test]
+fn the_end_of_a_doubt_is_in_the_tree_as_long_as_the_doubt() {
+    for copied in [true, false] {
+        let (mut disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let hour = Duration::from_secs(3600);
+        let options = |seed| options(&clock).ttl(10 * hour).seeded(seed);
+        let store = open(options(1), &disk).unwrap();
+        complete(&store, 0, 300 * KIB);
+        drop(granted(&store, 1));
+        while store.step().unwrap() {}
+        store.checkpoint().unwrap();
+        let name = Key::new("s", "001").unwrap();
+        let resolved = drive(&store, store.resolve(name, Resolution::Release)).unwrap();
+        assert_eq!(resolved, Resolved::Done);
+        if !copied {
+            // Its group vouches for the one before it, which then stays where it is.
+            drive(&store, granted(&store, 2).release()).unwrap();
+        }
+        disk = killed(&disk, store);
+
+        let store = open(options(2), &disk).unwrap();
+        complete(&store, 3, 300 * KIB);
+        store.checkpoint().unwrap();
+        clock.advance(hour);
+        store.sweep().unwrap();
+        store.close().unwrap();
+        let store = open(options(3), &disk).unwrap();
+        assert_eq!(store.stats().in_doubt, 0, "copied: {copied}");
+        drop(granted(&store, 1));
+    }
+}
+
+/// What changed in it is not known, so it is kept for whoever looks into it, and nothing of it is
+/// taken for void.
+#[test]
+fn a_short_segment_with_a_damaged_header_stays() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    complete(&store, 1, 8);
+    let disk = killed(&disk, store);
+    let path = newest_begun(&disk);
+    disk.flip_bit(&path, 8 * 20).unwrap();
+    let store = open(options(&clock).seeded(2), &disk).unwrap();
+    assert!(store.stats().suspect_until_ms.is_some());
+    assert!(matches!(claim(&store, 1).unwrap(), Claim::Replay(_)));
+    assert!(segments(&disk).contains(&path), "{:?}", disk.files());
+}
+
+/// A checkpoint knows what was on disk before it. Where that does not stand any more it was damaged,
+/// and is no torn tail, however short the segment: nothing that stood there is free.
+#[test]
+fn what_stood_before_a_checkpoint_is_no_torn_tail() {
+    for before in [8, 300 * KIB] {
+        for finished in [true, false] {
+            let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+            // Longer than the retention of the next opening.
+            let hour = Duration::from_secs(3600);
+            let store = open(options(&clock).ttl(10 * hour), &disk).unwrap();
+            complete(&store, 0, before);
+            let path = newest_begun(&disk);
+            let end = end_of(&disk, &path);
+            let ticket = granted(&store, 1);
+            let held = if finished {
+                drive(&store, ticket.complete("done")).unwrap();
+                None
+            } else {
+                Some(ticket)
+            };
+            store.checkpoint().unwrap();
+            assert_eq!(newest_begun(&disk), path);
+            let disk = killed(&disk, store);
+            drop(held);
+            let mut bytes = disk.read_file(&path).unwrap();
+            bytes[end..].fill(0);
+            disk.write_file(&path, &bytes).unwrap();
+            let store = open(options(&clock).ttl(hour).seeded(2), &disk).unwrap();
+            let what = format!("finished: {finished}, behind {before} octets");
+            for later in [0, 9] {
+                clock.advance(later * hour);
+                let error = claim(&store, 1).expect_err(&what);
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}");
+                assert!(matches!(claim(&store, 0).unwrap(), Claim::Replay(_)), "{what}");
+            }
+        }
+    }
+}
+
+/// To the octet: what is longer is not read and written again at every opening.
+#[test]
+fn a_segment_of_256_kib_is_written_again_and_a_longer_one_is_not() {
+    let opened = |octets: usize, checkpoint: bool| {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let store = open(options(&clock), &disk).unwrap();
+        complete(&store, 0, octets);
+        if checkpoint {
+            store.checkpoint().unwrap();
+        }
+        let path = newest_begun(&disk);
+        let end = end_of(&disk, &path);
+        let disk = killed(&disk, store);
+        let store = open(options(&clock).seeded(2), &disk).unwrap();
+        assert!(matches!(claim(&store, 0).unwrap(), Claim::Replay(_)));
+        (end, segments(&disk).contains(&path))
+    };
+    for checkpoint in [false, true] {
+        let (short, _) = opened(8, checkpoint);
+        for past in [0, 8] {
+            let (end, stays) = opened(8 + 256 * KIB + past - short, checkpoint);
+            assert_eq!(end, 256 * KIB + past);
+            // Without a checkpoint nothing vouches for the last group, which is written again in
+            // any case: the claim before it makes the segment stay.
+            assert_eq!(stays, past > 0, "{past} octets past it, checkpoint: {checkpoint}");
+        }
+    }
 }

@@ -124,6 +124,7 @@ impl Restore {
             Err(error @ TreeError::Io(_)) => return Err(error.into()),
         };
         let Ok(head) = Head::decode(&bytes) else { return Ok(None) };
+        self.ttl_max_ms = self.ttl_max_ms.max(head.ttl_max_ms);
         if head.segment == 0 || !self.load_flights(&head) || !self.load_doubts(&mut tree)? {
             self.forget_all();
             return Ok(None);
@@ -137,7 +138,6 @@ impl Restore {
         self.epoch = head.epoch;
         self.mark = Some(head.time);
         self.last_sequence = head.last_sequence;
-        self.ttl_max_ms = self.ttl_max_ms.max(head.ttl_max_ms);
         self.suspect_until_ms = head.suspect_until_ms;
         Ok(Some((tree, head)))
     }
@@ -154,8 +154,8 @@ impl Restore {
         self.flights.clear();
     }
 
-    /// The claims in flight at the checkpoint. One that cannot be read makes the whole tree no use:
-    /// the replay of its segment sees the damage.
+    /// The claims in flight at the checkpoint. One that cannot be read makes the whole tree no use.
+    /// It was on disk, which the replay of its segment may not know: it may pass for a torn tail.
     fn load_flights(&mut self, head: &Head) -> bool {
         for &bits in &head.flights {
             let location = Location::from_bits(bits);
@@ -165,6 +165,7 @@ impl Restore {
                 scope: frame.scope.to_vec(),
                 key: frame.key.to_vec(),
             });
+            self.damaged |= read.is_err();
             let Ok(claimed) = read else { return false };
             let identity = self.identify(&claimed.scope, &claimed.key);
             self.flights.insert(identity, claimed);
@@ -324,7 +325,9 @@ impl Restore {
     /// that is opened often does not fill with segments.
     fn is_short(&self, begun: &Begun, at: Option<&Head>) -> Result<bool, Error> {
         let sound = !begun.header_damaged && begun.link.is_some();
-        if !sound || at.is_some_and(|head| head.offset > SHORT) {
+        // Up to here it was on disk: a scan that ends before does not end at a torn tail.
+        let known = at.map_or(segment::HEADER as u64, |head| head.offset);
+        if !sound || known > SHORT {
             return Ok(false);
         }
         let from = From { offset: segment::HEADER as u64, previous: None, last_sequence: 0 };
@@ -332,7 +335,7 @@ impl Restore {
         let found =
             replay::scan(&*begun.segment.file, begun.of, from, None, &secret, &mut |_, _, _| {})
                 .map_err(|error| Error::io("reading the last segment", error))?;
-        Ok(found.end <= SHORT && found.damage.is_empty())
+        Ok((known..=SHORT).contains(&found.end) && found.damage.is_empty())
     }
 
     /// Takes over what the link of segment `id` says.
@@ -493,4 +496,43 @@ fn refuse_cut_off(id: u32, found: &Scan, from: u64, known: u64) -> Result<(), Er
         found.file_len,
         from.max(known)
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{create, survey};
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use crate::key::Key;
+    use crate::storage::SimDisk;
+
+    /// Nothing of it is left to stand beside what the log says, which is all that counts then.
+    #[test]
+    fn what_a_tree_said_that_is_not_believed_is_forgotten() {
+        let disk = Arc::new(SimDisk::new(1));
+        let store = Options::new().open_storage(Arc::clone(&disk) as Arc<dyn Storage>).unwrap();
+        let claim = |key| store.blocking_claim(Key::new("", key).unwrap(), Fingerprint::of("a"));
+        let _held = [claim("first").unwrap(), claim("second").unwrap()];
+        store.checkpoint().unwrap();
+        let killed = disk.kill();
+        for (damaged, believed) in [(None, true), (Some("first"), false), (Some("second"), false)] {
+            let disk = killed.fork();
+            if let Some(key) = damaged {
+                let path = log::path(1);
+                let mut bytes = disk.read_file(&path).unwrap();
+                let at = bytes.windows(key.len()).position(|window| window == key.as_bytes());
+                bytes[at.unwrap()] ^= 1;
+                disk.write_file(&path, &bytes).unwrap();
+            }
+            let storage: Arc<dyn Storage> = Arc::new(disk);
+            let options = Options::new();
+            let now = options.clock.read();
+            let identity = create::directory(&storage, &options.random, now).unwrap().identity;
+            let survey = survey::survey(&*storage, &identity).unwrap();
+            let mut restore = Restore::new(&options, &identity, &storage, survey);
+            assert_eq!(restore.load_tree().unwrap().is_some(), believed, "{damaged:?}");
+            assert_eq!(restore.flights.len(), if believed { 2 } else { 0 }, "{damaged:?}");
+            assert_eq!(restore.damaged, !believed, "a claim that was on disk: {damaged:?}");
+        }
+    }
 }
