@@ -165,6 +165,8 @@ fn name(args: &Args) -> String {
 pub(crate) fn measure<P: Peer>(args: &Args) {
     let setup = args.setup();
     let from = args.number("from", 0);
+    // What others have not yet written is none of this run's.
+    rustix::fs::sync();
     let device = machine::device_written(&setup.directory);
     let peer = Arc::new(P::open(&setup));
     let count: u64 = args.number("cycles", u64::MAX / 2);
@@ -237,6 +239,7 @@ fn written<P: Peer>(
 
 pub(crate) fn floor(args: &Args) {
     let setup = args.setup();
+    rustix::fs::sync();
     let device = machine::device_written(&setup.directory);
     let mut floor = FloorLog::new(&setup.directory, setup.length);
     let time = Duration::from_secs_f64(args.number("seconds", 5.0));
