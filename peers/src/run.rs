@@ -30,6 +30,9 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(scale: Scale, results: &Path) -> Self {
         sure(std::fs::create_dir_all(&scale.directory));
+        if let Some(directory) = results.parent() {
+            sure(std::fs::create_dir_all(directory));
+        }
         Self {
             scale,
             results: Results::load(results),
