@@ -148,6 +148,8 @@ fn run<P: Peer>(run: &Arc<Run<P>>, tasks: usize, time: Duration) -> (Times, Hist
         }
         run.stop.store(true, Relaxed);
         timer.abort();
+        // It holds the run until it has ended; that it was aborted is no fault.
+        let _ = timer.await;
         while let Some(ended) = lookers.join_next().await {
             looked.merge(&sure(ended));
         }
