@@ -29,6 +29,7 @@ bench: ## the benchmarks: onceward and plain redb in turn, a few minutes
 	cargo bench --locked --bench store
 	cargo bench --locked --features http --bench paths
 	cargo bench --locked --features cli --bench overhead
+	READS_RECORDS=1000000 cargo bench --locked --features test-util --bench reads
 
 counts: ## instructions of the hot paths beside benches/counts/baseline.txt; BLESS=1 writes that anew
 	.ci/need cc valgrind gungraun-runner

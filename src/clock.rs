@@ -1,6 +1,13 @@
 //! Time, as the store may trust it. Nobody else in the crate reads a clock.
 
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::planted::{Bug, is_planted};
 
 /// One look at a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +31,14 @@ pub trait Clock: Send + Sync + 'static {
     fn since_boot(&self) -> Duration {
         self.read().since_boot
     }
+
+    /// [`since_boot`](Clock::since_boot) a moment ago, for a clock that can tell that sooner: some
+    /// milliseconds behind, and *never ahead*, for it says when a look no longer shows a record, which
+    /// may be late and never early. It may go back: the store keeps to the latest it was told. What a
+    /// record's time is reckoned from, and what grants, sweeps or lists, asks `since_boot`.
+    fn lately(&self) -> Duration {
+        self.since_boot()
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
@@ -34,9 +49,17 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     fn since_boot(&self) -> Duration {
         (**self).since_boot()
     }
+
+    fn lately(&self) -> Duration {
+        (**self).lately()
+    }
 }
 
 /// The system's clocks: `CLOCK_BOOTTIME`, the kernel's boot id, and the wall clock.
+///
+/// What it says of a moment [ago](Clock::lately) is behind by one tick of the kernel at most, 1 to 10
+/// milliseconds as the kernel was built; after the machine slept, for the rest of the tick in which it
+/// awoke, by the time asleep as well.
 ///
 /// Where the system has no boot time (outside Linux and Android), elapsed time comes from
 /// [`Instant`] and a restart counts as no time at all, which errs toward late expiry.
@@ -44,12 +67,21 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 pub struct SystemClock {
     started: Instant,
     boot_id: Option<[u8; 16]>,
+    last: Arc<Last>,
+}
+
+/// The last look at the clock by [`lately`](Clock::lately), and in which tick of the kernel that was.
+#[derive(Debug, Default)]
+struct Last {
+    tick: AtomicU64,
+    /// Nanoseconds since boot, of that tick or one after it.
+    since_boot_ns: AtomicU64,
 }
 
 impl SystemClock {
     /// A clock over the running system.
     pub fn new() -> Self {
-        Self { started: Instant::now(), boot_id: boot_id() }
+        Self { started: Instant::now(), boot_id: boot_id(), last: Arc::default() }
     }
 }
 
@@ -71,6 +103,39 @@ impl Clock for SystemClock {
     fn since_boot(&self) -> Duration {
         since_boot(self.started)
     }
+
+    // To read a clock, the processor waits for all that it has begun, the memory of looks with it. The
+    // kernel's tick is read like any other memory, and the clock once in each.
+    fn lately(&self) -> Duration {
+        let Some(tick) = tick() else { return self.since_boot() };
+        if self.last.tick.load(Acquire) == tick {
+            return Duration::from_nanos(self.last.since_boot_ns.load(Relaxed));
+        }
+        let since_boot = self.since_boot();
+        // In this order: nobody takes the time of an earlier tick for that of this one. Whoever is late
+        // with the name of an earlier tick makes the next one to look read the clock once more.
+        self.last.since_boot_ns.fetch_max(since_boot.as_nanos() as u64, Relaxed);
+        self.last.tick.store(tick, Release);
+        since_boot
+    }
+}
+
+/// Which tick of the kernel it is: another every few milliseconds. `None` where it does not say.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
+fn tick() -> Option<u64> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    Some(
+        now.tv_sec
+            .unsigned_abs()
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(now.tv_nsec.unsigned_abs()),
+    )
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn tick() -> Option<u64> {
+    None
 }
 
 fn wall_ms(at: SystemTime) -> u64 {
@@ -114,34 +179,47 @@ pub(crate) fn monotonic() -> Instant {
 /// A clock that stands still until it is moved. Clones share one time.
 #[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug)]
-pub struct ManualClock(std::sync::Arc<parking_lot::Mutex<Reading>>);
+pub struct ManualClock(Arc<parking_lot::Mutex<Hands>>);
+
+#[cfg(any(test, feature = "test-util"))]
+#[derive(Debug)]
+struct Hands {
+    now: Reading,
+    /// How far behind what it says of a moment ago may be, milliseconds, and what that is drawn from.
+    behind: Option<(u64, u64)>,
+}
 
 #[cfg(any(test, feature = "test-util"))]
 impl ManualClock {
     /// A clock on its first boot, its wall clock at `wall_ms` milliseconds since the Unix epoch.
     pub fn new(wall_ms: u64) -> Self {
-        Self(std::sync::Arc::new(parking_lot::Mutex::new(Reading {
-            since_boot: Duration::from_secs(60),
-            boot_id: Some([1; 16]),
-            wall_ms,
-        })))
+        let now = Reading { since_boot: Duration::from_secs(60), boot_id: Some([1; 16]), wall_ms };
+        Self(Arc::new(parking_lot::Mutex::new(Hands { now, behind: None })))
+    }
+
+    /// From now on [`lately`](Clock::lately) is behind, each time by another number of milliseconds of
+    /// 0 to `max_ms`, drawn from `seed`. A new clock is never behind.
+    #[must_use]
+    pub fn behind(self, max_ms: u64, seed: u64) -> Self {
+        self.0.lock().behind = Some((max_ms, seed));
+        self
     }
 
     /// Lets `by` pass, on every clock.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.0.lock();
+        let now = &mut self.0.lock().now;
         now.since_boot += by;
         now.wall_ms += by.as_millis() as u64;
     }
 
     /// Sets the wall clock alone, as an operator or a time server does.
     pub fn set_wall_ms(&self, wall_ms: u64) {
-        self.0.lock().wall_ms = wall_ms;
+        self.0.lock().now.wall_ms = wall_ms;
     }
 
     /// Restarts the machine: another boot id, time since boot from zero, the wall clock as it was.
     pub fn reboot(&self) {
-        let mut now = self.0.lock();
+        let now = &mut self.0.lock().now;
         now.since_boot = Duration::ZERO;
         now.boot_id = now.boot_id.map(|id| id.map(|octet| octet.wrapping_add(1)));
     }
@@ -150,7 +228,19 @@ impl ManualClock {
 #[cfg(any(test, feature = "test-util"))]
 impl Clock for ManualClock {
     fn read(&self) -> Reading {
-        *self.0.lock()
+        self.0.lock().now
+    }
+
+    fn lately(&self) -> Duration {
+        let mut hands = self.0.lock();
+        let behind_ms = hands.behind.as_mut().map_or(0, |(max_ms, state)| {
+            // SplitMix64 (Steele and others, "Fast Splittable Pseudorandom Number Generators", 2014).
+            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ mixed >> 31) % (*max_ms + 1)
+        });
+        hands.now.since_boot.saturating_sub(Duration::from_millis(behind_ms))
     }
 }
 
@@ -206,6 +296,19 @@ impl StoreTime {
             return self.at(clock.read());
         }
         self.after(clock.since_boot(), 0)
+    }
+
+    /// The store time as [`Clock::lately`] has it: never less than any answer before it, of
+    /// [`now`](Self::now) or of this, and never more than `now` would say. So a look that goes by it
+    /// shows nothing that anybody was told is gone, and hides nothing before its time.
+    pub(crate) fn lately(&self, clock: &dyn Clock) -> u64 {
+        if self.trust_wall_clock {
+            return self.at(clock.read());
+        }
+        if is_planted(Bug::LookedAhead) {
+            return self.after(clock.since_boot() + Duration::from_millis(1), 0);
+        }
+        self.after(clock.lately(), 0)
     }
 
     /// The store time at `now`: never less than any answer before it.
@@ -305,6 +408,55 @@ mod tests {
         }
     }
 
+    /// P0.5, and no look goes back: whatever is asked in whatever order, across reboots.
+    #[test]
+    fn p0_5_store_time_a_moment_ago_is_never_ahead_and_never_behind_an_answer_before() {
+        const BEHIND_MS: u64 = 4;
+        let mut random = crate::seed::rng();
+        for round in 0..200 {
+            let clock = ManualClock::new(TEN_YEARS_MS).behind(BEHIND_MS, random.u64(..));
+            let mut time = StoreTime::new(clock.read(), false);
+            let (mut exact_ms, mut told_ms, mut met) = (TEN_YEARS_MS, TEN_YEARS_MS, [false; 2]);
+            for _ in 0..200 {
+                match random.u8(0..20) {
+                    0..6 => {
+                        let by_ms = random.u64(0..8);
+                        clock.advance(Duration::from_millis(by_ms));
+                        exact_ms += by_ms;
+                    }
+                    6..10 => {
+                        assert_eq!(time.now(&clock), exact_ms, "round {round}");
+                        told_ms = exact_ms;
+                    }
+                    10 => {
+                        let mark = time.mark(clock.read());
+                        if random.bool() {
+                            clock.reboot();
+                        }
+                        time = StoreTime::resume(mark, clock.read(), false);
+                        told_ms = exact_ms;
+                    }
+                    _ => {
+                        let lately_ms = time.lately(&clock);
+                        let least_ms = told_ms.max(exact_ms.saturating_sub(BEHIND_MS));
+                        assert!((least_ms..=exact_ms).contains(&lately_ms), "round {round}");
+                        met[usize::from(lately_ms < exact_ms)] = true;
+                        told_ms = lately_ms;
+                    }
+                }
+            }
+            assert_eq!(met, [true; 2], "round {round}");
+        }
+    }
+
+    #[test]
+    fn who_trusts_the_wall_clock_looks_at_it() {
+        let clock = ManualClock::new(TEN_YEARS_MS).behind(4, 7);
+        let time = StoreTime::new(clock.read(), true);
+        clock.set_wall_ms(TEN_YEARS_MS + HOUR_MS);
+        assert_eq!(time.lately(&clock), TEN_YEARS_MS + HOUR_MS);
+    }
+
     #[test]
     fn a_clock_without_a_quick_look_at_its_boot_time_takes_a_whole_one() {
         struct Reads;
@@ -313,7 +465,7 @@ mod tests {
                 Reading { since_boot: HOUR, boot_id: None, wall_ms: 1 }
             }
         }
-        assert_eq!(Reads.since_boot(), HOUR);
+        assert_eq!((Reads.since_boot(), Reads.lately()), (HOUR, HOUR));
     }
 
     #[test]
@@ -327,9 +479,14 @@ mod tests {
             fn since_boot(&self) -> Duration {
                 2 * HOUR
             }
+
+            fn lately(&self) -> Duration {
+                3 * HOUR
+            }
         }
         let shared = std::sync::Arc::new(Tells);
         assert_eq!(Clock::since_boot(&shared), 2 * HOUR);
+        assert_eq!(Clock::lately(&shared), 3 * HOUR);
         assert_eq!(Clock::read(&shared).since_boot, HOUR);
     }
 
@@ -357,5 +514,18 @@ mod tests {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         let id = u128::from_be_bytes(clock.read().boot_id.unwrap());
         assert_eq!(format!("{id:032x}"), boot_id.trim().replace('-', ""));
+    }
+
+    #[test]
+    fn the_system_clock_a_moment_ago_is_never_ahead_and_goes_on() {
+        let clock = SystemClock::new();
+        let first = clock.lately();
+        let mut last = first;
+        while last == first {
+            let lately = clock.lately();
+            assert!(lately >= last && lately <= clock.since_boot());
+            assert!(clock.clone().lately() >= lately, "clones share one time");
+            last = lately;
+        }
     }
 }

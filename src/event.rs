@@ -1,6 +1,7 @@
 //! A thing that happens once and that many wait for: tasks of any runtime, and threads of none.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -72,7 +73,7 @@ impl Event {
         };
         let any = !some.is_empty();
         // Not under the lock: a waker may be anybody's code.
-        some.into_iter().flatten().for_each(Waker::wake);
+        some.into_iter().flatten().for_each(wake);
         any
     }
 
@@ -97,6 +98,38 @@ impl std::fmt::Debug for Event {
     }
 }
 
+/// Wakes one who waits. A waker that panics is its owner's fault, which the panic hook has told of by
+/// now: it must not cost the others their wakers, nor the store the thread that wakes them.
+fn wake(waker: Waker) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        // What it panicked with is its own, too, and might panic as it is dropped.
+        std::mem::forget(panic);
+    }
+}
+
+/// Lets `events` happen alike: each of them, should this thread panic at one.
+pub(crate) fn fire_all(events: Vec<Arc<Event>>, outcome: Result<(), Error>) {
+    struct Rest {
+        events: Vec<Arc<Event>>,
+        next: usize,
+        outcome: Result<(), Error>,
+    }
+    impl Rest {
+        fn fire(&mut self) {
+            while let Some(event) = self.events.get(self.next) {
+                event.fire(self.outcome.clone());
+                self.next += 1;
+            }
+        }
+    }
+    impl Drop for Rest {
+        fn drop(&mut self) {
+            self.fire();
+        }
+    }
+    Rest { events, next: 0, outcome }.fire();
+}
+
 /// The future of an [`Event`].
 #[derive(Debug)]
 pub(crate) struct Happening {
@@ -115,25 +148,35 @@ impl Future for Happening {
             }
             return Poll::Ready(outcome);
         }
-        let mut state = this.event.state.lock();
-        if let Some(outcome) = &state.outcome {
-            return Poll::Ready(outcome.clone());
-        }
-        let mine = this.place.and_then(|place| state.wakers.get_mut(place));
-        if let Some(mine) = mine {
-            if !mine.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *mine = Some(cx.waker().clone());
+        // Cloned and dropped outside the lock: a waker may be anybody's code.
+        let mut waker = this.place.is_none().then(|| cx.waker().clone());
+        loop {
+            let mut state = this.event.state.lock();
+            if let Some(outcome) = &state.outcome {
+                return Poll::Ready(outcome.clone());
             }
-        } else if let Some(place) = state.free.pop() {
-            if let Some(mine) = state.wakers.get_mut(place) {
-                *mine = Some(cx.waker().clone());
+            let mine = this.place.and_then(|place| state.wakers.get(place));
+            if mine.is_some_and(|mine| mine.as_ref().is_some_and(|it| it.will_wake(cx.waker()))) {
+                return Poll::Pending;
             }
-            this.place = Some(place);
-        } else {
-            state.wakers.push(Some(cx.waker().clone()));
-            this.place = Some(state.wakers.len() - 1);
+            let Some(waker) = waker.take() else {
+                drop(state);
+                waker = Some(cx.waker().clone());
+                continue;
+            };
+            let place = this.place.or_else(|| state.free.pop());
+            let before = if let Some(mine) = place.and_then(|place| state.wakers.get_mut(place)) {
+                this.place = place;
+                mine.replace(waker)
+            } else {
+                state.wakers.push(Some(waker));
+                this.place = Some(state.wakers.len() - 1);
+                None
+            };
+            drop(state);
+            drop(before);
+            return Poll::Pending;
         }
-        Poll::Pending
     }
 }
 
@@ -145,10 +188,13 @@ impl Drop for Happening {
             return;
         }
         let mut state = self.event.state.lock();
-        if let Some(mine) = state.wakers.get_mut(place) {
-            *mine = None;
+        let mine = state.wakers.get_mut(place).map(Option::take);
+        if mine.is_some() {
             state.free.push(place);
         }
+        drop(state);
+        // Not under the lock: it may be the last that keeps a task, which may wait for this, too.
+        drop(mine);
     }
 }
 
@@ -235,6 +281,67 @@ mod tests {
             assert!(waiting[awake].as_mut().poll(&mut cx).is_ready());
             assert_eq!(woken.0.load(Ordering::Relaxed), so_many);
         }
+    }
+
+    /// Panics when it is woken, with what panics when it is dropped.
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            struct Worse;
+            impl Drop for Worse {
+                fn drop(&mut self) {
+                    panic!("told to, again");
+                }
+            }
+            std::panic::panic_any(Worse);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_costs_nobody_else_his() {
+        let event = Event::new();
+        let mut waiting = Vec::new();
+        std::thread::scope(|scope| {
+            for nth in 0..3 * TOGETHER {
+                if nth % 3 == 0 {
+                    let waker = Waker::from(Arc::new(Panics));
+                    let mut wait = Box::pin(event.wait());
+                    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                    waiting.push(wait);
+                } else if nth % 3 == 1 {
+                    scope.spawn(|| assert!(block_on(event.wait()).is_ok()));
+                }
+            }
+            event.fire(Ok(()));
+        });
+        for wait in &mut waiting {
+            assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+    }
+
+    /// Drops what waits for the same event as it is dropped or cloned: a task's last handle.
+    #[test]
+    fn a_waker_is_cloned_and_dropped_outside_the_lock() {
+        struct Looks(Arc<Event>);
+        impl Wake for Looks {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Looks {
+            fn drop(&mut self) {
+                assert!(self.0.state.try_lock().is_some(), "dropped under the lock");
+            }
+        }
+        let event = Event::new();
+        let waker = || Waker::from(Arc::new(Looks(Arc::clone(&event))));
+        let mut wait = Box::pin(event.wait());
+        for _ in 0..3 {
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&waker())).is_pending());
+        }
+        assert_eq!(event.state.lock().wakers.len(), 1, "it has one place");
+        drop(wait);
+        let mut next = Box::pin(event.wait());
+        assert!(next.as_mut().poll(&mut Context::from_waker(&waker())).is_pending());
+        assert_eq!(event.state.lock().wakers.len(), 1, "a place is used again");
     }
 
     #[test]

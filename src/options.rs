@@ -71,7 +71,8 @@ impl Options {
     }
 
     /// How long a result is kept, from its completion, and a key in doubt, from when it became so.
-    /// Default 24 hours; at least a millisecond.
+    /// Never less; a look may show it some milliseconds longer (see [`Clock::lately`]). Default 24
+    /// hours; at least a millisecond.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
@@ -102,6 +103,11 @@ impl Options {
 
     /// The most disk the store may take, in bytes: over it new claims are refused as `Full`, and
     /// live records are never evicted. Default `None`: what the disk has.
+    ///
+    /// Counted are the log's segments, with what is made ahead of need, and the tree's file. No
+    /// segment is made or made longer beyond it. What an open writes is written in any case, and so
+    /// is a checkpoint, by which the tree may grow beyond it. Not counted: a few small files, and
+    /// removed segments for as long as somebody holds payloads of theirs.
     pub fn max_disk(mut self, bytes: Option<u64>) -> Self {
         self.max_disk = bytes;
         self

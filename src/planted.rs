@@ -17,6 +17,8 @@ pub enum Bug {
     WentOnAfterEio,
     /// Records expire by the wall clock (P0.5).
     ExpiredByWallClock,
+    /// The time that looks go by is ahead of the clock, by a millisecond (P0.5).
+    LookedAhead,
     /// A payload is handed out without its checksum being compared (P0.3).
     PayloadNotCompared,
     /// A claim is granted without a frame in the log (P0.1).
@@ -68,6 +70,7 @@ impl Bug {
         Self::DirectoryNotSynced,
         Self::WentOnAfterEio,
         Self::ExpiredByWallClock,
+        Self::LookedAhead,
         Self::PayloadNotCompared,
         Self::ClaimNotLogged,
         Self::SweptOneBucketEarly,

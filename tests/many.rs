@@ -166,6 +166,63 @@ fn claim_many_answers_each_as_claim_does_and_writes_one_group() {
     assert!(store.blocking_claim_many(&[]).is_empty());
 }
 
+/// One key, named many times, with two fingerprints: one ticket, and no second place under the cap;
+/// those who wait get what its owner makes of it.
+#[test]
+fn of_a_key_named_more_than_once_one_is_granted_and_the_others_wait_for_it() {
+    let (_parent, path) = directory();
+    let store = Options::new().max_in_flight(1).open(&path).unwrap();
+    let other = Fingerprint::of("another request");
+    let named = [(key("a"), print()), (key("a"), print()), (key("a"), other), (key("a"), print())];
+    let far = std::time::Instant::now() + Duration::from_secs(3600);
+    let claim = || {
+        let mut claims = store.blocking_claim_many(&named).into_iter().map(Result::unwrap);
+        let mut next = || claims.next().unwrap();
+        let ticket = granted(next());
+        let Claim::InFlight(second) = next() else { panic!("it is in flight") };
+        assert!(matches!(next(), Claim::Mismatch(_)));
+        let Claim::InFlight(last) = next() else { panic!("it is in flight") };
+        assert_eq!(store.stats().in_flight, 1);
+        (ticket, second, last)
+    };
+    let (ticket, second, last) = claim();
+    ticket.blocking_release().unwrap();
+    let again = granted(second.blocking_until(far).unwrap());
+    again.blocking_release().unwrap();
+    let again = granted(last.blocking_until(far).unwrap());
+    again.blocking_release().unwrap();
+    let (ticket, second, last) = claim();
+    ticket.blocking_complete("created").unwrap();
+    for wait in [second, last] {
+        let Claim::Replay(record) = wait.blocking_until(far).unwrap() else { panic!("it is done") };
+        assert_eq!(record.payload().unwrap().unwrap(), "created");
+    }
+    for claim in store.blocking_claim_many(&named[..2]) {
+        assert!(matches!(claim, Ok(Claim::Replay(_))), "{claim:?}");
+    }
+}
+
+/// Keys named twice while room runs short again and again, so that claims wait between their two:
+/// each key has one ticket, whichever of the two it came with.
+#[test]
+fn keys_named_twice_have_one_ticket_each_though_room_runs_short() {
+    let (_parent, path) = directory();
+    let store = Options::new().segment_size(64 << 10).open(&path).unwrap();
+    let texts: Vec<String> = (0..2000).map(|nth| format!("{nth:0>200}")).collect();
+    let twice: Vec<_> = texts.iter().chain(&texts).map(|text| (key(text), print())).collect();
+    let claims = store.blocking_claim_many(&twice);
+    let (first, second) = claims.split_at(texts.len());
+    for (nth, pair) in first.iter().zip(second).enumerate() {
+        let one = matches!(
+            pair,
+            (Ok(Claim::Granted(_)), Ok(Claim::InFlight(_)))
+                | (Ok(Claim::InFlight(_)), Ok(Claim::Granted(_)))
+        );
+        assert!(one, "key {nth}: {pair:?}");
+    }
+    assert_eq!(store.stats().in_flight, texts.len() as u64);
+}
+
 #[test]
 fn claims_over_the_cap_are_refused_and_those_under_it_granted() {
     let (_parent, path) = directory();

@@ -5,11 +5,10 @@
 
 mod kill_support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use kill_support::gateway::{Gateway, Starting, command, traced};
+use kill_support::small_disk::SmallDisk;
 use kill_support::storm::Storm;
 use kill_support::{Answer, PATIENCE, Request, Upstream, get, random};
 
@@ -218,59 +217,6 @@ fn killed_at_every_call_that_changes_the_disk_the_next_start_recovers() {
     assert!(ends > 30, "only {ends} processes were killed");
 }
 
-/// A small disk, and two files that take a part of it each.
-struct SmallDisk {
-    mounted: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn mount() -> Self {
-        let mounted = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m", "onceward-test"])
-            .arg(mounted.path())
-            .output()
-            .unwrap();
-        let why = String::from_utf8_lossy(&mount.stderr);
-        assert!(mount.status.success(), "this test mounts a small disk, which takes root: {why}");
-        let disk = Self { mounted };
-        std::fs::write(disk.ballast(), vec![1; 3 << 20]).unwrap();
-        std::fs::write(disk.spare(), vec![1; 1 << 20]).unwrap();
-        disk
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path().join("data")
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.path().join("ballast")
-    }
-
-    /// What is kept back for after a restart.
-    fn spare(&self) -> PathBuf {
-        self.path().join("spare")
-    }
-
-    /// Takes what is left of the disk for the spare file.
-    fn fill(&self) {
-        let mut spare = std::fs::File::create(self.spare()).unwrap();
-        let full = std::io::copy(&mut std::io::repeat(1), &mut spare).unwrap_err();
-        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    }
-
-    fn path(&self) -> &Path {
-        self.mounted.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a process that a failed test left may still be on it.
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
-
 // The disk fills up while three orders are at the shop. New orders are refused, and nothing is sent
 // to the shop for them; the three come back, are answered in full, and their receipts, for which
 // there is no room, are known to be missing. When somebody tidies the disk up, it all goes on, with
@@ -278,8 +224,12 @@ impl Drop for SmallDisk {
 #[test]
 fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_again() {
     let disk = SmallDisk::mount();
+    let [data, ballast, spare] = ["data", "ballast", "spare"].map(|name| disk.path().join(name));
+    std::fs::write(&ballast, vec![1; 3 << 20]).unwrap();
+    // What is kept back for after a restart.
+    std::fs::write(&spare, vec![1; 1 << 20]).unwrap();
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&disk.data(), &upstream.url());
+    let gateway = Gateway::start(&data, &upstream.url());
     let address = gateway.address;
     let held = ["x", "y", "z"].map(|key| Request::held(key, 201, 200_000));
     let clients = held.clone().map(|request| {
@@ -336,7 +286,7 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
     };
     kept(&gateway);
 
-    std::fs::remove_file(disk.ballast()).unwrap();
+    std::fs::remove_file(&ballast).unwrap();
     let started = Instant::now();
     let mut answer = refused.answer(address);
     while answer.status == 503 && started.elapsed() < PATIENCE {
@@ -352,15 +302,15 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
     }
     kept(&gateway);
     gateway.kill();
-    std::fs::remove_file(disk.spare()).unwrap();
-    let gateway = Gateway::start(&disk.data(), &upstream.url());
+    std::fs::remove_file(&spare).unwrap();
+    let gateway = Gateway::start(&data, &upstream.url());
     kept(&gateway);
 
     // Without any room a start may fail, which does no harm.
-    disk.fill();
+    drop(disk.fill("spare"));
     gateway.kill();
     for _ in 0..3 {
-        match Starting::spawn(&mut command(&disk.data(), &upstream.url())).started() {
+        match Starting::spawn(&mut command(&data, &upstream.url())).started() {
             Ok(gateway) => kept(&gateway),
             Err((status, said)) => {
                 assert_eq!(status.code(), Some(1), "{said}");
@@ -368,8 +318,8 @@ fn on_a_full_disk_new_keys_are_refused_and_all_else_goes_on_until_there_is_room_
             }
         }
     }
-    std::fs::remove_file(disk.spare()).unwrap();
-    let gateway = Gateway::start(&disk.data(), &upstream.url());
+    std::fs::remove_file(&spare).unwrap();
+    let gateway = Gateway::start(&data, &upstream.url());
     kept(&gateway);
     let (status, said) = gateway.stop();
     assert_eq!(status.code(), Some(0), "{said}");

@@ -23,14 +23,20 @@ mod damage;
 mod encrypted;
 #[path = "sim/ends.rs"]
 mod ends;
+#[path = "sim/fact.rs"]
+mod fact;
 #[path = "sim/found.rs"]
 mod found;
+#[path = "sim/known.rs"]
+mod known;
 #[path = "sim/many.rs"]
 mod many;
 #[path = "sim/oracle.rs"]
 mod oracle;
 #[path = "sim/planted.rs"]
 mod planted;
+#[path = "sim/rot.rs"]
+mod rot;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/script.rs"]
@@ -53,7 +59,7 @@ use tally::Tally;
 const SEED: u64 = 20_260_101;
 
 /// One operation of the disk in so many is where the world ends on the side.
-const ASIDE_ONE_IN: u64 = 16;
+const ASIDE_ONE_IN: u64 = 12;
 
 /// A number from the environment.
 fn variable(name: &str) -> Option<u64> {
@@ -97,6 +103,7 @@ fn p0_holds_whatever_happens() {
         ("mismatches", tally.mismatched),
         ("waits that ended", tally.waited),
         ("flipped bits", tally.flips),
+        ("long segments", tally.long),
     ] {
         assert!(count * 30 >= tally.scripts, "{count} {what} in {} scripts", tally.scripts);
     }

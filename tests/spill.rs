@@ -316,3 +316,60 @@ fn an_expired_record_is_not_written_again_over_what_came_after_it() {
     keep(&store);
     (1..400).for_each(|number| is_replayed(&store, number));
 }
+
+/// Damage that only a sweep meets, in a bucket that has expired: the tree is made anew, and the
+/// sweeps and checkpoints that follow go well.
+#[test]
+fn damage_met_by_a_sweep_has_the_tree_made_anew() {
+    let mut world = World::new();
+    filled(&mut world, u64::MAX).close().unwrap();
+    let store = world.open(u64::MAX);
+    keep(&store);
+    complete(&store, KEYS);
+    // From here on redb writes to the file, all of whose pages it has verified.
+    store.checkpoint().unwrap();
+    let bytes = world.disk.read_file("tree.redb").unwrap();
+    for (at, _) in bytes.windows(4).enumerate().filter(|(_, four)| four == b"owtb") {
+        world.disk.flip_bit("tree.redb", (at as u64 + 100) * 8 + 3).unwrap();
+    }
+    world.clock.advance(3 * TTL);
+    let refused = store.sweep().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "no sweep met it: {refused}");
+    store.checkpoint().unwrap();
+    store.sweep().unwrap();
+    complete(&store, 1);
+    keep(&store);
+    is_replayed(&store, 1);
+    assert_eq!(store.stats().records, 1);
+}
+
+/// A sync of the log fails as a sweep begins, under `Buffered`, where the tree lacks nothing: its head
+/// may not be written again, for it would name a position that may not be on the disk.
+#[test]
+fn p0_a_sweep_whose_sync_failed_leaves_the_tree_as_it_is() {
+    let mut world = World::new();
+    let disk = Arc::clone(&world.disk);
+    let store = Options::new()
+        .ttl(TTL)
+        .durability(onceward::Durability::Buffered)
+        .clock(world.clock.clone())
+        .stepped()
+        .open_storage(disk.clone())
+        .unwrap();
+    complete(&store, 1);
+    store.checkpoint().unwrap();
+    world.clock.advance(3 * TTL);
+    // A claim changes no entry of the tree, only where its head says that the log ends.
+    let Claim::Granted(ticket) = claim(&store, 2).unwrap() else { panic!("not granted") };
+    let before = disk.read_file("tree.redb").unwrap();
+    disk.fail_operation(disk.operations(), onceward::storage::Fault::Io);
+    assert_eq!(store.sweep().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert!(store.stats().poisoned, "it was another operation that failed");
+    assert_eq!(disk.read_file("tree.redb").unwrap(), before);
+    drop(ticket);
+    drop(store);
+    world.disk = Arc::new(disk.power_loss_total());
+    let store = world.open(u64::MAX);
+    assert!(store.get(Key::new("scope", "key 1").unwrap()).unwrap().is_none());
+    complete(&store, 3);
+}

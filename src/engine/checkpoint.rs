@@ -123,6 +123,13 @@ impl Checkpointer {
         self.resident.remove(&piece.name());
     }
 
+    /// The tree has dropped pieces: a name that nothing in it bears any more is not remembered.
+    pub(super) fn forget_dropped(&mut self) {
+        let Some(tree) = &self.tree else { return };
+        let there: BTreeSet<_> = tree.pieces().map(|piece| piece.name()).collect();
+        self.resident.retain(|name| there.contains(name));
+    }
+
     /// The tree cannot be believed: the next checkpoint makes it anew.
     pub(super) fn condemn(&mut self) {
         self.tree = None;
@@ -263,5 +270,46 @@ impl Inner {
             }
         }
         Ok(all.into_values().collect())
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Claim, Fingerprint, ManualClock, Options, storage::SimDisk};
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    /// Many retentions go by. What is remembered of the tree's pieces is bounded by those there are.
+    #[test]
+    fn pieces_that_were_dropped_are_not_remembered() {
+        let clock = ManualClock::new(1_750_000_000_000);
+        let disk = SimDisk::new(1);
+        let options = Options::new().ttl(TTL).segment_size(64 << 10).clock(clock.clone());
+        let store = options.open_storage(std::sync::Arc::new(disk)).unwrap();
+        let complete = |text: &str| {
+            let key = Key::new("scope", text).unwrap();
+            let claimed = store.blocking_claim(key, Fingerprint::of("a request")).unwrap();
+            let Claim::Granted(ticket) = claimed else { panic!("{claimed:?}") };
+            ticket.blocking_complete("done").unwrap();
+        };
+        let mut most = 0;
+        for window in 0..100 {
+            for nth in 0..4 {
+                complete(&format!("{window} {nth}"));
+                store.checkpoint().unwrap();
+            }
+            clock.advance(TTL / 2);
+            store.sweep().unwrap();
+            let checkpointer = store.inner().tree.lock();
+            let (tree, resident) = checkpointer.resident().unwrap();
+            let there = tree.pieces().map(|piece| piece.name()).collect();
+            assert!(resident.is_subset(&there), "window {window}: {resident:?}");
+            assert!(resident.len() >= 4, "what was read or written just now is remembered");
+            most = most.max(resident.len());
+        }
+        assert!(most <= 3 * 4, "{most} pieces in two retentions");
     }
 }

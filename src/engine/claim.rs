@@ -126,7 +126,9 @@ impl Inner {
     ) -> Result<Option<Claim<Store>>, Error> {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
-        let candidates = {
+        let candidates = if let Some((settled, ())) = self.index.glance(identity, || ()) {
+            settled
+        } else {
             let shard = self.index.shard(identity);
             if shard.flights.contains_key(&identity) {
                 return Ok(None);
@@ -354,9 +356,7 @@ impl Inner {
 
     /// What no tree has cannot leave the index: where that and the filters fill it, it refuses more.
     fn refuse_over_memory(&self, shard: &Shard) -> Result<(), Error> {
-        // Shards fill alike, for the hash is keyed: one speaks for all, and is at hand.
-        let budget = self.table_bytes_max() / crate::index::SHARDS as u64;
-        if shard.bytes_with_one_more() as u64 <= budget {
+        if !self.is_full(shard) {
             return Ok(());
         }
         Err(Error::new(

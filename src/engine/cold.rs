@@ -158,6 +158,12 @@ impl Cold {
         self.filter_bytes.load(Ordering::Relaxed)
     }
 
+    /// Has filters take so many bytes until the list changes.
+    #[cfg(all(test, feature = "test-util"))]
+    pub(super) fn pretend_filters(&self, bytes: u64) {
+        self.filter_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Records that are not in the index; of pieces that were not read, and may have a key that is
     /// in the index as well, about.
     pub(super) fn records(&self) -> u64 {
@@ -385,5 +391,50 @@ impl Inner {
         if !same || !(same_reader || pieces.is_empty()) {
             self.cold.replace(reader, pieces);
         }
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage::SimDisk;
+    use crate::{Claim, ErrorKind, Fingerprint, ManualClock, Options};
+
+    /// A piece whose entries the index has is on no list. One of its blocks that is not there is
+    /// damage all the same while the tree has the piece, and says nothing once a sweep took it.
+    #[test]
+    fn an_absent_block_of_a_piece_that_is_in_memory_is_damage() {
+        let ttl = Duration::from_secs(60);
+        let clock = ManualClock::new(1_750_000_000_000);
+        let options = Options::new().ttl(ttl).segment_size(64 << 10).clock(clock.clone());
+        let store = options.open_storage(Arc::new(SimDisk::new(1))).unwrap();
+        let inner = store.inner();
+        let key = Key::new("scope", "key").unwrap();
+        let print = Fingerprint::of("a request");
+        let Claim::Granted(ticket) = store.blocking_claim(key, print).unwrap() else {
+            panic!("not granted");
+        };
+        ticket.blocking_complete("done").unwrap();
+        let ask = |piece: &Piece| {
+            let reader = inner.tree.lock().tree().map(|tree| tree.reader());
+            let list = List { seen: inner.cold.seen(), reader, pieces: Vec::new() };
+            inner.ask_tree(&list, piece, |_| Ok(None::<()>))
+        };
+        for _ in 0..2 {
+            // What was made anew is damaged as what was before it.
+            store.checkpoint().unwrap();
+            let piece = inner.tree.lock().oldest_resident().unwrap();
+            assert_eq!(ask(&piece).unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(inner.tree.lock().tree().is_none(), "it is not believed any more");
+            assert!(matches!(store.blocking_claim(key, print).unwrap(), Claim::Replay(_)));
+        }
+        store.checkpoint().unwrap();
+        let piece = inner.tree.lock().oldest_resident().unwrap();
+        clock.advance(3 * ttl);
+        store.sweep().unwrap();
+        assert_eq!(ask(&piece).unwrap(), None);
+        assert!(inner.tree.lock().tree().is_some());
     }
 }

@@ -165,7 +165,7 @@ impl Iter {
             let claims = shard
                 .flights
                 .iter()
-                .filter(|(identity, flight)| flight.counted && behind(&at(identity.low())));
+                .filter(|(identity, flight)| flight.is_shown() && behind(&at(identity.low())));
             self.found.extend(
                 claims.map(|(identity, flight)| (at(identity.low()), Found::flight(flight))),
             );

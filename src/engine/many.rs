@@ -63,7 +63,10 @@ impl Store {
     /// are written with one group, as long as there is room for them, and the answers come together.
     ///
     /// Each is a claim by itself, and may be granted, answered or refused whatever becomes of the
-    /// others. Of a key that is named twice, the first is granted, and the second finds it in flight.
+    /// others. Of a free key that is named more than once, one is granted, and each other finds it in
+    /// flight, or a mismatch if its fingerprint is another: it takes no second place under the caps,
+    /// and its [`Wait`](crate::Wait) ends with the ticket that came with it, so finish that first. The
+    /// one is the first, unless claims had to wait, for room or for somebody else's write.
     ///
     /// The future copies the keys, starts at its first poll, needs no runtime, and dropped before it
     /// delivered its tickets it gives all their keys back.
@@ -133,11 +136,16 @@ impl Inner {
         }
         looks.extend(keys.iter().map(|key| {
             let identity = Identity::of(*key, &self.identity.secret);
-            self.index.shard(identity).prefetch(identity);
+            self.index.prefetch(identity);
             Look::Begun(identity)
         }));
         for (look, key) in looks.iter_mut().zip(keys) {
             let Look::Begun(identity) = *look else { continue };
+            let glanced = self.index.glance(identity, || self.cold.seen());
+            if let Some((candidates, seen)) = glanced {
+                *look = Look::Slots(candidates, seen);
+                continue;
+            }
             let shard = self.index.shard(identity);
             let flight = shard.flights.get(&identity).filter(|flight| flight.is_seen(*key));
             *look = match flight {
@@ -168,7 +176,7 @@ impl Inner {
             };
         });
         // After the slots were read: what has expired by now was there to be seen, or is gone.
-        let now_ms = self.now_ms();
+        let now_ms = self.lately_ms();
         found.extend(looks.drain(..).zip(keys).map(|(look, key)| match look {
             Look::Frame(location, hold, seen) => {
                 examine_in(hold, location, *key).and_then(|settled| {

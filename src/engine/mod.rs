@@ -95,6 +95,11 @@ impl Inner {
         self.time.now(&*self.options.clock)
     }
 
+    /// Store time a moment ago, milliseconds: what looks go by (see [`StoreTime::lately`]).
+    fn lately_ms(&self) -> u64 {
+        self.time.lately(&*self.options.clock)
+    }
+
     fn mark(&self) -> TimeMark {
         self.time.mark(self.options.clock.read())
     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::decide::{self, Effect};
-use crate::error::Error;
-use crate::event::Event;
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, fire_all};
 use crate::format::frame::{Kind, RENEWED, RESOLVED};
 use crate::index::{Caps, Identity, Owner};
 use crate::location::Location;
 use crate::log::Position;
 use crate::planted::{Bug, is_planted};
+use crate::sync::MutexGuard;
 
 /// A frame to publish once it is durable; and, after that, to put into the next checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +99,47 @@ impl After {
     }
 }
 
+/// A commit under way. However it ends, and in a panic too, whoever waits for one of its groups, or
+/// for a flight that ended in one, is told: nobody else knows of these any more.
+struct Committing<'a> {
+    inner: &'a Inner,
+    one: Option<MutexGuard<'a, ()>>,
+    groups: Vec<Arc<Event>>,
+    after: After,
+    /// Whether the thread was panicking before: what is dropped as it unwinds may close the store.
+    panicking: bool,
+}
+
+impl<'a> Committing<'a> {
+    fn begin(inner: &'a Inner) -> Self {
+        let panicking = std::thread::panicking();
+        let one = Some(inner.publishing.lock());
+        Self { inner, one, groups: Vec::new(), after: After::default(), panicking }
+    }
+
+    /// Lets others commit. Nobody is woken before, under a lock: a waker may drop the last handle,
+    /// which closes the store.
+    fn let_go(&mut self) {
+        self.one = None;
+    }
+}
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.panicking {
+            // Before others commit what follows on what was not published.
+            let panicked = Error::new(ErrorKind::Poisoned, "a thread panicked as it committed");
+            self.inner.log.poison().set(&panicked);
+        }
+        self.let_go();
+        if let Err(error) = self.inner.log.poison().check() {
+            // What was told already stays.
+            fire_all(std::mem::take(&mut self.groups), Err(error));
+        }
+        fire_all(std::mem::take(&mut self.after.ended), Ok(()));
+    }
+}
+
 impl Inner {
     /// Commits what waits, publishes it, and wakes those who waited for it. `false` when there was
     /// nothing.
@@ -105,24 +147,23 @@ impl Inner {
     /// # Errors
     /// The log failed, and the store is poisoned; whoever waited was told.
     pub(super) fn commit_once(&self) -> Result<bool, Error> {
-        let one = self.publishing.lock();
-        let batch = match self.log.commit(self.mark()) {
+        let mut committing = Committing::begin(self);
+        let Committing { groups: in_hand, after, .. } = &mut committing;
+        let batch = match self.log.commit(self.mark(), in_hand) {
             Ok(batch) => batch,
             Err(failed) => {
-                let mut after = After::default();
                 self.count(&failed.published);
                 for frame in &failed.published {
-                    self.publish(frame, &mut after);
+                    self.publish(frame, after);
                 }
                 after.leave_caps(&self.caps);
-                drop(one);
+                committing.let_go();
                 let error = self.log.fail(&failed.tell());
                 self.tell_waiters(&error);
                 return Err(error);
             }
         };
         let Some(position) = batch.last().map(|group| group.position) else { return Ok(false) };
-        let mut after = After::default();
         let mut changes = Vec::with_capacity(batch.iter().map(|group| group.frames.len()).sum());
         for group in &batch {
             self.count(&group.frames);
@@ -130,7 +171,7 @@ impl Inner {
                 if frame.change == Change::Flight {
                     self.counters.published(frame.location);
                 }
-                if self.publish(frame, &mut after) {
+                if self.publish(frame, after) {
                     changes.push(*frame);
                 }
             }
@@ -142,14 +183,11 @@ impl Inner {
             queue.frames.extend_from_slice(&changes);
             queue.position = position;
         }
-        // Nobody is woken under a lock: a waker may drop the last handle, which closes the store.
-        drop(one);
+        committing.let_go();
         for group in batch {
             group.settle();
         }
-        for event in after.ended {
-            event.fire(Ok(()));
-        }
+        committing.groups.clear();
         Ok(true)
     }
 
@@ -240,11 +278,10 @@ impl Inner {
     /// Writes have ended: tells those who wait for a flight that it will not.
     pub(super) fn tell_waiters(&self, error: &Error) {
         let mut waiting = Vec::new();
-        for mut shard in self.index.shards() {
-            waiting.extend(shard.flights.values_mut().filter_map(|flight| flight.ended.take()));
+        for shard in self.index.shards() {
+            // They stay where they are, too: a panic here has them told by whoever finds out.
+            waiting.extend(shard.flights.values().filter_map(|flight| flight.ended.clone()));
         }
-        for event in waiting {
-            event.fire(Err(error.clone()));
-        }
+        fire_all(waiting, Err(error.clone()));
     }
 }

@@ -50,9 +50,8 @@ impl Settled {
 }
 
 impl Inner {
-    /// The key's settled record, and the store time, for which the clock was asked while the frame
-    /// came from memory; `None` where it takes more than one look: several slots may be the key's, or
-    /// the segment has just gone.
+    /// The key's settled record, and the store time a moment ago; `None` where it takes more than one
+    /// look: several slots may be the key's, or the segment has just gone.
     #[inline]
     pub(super) fn glance(
         &self,
@@ -60,12 +59,12 @@ impl Inner {
         key: Key<'_>,
     ) -> Option<Result<(Option<Settled>, u64), Error>> {
         if candidates.is_empty() {
-            return Some(Ok((None, self.now_ms())));
+            return Some(Ok((None, self.lately_ms())));
         }
         let location = candidates.only()?;
         let segment = self.log.segments.hold(location.segment())?;
         segment.prefetch(location.offset());
-        let now_ms = self.now_ms();
+        let now_ms = self.lately_ms();
         Some(examine_in(segment, location, key).map(|settled| (settled, now_ms)))
     }
 

@@ -229,7 +229,7 @@ fn write_tail(
         });
         written.push((copy, appended.location));
     }
-    log.commit(time.mark(options.clock.read())).map_err(log::Failed::tell)?;
+    log.commit(time.mark(options.clock.read()), &mut Vec::new()).map_err(log::Failed::tell)?;
     log.sync()?;
     for (copy, location) in written {
         restore.apply(&copy.header, &copy.scope, &copy.key, location);
@@ -268,7 +268,7 @@ fn write_in_doubt(
             appended.location,
         ));
     }
-    log.commit(time.mark(options.clock.read())).map_err(log::Failed::tell)?;
+    log.commit(time.mark(options.clock.read()), &mut Vec::new()).map_err(log::Failed::tell)?;
     log.sync()?;
     for (header, claimed, location) in written {
         restore.apply(&header, &claimed.scope, &claimed.key, location);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::cold::{ColdPiece, Contents};
 use crate::error::Error;
-use crate::index::{Filter, Identity, Index};
+use crate::index::{Filter, Identity, Index, SHARDS, Shard};
 use crate::location::Location;
 use crate::tree::Piece;
 
@@ -34,6 +34,12 @@ impl Inner {
         self.options.index_memory.saturating_sub(self.cold.bytes())
     }
 
+    /// Whether a shard's table would take more than its share with one more key. Shards fill alike,
+    /// for the hash is keyed: one speaks for all.
+    pub(super) fn is_full(&self, shard: &Shard) -> bool {
+        shard.bytes_with_one_more() as u64 > self.table_bytes_max() / SHARDS as u64
+    }
+
     /// Whether so many records of the tree may be read into the index, when so many in all were not
     /// read yet. What stays out needs room for its filter.
     pub(super) fn has_memory_for(&self, entries: u64, unread: u64) -> bool {
@@ -43,9 +49,11 @@ impl Inner {
             || records + entries <= self.bounds(filters + Filter::bytes_for(unread)).1
     }
 
-    /// Whether the index has more records than it should.
+    /// Whether the index has more records than it should; or a table that takes no more keys, though
+    /// it has fewer: tables do not shrink by themselves when filters take what was theirs.
     pub(super) fn is_over_memory(&self) -> bool {
         self.index.records() > self.bounds(self.cold.bytes()).0
+            || self.index.shards().any(|shard| self.is_full(&shard))
     }
 
     /// Lets the oldest checkpointed records go from the index until it is within its budget again,
@@ -168,5 +176,43 @@ impl Inner {
             let enough = pieces.len() >= many && numbers.len() >= many.div_ceil(2).max(2);
             enough.then_some((bucket, numbers))
         })
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::format::frame::Kind;
+    use crate::{ErrorKind, Options, storage::SimDisk};
+
+    /// Tables grew as large as they may, most of what was in them has gone, and then filters take a
+    /// part of the budget: there is enough for both, and claims are taken once the housekeeper has
+    /// come round.
+    #[test]
+    fn tables_give_back_what_filters_take_though_they_are_not_full_of_records() {
+        let options = Options::new().index_memory(16 << 20).stepped();
+        let store = options.open_storage(Arc::new(SimDisk::new(1))).unwrap();
+        let inner = store.inner();
+        let mut random = crate::seed::rng();
+        let mut there = Vec::new();
+        loop {
+            let identity = Identity(random.u128(..));
+            let mut shard = inner.index.shard(identity);
+            if inner.is_full(&shard) {
+                break;
+            }
+            let location = Location::new(1, 8 * there.len() as u64, Kind::Complete);
+            shard.put(identity, None, location);
+            there.push((identity, location));
+        }
+        for (identity, location) in there.iter().skip(there.len() * 2 / 5) {
+            assert!(inner.index.shard(*identity).remove(*identity, *location));
+        }
+        assert!(inner.takes_claims().is_ok());
+        inner.cold.pretend_filters(3 << 20);
+        assert!(inner.index.records() < inner.bounds(3 << 20).0, "few enough for what is left");
+        assert_eq!(inner.takes_claims().unwrap_err().kind(), ErrorKind::Full);
+        inner.spill().unwrap();
+        inner.takes_claims().unwrap();
     }
 }

@@ -282,7 +282,10 @@ impl Inner {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
         loop {
-            let (candidates, seen) = {
+            let glanced = self.index.glance(identity, || self.cold.seen());
+            let (candidates, seen) = if let Some(settled) = glanced {
+                settled
+            } else {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
                     return Ok(Some(flight.record()));

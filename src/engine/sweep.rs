@@ -121,6 +121,7 @@ impl Inner {
         });
         self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
         let dropped = dropped.map_err(|error| self.tree_failed(&mut checkpointer, error));
+        checkpointer.forget_dropped();
         self.relist(&mut checkpointer, None);
         dropped
     }
@@ -159,10 +160,11 @@ impl Inner {
             if !is_planted(Bug::UnlinkedBeforeRetired) {
                 self.flush()?;
             }
-            self.log.segments.remove(segment.id);
+            // What the disk does not remove is counted still, and tried again by the next sweep.
             segment
                 .remove(&*self.storage)
                 .map_err(|error| Error::io("removing a segment", error))?;
+            self.log.segments.remove(segment.id);
             report.segments_removed += 1;
             report.bytes_freed += segment.length.load(Relaxed);
         }

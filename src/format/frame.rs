@@ -153,8 +153,10 @@ pub(crate) struct Frame<'a> {
 #[inline]
 pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
     let head_len = peek_head_len(bytes).ok_or(Damage("a frame is cut off"))? as usize;
-    let head = bytes.get(..head_len).ok_or(Damage("a frame is cut off"))?;
-    if crc(seed, head.get(KIND..).unwrap_or_default()) != u32_at(head, CRC) {
+    let whole = bytes.get(..head_len).ok_or(Damage("a frame is cut off"))?;
+    // Of a known length: where its fields stand is within.
+    let (head, names) = whole.split_first_chunk::<HEADER>().ok_or(Damage("a frame is cut off"))?;
+    if crc(seed, whole.get(KIND..).unwrap_or_default()) != u32_at(head, CRC) {
         return Err(Damage("a frame's checksum does not hold"));
     }
     let [kind, flags, scope_len, key_len] = field(head, KIND);
@@ -162,7 +164,7 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
     if kind.is_keyed() == (key_len == 0) {
         return Err(Damage("a frame has a key where none belongs, or none where one does"));
     }
-    let scope_end = HEADER + usize::from(scope_len);
+    let (scope, key) = names.split_at_checked(usize::from(scope_len)).unwrap_or_default();
     Ok(Frame {
         header: Header {
             kind,
@@ -177,8 +179,8 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
             term_ms: u64_at(head, TERM),
             fingerprint: Fingerprint::from_digest(field(head, FINGERPRINT)),
         },
-        scope: head.get(HEADER..scope_end).unwrap_or_default(),
-        key: head.get(scope_end..).unwrap_or_default(),
+        scope,
+        key,
     })
 }
 

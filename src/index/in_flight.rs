@@ -73,10 +73,15 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Whether somebody who looks at `key` sees it in flight. A claim that is not on disk yet may
-    /// never have been: nobody has been told of it.
+    /// Whether it is shown to anybody. A claim that is not on disk yet may never have been: nobody
+    /// has been told of it.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.counted && self.is_durable()
+    }
+
+    /// Whether somebody who looks at `key` sees it in flight.
     pub(crate) fn is_seen(&self, key: Key<'_>) -> bool {
-        self.counted && self.is_durable() && self.owner.as_key() == key
+        self.is_shown() && self.owner.as_key() == key
     }
 
     /// Whether the claim is on disk.

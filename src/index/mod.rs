@@ -1,7 +1,8 @@
 //! The index: which key is where, in memory, and which are in flight. What decides.
 //!
-//! Sharded by a keyed hash; one short lock a shard. It knows hashes and locations, never bytes:
-//! whether a slot's frame really bears the key is for the caller to compare.
+//! Sharded by a keyed hash; one short lock a shard, which a glance at a key does without. It knows
+//! hashes and locations, never bytes: whether a slot's frame really bears the key is for the caller to
+//! compare.
 
 mod arena;
 mod filter;
@@ -10,7 +11,9 @@ mod hostile_tests;
 mod in_flight;
 mod shard;
 mod slots;
+mod steady;
 mod table;
+mod version;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -22,12 +25,15 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::error::Error;
 use crate::key::Key;
 use crate::poison::Poison;
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
 pub(crate) use filter::Filter;
 pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
+use slots::Slots;
+use version::Version;
 
 /// How many shards there are. Under a scheduler, each lock taken is an order more to try out, and
 /// what goes over all shards would take most of them.
@@ -43,11 +49,24 @@ const _: () = assert!(SHARD_BITS == 6 || cfg!(onceward_shuttle));
 pub(crate) struct Identity(pub(crate) u128);
 
 impl Identity {
+    #[inline]
     pub(crate) fn of(key: Key<'_>, secret: &[u8; 16]) -> Self {
         let mut hasher = SipHasher13::new_with_key(secret);
-        // One stream of octets, however it is cut.
-        for part in [&[key.scope().len() as u8][..], key.scope(), key.key()] {
-            hasher.write(part);
+        // One stream of octets, however it is cut. Word by word, through registers: octets that are
+        // put together in memory are read there only when all that came before is done.
+        hasher.write_u8(key.scope().len() as u8);
+        for part in [key.scope(), key.key()] {
+            let (words, rest) = part.as_chunks();
+            for word in words {
+                hasher.write_u64(u64::from_ne_bytes(*word));
+            }
+            let (halves, rest) = rest.as_chunks();
+            for half in halves {
+                hasher.write_u32(u32::from_ne_bytes(*half));
+            }
+            for octet in rest {
+                hasher.write_u8(*octet);
+            }
         }
         Self(hasher.finish128().as_u128())
     }
@@ -112,22 +131,71 @@ impl Hasher for PassThrough {
     }
 }
 
+/// How often a glance that met a change looks again before it is left to the lock.
+const GLANCES: usize = 2;
+
 /// The shards.
 pub(crate) struct Index {
-    shards: Box<[Padded]>,
+    shards: Box<[Part]>,
     poison: Arc<Poison>,
 }
 
-/// A shard on cache lines of its own.
+/// A shard, and what is to be seen of it without its lock, on cache lines of their own.
 #[repr(align(128))]
-struct Padded(Mutex<Shard>);
+struct Part {
+    /// What somebody does to the shard under its lock is one change, from his first touch until he
+    /// lets go of it: flights and slots are what they were before all of it, or after all of it.
+    version: Version,
+    /// How many flights the shard has. Changed with `version`.
+    flights: AtomicUsize,
+    /// The shard's own. Changed with `version`.
+    slots: Arc<Slots>,
+    shard: Mutex<Shard>,
+}
 
 impl Index {
     pub(crate) fn new(poison: Arc<Poison>) -> Self {
         let arena = Arc::new(Arena::default());
-        let shard = |_| Padded(Mutex::new(Shard::within(Arc::clone(&arena))));
-        let shards = (0..SHARDS).map(shard).collect();
-        Self { shards, poison }
+        let part = |_| {
+            let slots = Arc::new(Slots::within(Arc::clone(&arena)));
+            Part {
+                version: Version::default(),
+                flights: AtomicUsize::new(0),
+                shard: Mutex::new(Shard::of(Arc::clone(&slots))),
+                slots,
+            }
+        };
+        Self { shards: (0..SHARDS).map(part).collect(), poison }
+    }
+
+    /// The slots that may be the key's, while nobody holds a key of its shard, and what `also` says,
+    /// without a lock; `None` when it takes the lock to tell. Both were so at one moment of the call, as
+    /// they are under the lock.
+    #[inline]
+    pub(crate) fn glance<T>(
+        &self,
+        identity: Identity,
+        also: impl Fn() -> T,
+    ) -> Option<(Candidates, T)> {
+        let part = self.part(identity.shard());
+        for _ in 0..GLANCES {
+            let version = part.version.before()?;
+            if part.flights.load(Relaxed) != 0 {
+                return None;
+            }
+            let found = part.slots.glance(identity.low());
+            let also = also();
+            if part.version.is_still(version) {
+                return found.ok().map(|found| (Candidates::of(found), also));
+            }
+        }
+        None
+    }
+
+    /// Asks for the memory of the key's slot, and does not wait for it.
+    #[inline]
+    pub(crate) fn prefetch(&self, identity: Identity) {
+        self.part(identity.shard()).slots.prefetch(identity.low());
     }
 
     /// Locks the shard of `identity`. Lock order: a shard, then the log's writer; never two shards.
@@ -136,13 +204,16 @@ impl Index {
     }
 
     fn lock(&self, nth: usize) -> ShardGuard<'_> {
+        let part = self.part(nth);
+        let panicking = std::thread::panicking();
+        let poisoning = Poisoning { poison: &self.poison, panicking };
+        ShardGuard { _poisoning: poisoning, shard: part.shard.lock(), part, changing: false }
+    }
+
+    #[inline]
+    fn part(&self, nth: usize) -> &Part {
         // In range by construction; a shard always exists.
-        let shard = &self.shards.get(nth).unwrap_or_else(|| unreachable!()).0;
-        ShardGuard {
-            shard: shard.lock(),
-            poison: &self.poison,
-            panicking: std::thread::panicking(),
-        }
+        self.shards.get(nth).unwrap_or_else(|| unreachable!())
     }
 
     /// Each shard in turn, locked.
@@ -178,9 +249,18 @@ impl Index {
     }
 }
 
-/// A locked shard. A panic while it is held poisons the store: half a decision may have been made.
+/// A locked shard.
 pub(crate) struct ShardGuard<'a> {
+    /// Before the lock, which is let go of after it.
+    _poisoning: Poisoning<'a>,
     shard: MutexGuard<'a, Shard>,
+    part: &'a Part,
+    /// Whether a change was begun: by the first mutable touch.
+    changing: bool,
+}
+
+/// Poisons the store when a thread panics that holds a shard: half a decision may have been made.
+struct Poisoning<'a> {
     poison: &'a Poison,
     /// Whether the thread was panicking before: a caller's ticket is dropped as its panic unwinds,
     /// which is no fault of the store.
@@ -196,11 +276,24 @@ impl std::ops::Deref for ShardGuard<'_> {
 
 impl std::ops::DerefMut for ShardGuard<'_> {
     fn deref_mut(&mut self) -> &mut Shard {
+        if !self.changing {
+            self.part.version.begin();
+            self.changing = true;
+        }
         &mut self.shard
     }
 }
 
 impl Drop for ShardGuard<'_> {
+    fn drop(&mut self) {
+        if self.changing {
+            self.part.flights.store(self.shard.flights.len(), Relaxed);
+            self.part.version.end();
+        }
+    }
+}
+
+impl Drop for Poisoning<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() && !self.panicking {
             self.poison.set(&Error::new(
@@ -214,6 +307,8 @@ impl Drop for ShardGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::frame::Kind;
+    use crate::location::Location;
 
     #[test]
     fn scope_and_key_do_not_run_into_one_another() {
@@ -221,6 +316,20 @@ mod tests {
         assert_ne!(of("ab", "c"), of("a", "bc"));
         assert_ne!(of("", "abc"), of("abc", "abc"));
         assert_eq!(of("a", "b"), of("a", "b"));
+    }
+
+    #[test]
+    fn an_identity_is_the_hash_of_one_stream_however_it_is_cut() {
+        for (scope, key) in (0..20).flat_map(|scope| (1..40).map(move |key| (scope, key))) {
+            let octets: Vec<u8> = (1..=scope + key).collect();
+            let (scope, key) = octets.split_at(usize::from(scope));
+            let stream = [&[scope.len() as u8][..], &octets].concat();
+            let identity = Identity::of(Key::new(scope, key).unwrap(), &[3; 16]);
+            assert_eq!(
+                identity,
+                Identity(SipHasher13::new_with_key(&[3; 16]).hash(&stream).as_u128())
+            );
+        }
     }
 
     #[test]
@@ -242,6 +351,66 @@ mod tests {
     fn the_hash_is_keyed() {
         let key = Key::new("a", "b").unwrap();
         assert_ne!(Identity::of(key, &[1; 16]), Identity::of(key, &[2; 16]));
+    }
+
+    fn at(offset: u64) -> Location {
+        Location::new(1, 8 * offset, Kind::Complete)
+    }
+
+    #[test]
+    fn a_glance_sees_what_the_lock_would_show_and_leaves_flights_to_it() {
+        let index = Index::new(Arc::default());
+        let (key, other) = (Identity(7), Identity(8));
+        let glance = || index.glance(key, || ()).map(|(found, ())| found);
+        assert_eq!(glance(), Some(Candidates::default()));
+        index.shard(key).put(key, None, at(1));
+        assert_eq!(glance(), Some(Candidates::of(Some(at(1)))));
+        let mut shard = index.shard(key);
+        assert!(glance().is_some(), "it is locked, and nothing is changed");
+        shard.put(key, Some(at(1)), at(2));
+        assert_eq!(glance(), None, "the change is under way");
+        shard.flights.insert(other, flight());
+        drop(shard);
+        assert_eq!(glance(), None, "a key of the shard is in flight");
+        index.shard(key).flights.clear();
+        assert_eq!(glance(), Some(Candidates::of(Some(at(2)))));
+    }
+
+    fn flight() -> Flight {
+        Flight {
+            owner: Owner::of(Key::new("a", "b").unwrap()),
+            fingerprint: crate::fingerprint::Fingerprint::from_digest([0; 32]),
+            claim_sequence: 1,
+            location: at(1),
+            claimed_at_ms: 0,
+            ttl_ms: 0,
+            phase: Phase::Held,
+            written: crate::event::Event::new(),
+            replaces: None,
+            counted: true,
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn a_glance_that_met_a_change_looks_again_and_then_leaves_it_to_the_lock() {
+        let index = Index::new(Arc::default());
+        let key = Identity(7);
+        index.shard(key).put(key, None, at(1));
+        let mut next = 1..;
+        let mut change = || {
+            let nth = next.next().unwrap();
+            assert!(index.shard(key).relocate(key, at(nth), at(nth + 1)));
+        };
+        let change = std::cell::RefCell::new(&mut change);
+        let once = std::cell::Cell::new(true);
+        let looked = index.glance(key, || {
+            if once.take() {
+                (change.borrow_mut())();
+            }
+        });
+        assert_eq!(looked, Some((Candidates::of(Some(at(2))), ())), "as it is after the change");
+        assert_eq!(index.glance(key, || (change.borrow_mut())()), None, "it changed each time");
     }
 
     #[test]

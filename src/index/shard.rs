@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::arena::Arena;
+use super::slots::Slots;
 use super::table::{Slot, Table};
 use super::{ByIdentity, Flight, Identity};
 use crate::format::frame::Kind;
@@ -21,14 +21,9 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// An empty shard whose slots' memory is `arena`'s.
-    pub(super) fn within(arena: Arc<Arena>) -> Self {
-        Self { slots: Table::within(arena), ..Self::default() }
-    }
-
-    /// Asks for the memory of the key's slot, and does not wait for it.
-    pub(crate) fn prefetch(&self, identity: Identity) {
-        self.slots.prefetch(identity.low());
+    /// An empty shard with these slots, which are empty.
+    pub(super) fn of(slots: Arc<Slots>) -> Self {
+        Self { slots: Table::of(slots), ..Self::default() }
     }
 
     /// The slots that may be the key's: its own, and those of keys that share half its hash, which
@@ -135,6 +130,10 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
+    pub(super) fn of(first: Option<Location>) -> Self {
+        Self { first, others: Vec::new() }
+    }
+
     fn push(&mut self, location: Location) {
         if self.first.is_none() {
             self.first = Some(location);

@@ -3,14 +3,11 @@
 
 use std::sync::Arc;
 
-use super::arena::Arena;
 use super::slots::{EMPTY, PIECE, SLOT, Slots};
 use crate::location::Location;
 
 pub(crate) use super::slots::Slot;
 
-/// Places of the smallest table that has any.
-const LEAST: usize = 16;
 /// Places behind the last one that a hash may name, of a table with enough of them.
 const SPILL: usize = 128;
 
@@ -23,16 +20,15 @@ const SPILL: usize = 128;
 /// Removing moves later slots back, so that no mark of a removed one is needed.
 #[derive(Default)]
 pub(crate) struct Table {
-    slots: Slots,
-    /// How many places hashes name; the others take what is pushed behind the last.
-    homes: usize,
+    /// Shared with those who look without the lock: a table is the one that changes it.
+    slots: Arc<Slots>,
     len: usize,
 }
 
 impl Table {
-    /// An empty table whose memory is `arena`'s.
-    pub(super) fn within(arena: Arc<Arena>) -> Self {
-        Self { slots: Slots::within(arena), ..Self::default() }
+    /// A table in `slots`, which are empty.
+    pub(super) fn of(slots: Arc<Slots>) -> Self {
+        Self { slots, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -42,7 +38,7 @@ impl Table {
     /// Slots that can be taken before the table grows: four fifths, where a slot is looked for in
     /// three places on average, and what is not there in as many.
     pub(crate) fn capacity(&self) -> usize {
-        self.homes / 5 * 4
+        self.slots.homes() / 5 * 4
     }
 
     /// How many slots a table can take that may not grow beyond this many bytes.
@@ -78,11 +74,6 @@ impl Table {
         (0..self.slots.len()).map(|at| self.slots.get(at)).filter(|slot| *slot != EMPTY)
     }
 
-    /// Asks for the memory of the slots with this hash, and does not wait for it.
-    pub(crate) fn prefetch(&self, hash: u64) {
-        self.slots.prefetch(self.home(hash));
-    }
-
     /// The slots with this hash.
     pub(crate) fn with_hash(&self, hash: u64) -> impl Iterator<Item = Slot> {
         self.same(hash).map(|(_, slot)| slot)
@@ -99,7 +90,7 @@ impl Table {
     pub(crate) fn insert(&mut self, slot: Slot) {
         if self.len >= self.capacity() {
             self.slots.grow(self.grown());
-            self.homes = homes_of(self.slots.len());
+            self.slots.set_homes(homes_of(self.slots.len()));
             self.spread();
         }
         let mut at = self.home(slot.hash);
@@ -161,21 +152,21 @@ impl Table {
         }
     }
 
-    /// How many places there will be when the table grows: an eighth more, and half as many more of
-    /// one that takes next to nothing yet.
+    /// How many places there will be when the table grows: an eighth more, and twice as many of one
+    /// that takes next to nothing yet.
     fn grown(&self) -> usize {
         let len = self.slots.len();
-        let more = if len < PIECE { (len + len / 2).min(PIECE) } else { len + len / 8 };
-        Slots::rounded(more.max(len + 1).max(LEAST))
+        let more = if len < PIECE { 2 * len } else { len + len / 8 };
+        Slots::rounded(more.max(len + 1))
     }
 
-    /// Gives back the memory of all places but those that the slots need, and half as many more.
+    /// Gives up the memory of all places but those that the slots need, and half as many more.
     fn fit(&mut self) {
         let places = Slots::rounded(self.len * 2 + SPILL);
         if self.slots.len() <= PIECE || places >= self.slots.len() {
             return;
         }
-        self.homes = homes_of(places.max(PIECE));
+        self.slots.set_homes(homes_of(places.max(PIECE)));
         self.pack(0, |_| true);
         // Nothing stands behind them unless much has one hash.
         let end = (0..self.slots.len()).rev().find(|at| self.slots.get(*at) != EMPTY);
@@ -242,9 +233,8 @@ impl Table {
             .filter(move |(_, slot)| slot.hash == hash)
     }
 
-    /// The place a hash names. The shard was chosen by the other half of the identity.
     fn home(&self, hash: u64) -> usize {
-        ((u128::from(hash) * self.homes as u128) >> 64) as usize
+        self.slots.home(hash)
     }
 }
 

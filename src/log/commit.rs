@@ -8,7 +8,7 @@ use super::writer::Group;
 use super::{Log, Position};
 use crate::clock::TimeMark;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, fire_all};
 use crate::format::group;
 use crate::options::Durability;
 use crate::planted::{Bug, is_planted};
@@ -91,9 +91,7 @@ pub(crate) struct Failed<P> {
 impl<P> Failed<P> {
     /// Tells those who waited for its groups.
     pub(crate) fn tell(self) -> Error {
-        for group in self.groups {
-            group.fire(Err(self.error.clone()));
-        }
+        fire_all(self.groups, Err(self.error.clone()));
         self.error
     }
 }
@@ -113,11 +111,16 @@ pub(crate) struct Committed {
 impl<P> Log<P> {
     /// Writes every group with frames, and syncs once for those of a segment (not at all in
     /// `Buffered`). What comes back is durable, and nobody knows it yet: publish it, in order.
+    /// `in_hand` gets the events of all it takes to be written, of which nobody else knows then.
     ///
     /// # Errors
     /// A write or a sync failed: the log is poisoned, and nothing is tried again. Whoever waited is
     /// told by [`Failed::tell`].
-    pub(crate) fn commit(&self, now: TimeMark) -> Result<Batch<P>, Failed<P>> {
+    pub(crate) fn commit(
+        &self,
+        now: TimeMark,
+        in_hand: &mut Vec<Arc<Event>>,
+    ) -> Result<Batch<P>, Failed<P>> {
         let mut committer = self.committer.lock();
         self.poison.check().map_err(|error| Failed {
             error,
@@ -127,7 +130,9 @@ impl<P> Log<P> {
         let groups = {
             let mut writer = self.writer.lock();
             writer.set_time(now);
-            writer.take_groups()
+            let groups = writer.take_groups();
+            in_hand.extend(groups.iter().map(|group| Arc::clone(&group.done)));
+            groups
         };
         let mut batch = Vec::with_capacity(groups.len());
         let mut groups = groups.into_iter();
@@ -154,7 +159,9 @@ impl<P> Log<P> {
                 self.segments.insert(&group.segment);
             }
             group.segment.end.fetch_max(position.offset, Relaxed);
-            self.writer.lock().give_back_buffer(group.bytes);
+            let mut writer = self.writer.lock();
+            writer.is_listed(group.segment.id);
+            writer.give_back_buffer(group.bytes);
         }
         if self.config.durability == Durability::Sync
             && !is_planted(Bug::AcknowledgedBeforeSync)

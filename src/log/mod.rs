@@ -8,6 +8,7 @@ mod append;
 pub(crate) mod commit;
 mod draft;
 pub(crate) mod key;
+mod near;
 pub(crate) mod replay;
 mod room;
 mod sealed;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::crypt::{Master, OVERHEAD};
+use crate::event::fire_all;
 use crate::options::Durability;
 use crate::poison::Poison;
 use crate::random::Random;
@@ -147,10 +149,8 @@ impl<P> Log<P> {
             let mut writer = self.writer.lock();
             (writer.take_groups(), writer.take_waiting())
         };
-        for group in groups {
-            group.done.fire(Err(error.clone()));
-        }
-        waiting.fire(Err(error.clone()));
+        let waiting = groups.into_iter().map(|group| group.done).chain([waiting]);
+        fire_all(waiting.collect(), Err(error.clone()));
         self.work.notify_all();
         self.short.notify_all();
         error

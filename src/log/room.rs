@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Log;
+use super::draft::Wanted;
 use super::segment::{self, Prepared, Segment};
 use crate::error::{Error, ErrorKind};
+use crate::event::fire_all;
 use crate::format::segment::Header;
 
 /// The most and the least that is zeroed at a time.
@@ -26,8 +28,8 @@ pub(crate) struct Plan {
     /// store that writes much: each of its syncs would write the zeros, too, and the file's new
     /// length with them. Such a store prepares whole segments.
     pub(crate) extend: bool,
-    /// The largest frame somebody waits with, zero when nobody does.
-    pub(crate) frame: u64,
+    /// What somebody waits for.
+    pub(crate) wanted: Wanted,
     /// What another segment is to hold beside that frame, because it replaces those that are ready:
     /// what is reserved has its room in them.
     pub(crate) instead: u64,
@@ -41,6 +43,20 @@ pub(crate) struct Plan {
     pub(crate) epoch: u64,
 }
 
+/// A preparation that failed.
+struct Refused {
+    /// What somebody waited for when it was tried.
+    wanted: Wanted,
+    error: Error,
+}
+
+impl Refused {
+    /// Whether less may be had all the same.
+    fn is_full(&self) -> bool {
+        self.error.kind() == ErrorKind::Full
+    }
+}
+
 impl<P> Log<P> {
     /// Prepares room until there is enough for whoever waits and the usual amount ahead. Tells
     /// those who wait how it went.
@@ -49,35 +65,53 @@ impl<P> Log<P> {
     /// `Full` when the disk, or `max_disk`, has none: it may be tried again. `Io` when the disk
     /// refuses for another reason. Neither poisons: nothing was to be kept there yet.
     pub(crate) fn make_room(&self) -> Result<(), Error> {
-        let outcome = {
-            let _one = self.preparing.lock();
-            self.prepare()
-        };
-        self.refused_room.store(outcome.is_err(), Relaxed);
-        let (met, waiters) = {
-            let mut writer = self.writer.lock();
-            writer.grow_ahead();
-            (writer.is_wanted_met(), writer.waiters())
-        };
-        if let Some(waiters) = waiters {
-            // What failed may have been the room ahead, which nobody waits for.
-            waiters.fire(if met { Ok(()) } else { outcome.clone() });
+        loop {
+            let prepared = self.prepare();
+            if let Some(outcome) = self.tell_how(prepared) {
+                return outcome;
+            }
         }
-        outcome
     }
 
-    fn prepare(&self) -> Result<(), Error> {
+    /// Tells those who wait for room how its preparation went; `None` when somebody has come to wait
+    /// for more since it failed, who was not asked for.
+    fn tell_how(&self, prepared: Result<(), Refused>) -> Option<Result<(), Error>> {
+        let mut writer = self.writer.lock();
+        let met = writer.is_wanted_met();
+        let outcome = match prepared {
+            Ok(()) => Ok(()),
+            // What was refused may have been room ahead, which is not scraped together.
+            Err(refused) if !met && writer.wants_beyond(refused.wanted) && refused.is_full() => {
+                return None;
+            }
+            Err(refused) => Err(refused.error),
+        };
+        writer.grow_ahead();
+        let waiters = writer.waiters();
+        drop(writer);
+        self.refused_room.store(outcome.is_err(), Relaxed);
+        if let Some(waiters) = waiters {
+            // What failed may have been the room ahead, which nobody waits for.
+            fire_all(vec![waiters], if met { Ok(()) } else { outcome.clone() });
+        }
+        Some(outcome)
+    }
+
+    fn prepare(&self) -> Result<(), Refused> {
+        let _one = self.preparing.lock();
+        let mut wanted = Wanted::default();
         loop {
-            self.poison.check()?;
+            self.poison.check().map_err(|error| Refused { wanted, error })?;
             let plan = self.writer.lock().plan();
             let Some(plan) = plan else { return Ok(()) };
-            self.step(&plan).map_err(full_or_io)?;
+            wanted = plan.wanted;
+            self.step(&plan).map_err(|error| Refused { wanted, error: full_or_io(error) })?;
         }
     }
 
     /// Extends the last segment, or makes another.
     fn step(&self, plan: &Plan) -> io::Result<()> {
-        let wants_large = plan.frame + plan.opening > self.config.segment_size;
+        let wants_large = plan.wanted.frame + plan.opening > self.config.segment_size;
         let left = plan.size.saturating_sub(plan.length);
         if left > 0 && !wants_large && plan.extend {
             let chunk = plan.missing.clamp(CHUNK_MIN, self.chunk()).min(left);
@@ -97,7 +131,7 @@ impl<P> Log<P> {
                 Ok(())
             });
         }
-        let needed = (plan.opening + plan.frame + plan.instead).next_multiple_of(4096);
+        let needed = (plan.opening + plan.wanted.frame + plan.instead).next_multiple_of(4096);
         // A frame larger than a segment gets a segment of its own.
         let size = if wants_large { needed } else { self.config.segment_size.max(needed) };
         let (first, least) = if wants_large {
@@ -182,7 +216,12 @@ impl<P> Log<P> {
 
     /// Bytes the log's files take, those prepared ahead among them.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        self.segments.bytes() + self.writer.lock().prepared_bytes()
+        // The writer's first: what goes from there into the table meanwhile is in both, not in neither.
+        let unlisted = self.writer.lock().unlisted();
+        let listed = self.segments.all();
+        let is_listed = |id| listed.iter().any(|segment| segment.id == id);
+        let unlisted = unlisted.iter().filter(|segment| !is_listed(segment.id));
+        listed.iter().chain(unlisted).map(|segment| segment.length.load(Relaxed)).sum()
     }
 
     fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
@@ -235,7 +274,10 @@ mod tests {
     const SIZE: u64 = 1 << 20;
 
     fn log() -> Log<()> {
-        let disk = SimDisk::new(7);
+        log_within(&Arc::new(SimDisk::new(7)), None)
+    }
+
+    fn log_within(disk: &Arc<SimDisk>, max_disk: Option<u64>) -> Log<()> {
         disk.create_dir("").unwrap();
         disk.create_dir(DIRECTORY).unwrap();
         let config = Config {
@@ -244,13 +286,13 @@ mod tests {
             epoch: 1,
             durability: Durability::Sync,
             segment_size: SIZE,
-            max_disk: None,
+            max_disk,
             random: Random::default(),
             master: None,
         };
         let header =
             Header { store_id: [1; 16], salt: 3, id: 1, prepared: 65_536, epoch: 1, sealed: false };
-        let active = segment::create(&disk, &header, SIZE, None).unwrap();
+        let active = segment::create(&**disk, &header, SIZE, None).unwrap();
         let start = Start {
             previous: 0,
             last_sequence: 0,
@@ -259,7 +301,7 @@ mod tests {
             next_segment: 2,
         };
         let poison = Arc::new(Poison::default());
-        Log::new(Arc::new(disk), config, poison, Arc::new(Segments::default()), active, start)
+        Log::new(disk.clone(), config, poison, Arc::new(Segments::default()), active, start)
     }
 
     #[test]
@@ -334,5 +376,98 @@ mod tests {
             log.step(&plan).unwrap();
         }
         assert!(log.writer.lock().is_wanted_met());
+    }
+
+    const MARK: TimeMark = TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] };
+
+    fn result(payload: &[u8]) -> Draft<'_> {
+        Draft {
+            kind: Kind::Complete,
+            flags: 0,
+            scope: b"",
+            key: b"key",
+            payload,
+            payload_crc: payload_crc(payload),
+            claim_sequence: Some(1),
+            claimed_at_ms: 0,
+            term_ms: 1,
+            fingerprint: Fingerprint::of("a request"),
+        }
+    }
+
+    /// Frames are appended, and committed now and then, for as long as there is room under a bound
+    /// anywhere between one segment and a few: at no moment is the bound exceeded, a segment begun
+    /// and not yet written included, and in the end it is nearly reached.
+    #[test]
+    fn no_file_of_the_log_goes_over_max_disk() {
+        let mut random = crate::seed::rng();
+        for _ in 0..40 {
+            let max = random.u64(200_000..5 * SIZE);
+            let commits_in = random.u32(1..2000);
+            let disk = Arc::new(SimDisk::new(7));
+            let log = log_within(&disk, Some(max));
+            log.begin(MARK, 0, 0);
+            let taken = || {
+                let files = disk.files();
+                files
+                    .iter()
+                    .map(|file| disk.open_read_only(file).unwrap().len().unwrap())
+                    .sum::<u64>()
+            };
+            let payload = [7; 4096];
+            let full = loop {
+                match log.append(&result(&payload), Room::Free { reserve: 0 }, |_, _| ()) {
+                    Ok(_) => {}
+                    Err(NoRoom::Short(wanted)) => {
+                        let asked = log.ask_for_room(wanted).unwrap();
+                        let _ = log.make_room();
+                        if let Some(Err(error)) = asked.outcome() {
+                            break error;
+                        }
+                    }
+                    Err(NoRoom::Ended(error)) => panic!("{error}"),
+                }
+                if random.u32(..commits_in) == 0 {
+                    assert!(log.commit(MARK, &mut Vec::new()).is_ok());
+                }
+                if log.writer.lock().runs_short() {
+                    let _ = log.make_room();
+                }
+                assert_eq!(log.disk_bytes(), taken(), "each file is counted, once");
+                assert!(taken() <= max, "{} of {max} bytes", taken());
+            };
+            assert_eq!(full.kind(), ErrorKind::Full);
+            assert!(taken() <= max && taken() + 2 * CHUNK_MIN > max, "{} of {max}", taken());
+        }
+    }
+
+    /// The disk has no room for what is made ahead, and enough for one who asks just then: he is not
+    /// told that it is full, for nobody has asked the disk for him.
+    #[test]
+    fn who_asks_as_the_room_ahead_is_refused_has_the_disk_asked_for_him() {
+        let disk = Arc::new(SimDisk::new(7));
+        let log = log_within(&disk, Some(65_536 + 2 * CHUNK_MIN));
+        log.begin(MARK, 0, 0);
+        let payload = [7; 1024];
+        let append = || log.append(&result(&payload), Room::Free { reserve: 0 }, |_, _| ());
+        let wanted = loop {
+            match append() {
+                Ok(_) => {}
+                Err(NoRoom::Short(wanted)) => break wanted,
+                Err(NoRoom::Ended(error)) => panic!("{error}"),
+            }
+        };
+        let refused = log.prepare();
+        assert!(refused.as_ref().is_err_and(Refused::is_full), "there is room ahead");
+        let asked = log.ask_for_room(wanted).unwrap();
+        assert!(log.tell_how(refused).is_none() && asked.outcome().is_none());
+        let _ = log.make_room();
+        assert!(asked.outcome().is_some_and(|made| made.is_ok()), "{:?}", asked.outcome());
+        assert!(append().is_ok());
+        // When there is none for him either, he is told.
+        let frame = 4 * CHUNK_MIN;
+        let asked = log.ask_for_room(Wanted { total: frame, frame }).unwrap();
+        assert!(log.make_room().is_err_and(|error| error.kind() == ErrorKind::Full));
+        assert!(asked.outcome().is_some_and(|made| made.is_err()));
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{DIRECTORY, TEMPORARY, file_name, key, path};
 use crate::crypt::{DataKey, Master};
 use crate::error::Error;
-use crate::format::frame::{self, Frame, HEAD_MAX, HEADER};
+use crate::format::frame::{self, Frame, HEAD_MAX};
 use crate::format::{seed, segment as format};
 use crate::outcome::{Place, Source};
 use crate::planted::{Bug, is_planted};
@@ -124,13 +124,9 @@ impl Segment {
         let corrupt =
             |what: &str| Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)));
         let end = self.end.load(Relaxed);
-        let window = offset..end.min(offset.saturating_add(HEADER as u64));
-        let first = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
-        let head_len = frame::peek_head_len(&first).unwrap_or(HEAD_MAX as u64);
-        let head = self
-            .map
-            .view(offset..end.min(offset.saturating_add(head_len)))
-            .map_err(|_| corrupt("a frame outside its segment"))?;
+        // As long as a head may be: how long this one is, is in it.
+        let window = offset..end.min(offset.saturating_add(HEAD_MAX as u64));
+        let head = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
         let frame = frame::decode(&head, seed(self.salt, offset)).map_err(|bad| corrupt(bad.0))?;
         Ok(look(&frame))
     }

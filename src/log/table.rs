@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::near::{self, Remembered};
 use super::sealed::Sealed;
 use super::segment::Segment;
 use crate::crypt::OVERHEAD;
@@ -15,6 +16,7 @@ use crate::format::frame::{Header, SEALED};
 use crate::location::Location;
 use crate::outcome::{Place, Source, Unverified};
 use crate::sync::RwLock;
+use crate::sync::atomic;
 
 /// A hold on a segment, for readers. Each stripe of the table has its own, so that threads who read
 /// in one segment do not count their holds in one cache line.
@@ -60,9 +62,17 @@ impl Source for Hold {
 /// The segments there are, by id: an id grows with time and is never used again.
 ///
 /// Kept in several copies, each under a lock of its own: a reader takes its thread's, so that those
-/// who look at once do not pass one cache line to and fro. A change goes through all of them.
-#[derive(Debug, Default)]
-pub(crate) struct Segments([Stripe; STRIPES]);
+/// who look at once do not pass one cache line to and fro. A change goes through all of them. A thread
+/// remembers its copy (see `near`), and takes the lock when there is another state to remember.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    stripes: [Stripe; STRIPES],
+    /// Which table of the process it is.
+    number: usize,
+    /// The number of its state, which no other state of any table has. It is replaced when all copies
+    /// are changed, and read before one is: so nothing is remembered as newer than it is.
+    state: atomic::AtomicU64,
+}
 
 const STRIPES: usize = 16;
 
@@ -72,21 +82,45 @@ struct Stripe(RwLock<Row>);
 
 /// Segments in the order of their ids.
 #[derive(Debug, Default)]
-struct Row(Vec<Arc<Hold>>);
+struct Row {
+    holds: Vec<Arc<Hold>>,
+    /// For the first who asks since the row was changed.
+    remembered: OnceLock<Arc<Remembered>>,
+}
+
+impl Default for Segments {
+    fn default() -> Self {
+        static TABLES: AtomicUsize = AtomicUsize::new(0);
+        Self {
+            stripes: Default::default(),
+            number: TABLES.fetch_add(1, Relaxed),
+            state: atomic::AtomicU64::new(next_state()),
+        }
+    }
+}
+
+fn next_state() -> u64 {
+    static STATES: AtomicU64 = AtomicU64::new(0);
+    STATES.fetch_add(1, Relaxed)
+}
 
 impl Row {
     fn place(&self, id: u32) -> Result<usize, usize> {
         // Ids follow one another but for what went before its time, so the guess is right.
-        let first = self.0.first().map_or(0, |hold| hold.id);
+        let first = self.holds.first().map_or(0, |hold| hold.id);
         let guess = id.wrapping_sub(first) as usize;
-        if self.0.get(guess).is_some_and(|hold| hold.id == id) {
+        if self.holds.get(guess).is_some_and(|hold| hold.id == id) {
             return Ok(guess);
         }
-        self.0.binary_search_by_key(&id, |hold| hold.id)
+        self.holds.binary_search_by_key(&id, |hold| hold.id)
     }
 
     fn get(&self, id: u32) -> Option<&Arc<Hold>> {
-        self.0.get(self.place(id).ok()?)
+        self.holds.get(self.place(id).ok()?)
+    }
+
+    fn remembered(&self) -> Arc<Remembered> {
+        Arc::clone(self.remembered.get_or_init(|| Arc::new(Remembered::of(&self.holds))))
     }
 }
 
@@ -102,8 +136,18 @@ fn stripe() -> usize {
 impl Segments {
     fn read<R>(&self, look: impl FnOnce(&Row) -> R) -> R {
         // In range by construction.
-        let stripe = self.0.get(stripe()).unwrap_or_else(|| unreachable!());
+        let stripe = self.stripes.get(stripe()).unwrap_or_else(|| unreachable!());
         look(&stripe.0.read())
+    }
+
+    /// Changes all copies alike.
+    fn change(&self, change: impl Fn(&mut Row)) {
+        for stripe in &self.stripes {
+            let mut row = stripe.0.write();
+            change(&mut row);
+            row.remembered = OnceLock::new();
+        }
+        self.state.store(next_state(), atomic::Ordering::Release);
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<Arc<Segment>> {
@@ -113,7 +157,16 @@ impl Segments {
     /// A hold on the segment, to read in it.
     #[inline]
     pub(crate) fn hold(&self, id: u32) -> Option<Arc<Hold>> {
-        self.read(|row| row.get(id).cloned())
+        let state = self.state.load(atomic::Ordering::Acquire);
+        near::hold(self.number, state, id).or_else(|| self.hold_afresh(state, id))
+    }
+
+    /// A hold from the table itself, which was read after its state; the thread remembers it.
+    #[cold]
+    fn hold_afresh(&self, state: u64, id: u32) -> Option<Arc<Hold>> {
+        let (hold, remembered) = self.read(|row| (row.get(id).cloned(), row.remembered()));
+        near::remember(self.number, state, &remembered);
+        hold
     }
 
     /// [`hold`](Self::hold) of many, each given to `held`, with what it was asked with.
@@ -122,45 +175,38 @@ impl Segments {
         wanted: impl Iterator<Item = (u32, T)>,
         mut held: impl FnMut(T, Option<Arc<Hold>>),
     ) {
-        self.read(|row| wanted.for_each(|(id, with)| held(with, row.get(id).cloned())));
+        wanted.for_each(|(id, with)| held(with, self.hold(id)));
     }
 
     pub(crate) fn insert(&self, segment: &Arc<Segment>) {
-        for stripe in &self.0 {
+        self.change(|row| {
             let hold = Arc::new(Hold(Arc::clone(segment)));
-            let mut row = stripe.0.write();
             match row.place(segment.id) {
                 Ok(place) => {
-                    if let Some(there) = row.0.get_mut(place) {
+                    if let Some(there) = row.holds.get_mut(place) {
                         *there = hold;
                     }
                 }
-                Err(place) => row.0.insert(place, hold),
+                Err(place) => row.holds.insert(place, hold),
             }
-        }
+        });
     }
 
     pub(crate) fn remove(&self, id: u32) {
-        for stripe in &self.0 {
-            let mut row = stripe.0.write();
+        self.change(|row| {
             if let Ok(place) = row.place(id) {
-                row.0.remove(place);
+                row.holds.remove(place);
             }
-        }
+        });
     }
 
     /// Every segment, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.read(|row| row.0.iter().map(|hold| Arc::clone(&hold.0)).collect())
+        self.read(|row| row.holds.iter().map(|hold| Arc::clone(&hold.0)).collect())
     }
 
     pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
-        self.read(|row| row.0.first().map(|oldest| Arc::clone(&oldest.0)))
-    }
-
-    /// The bytes their files take.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read(|row| row.0.iter().map(|it| it.length.load(Relaxed)).sum())
+        self.read(|row| row.holds.first().map(|oldest| Arc::clone(&oldest.0)))
     }
 
     /// A record that expires at `expires_at_ms` now stands at `location`.
@@ -201,13 +247,16 @@ mod tests {
     use super::*;
     use crate::storage::{SimDisk, Storage};
 
-    #[test]
-    fn segments_are_found_by_their_ids_whichever_are_gone() {
+    fn segment(id: u32) -> Arc<Segment> {
         let disk = SimDisk::new(1);
         disk.create_dir("").unwrap();
         let file = disk.create("file").unwrap();
+        Arc::new(Segment::new(id, 1, file, 0, 0).unwrap())
+    }
+
+    #[test]
+    fn segments_are_found_by_their_ids_whichever_are_gone() {
         let segments = Segments::default();
-        let segment = |id| Arc::new(Segment::new(id, 1, Arc::clone(&file), 0, 0).unwrap());
         let found = || (0..20).filter(|id| segments.get(*id).is_some()).collect::<Vec<_>>();
         for id in [9, 3, 4, 5, 12, 6] {
             segments.insert(&segment(id));
@@ -226,5 +275,39 @@ mod tests {
             each.push((with, hold.map(|hold| hold.id)));
         });
         assert_eq!(each, [('a', Some(9)), ('b', None)]);
+    }
+
+    /// A thread that looks once and never again must not keep a file on the disk.
+    #[test]
+    fn a_thread_that_remembers_a_segment_does_not_keep_it() {
+        let segments = Segments::default();
+        let one = segment(1);
+        segments.insert(&one);
+        drop(segments.hold(1).unwrap());
+        let hold = segments.hold(1).unwrap();
+        segments.remove(1);
+        assert!(Arc::strong_count(&one) == 2 && hold.id == 1, "a hold keeps it");
+        drop(hold);
+        assert_eq!(Arc::strong_count(&one), 1, "nothing else does");
+        assert!(segments.hold(1).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_is_of_the_latest_state_of_the_table_that_is_asked() {
+        let tables: Vec<Segments> = (0..9).map(|_| Segments::default()).collect();
+        for round in 0..3_u64 {
+            for (nth, table) in (0..).zip(&tables) {
+                let other = segment(7);
+                other.live.store(10 * round + nth, Relaxed);
+                assert_eq!(table.hold(7).is_some(), round > 0);
+                table.insert(&other);
+            }
+            for (nth, table) in (0..).zip(&tables) {
+                for _ in 0..2 {
+                    assert_eq!(table.hold(7).unwrap().live.load(Relaxed), 10 * round + nth);
+                }
+                assert!(table.hold(8).is_none());
+            }
+        }
     }
 }

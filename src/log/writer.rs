@@ -74,6 +74,8 @@ pub(crate) struct Writer<P> {
     pub(super) active: Prepared,
     /// Segments ready to follow, in order.
     pub(super) next: VecDeque<Prepared>,
+    /// Segments begun of which no group is written yet, so that the table of segments has them not.
+    begun: Vec<Arc<Segment>>,
     next_segment: u32,
     closed: VecDeque<Group<P>>,
     pub(super) open: Group<P>,
@@ -101,6 +103,7 @@ impl<P> Writer<P> {
             time: TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] },
             active,
             next: VecDeque::new(),
+            begun: Vec::new(),
             next_segment: start.next_segment,
             closed: VecDeque::new(),
             open,
@@ -196,6 +199,11 @@ impl<P> Writer<P> {
         !self.wanted.nothing()
     }
 
+    /// Whether somebody waits for more than this.
+    pub(super) fn wants_beyond(&self, wanted: Wanted) -> bool {
+        self.wanted.total > wanted.total || self.wanted.frame > wanted.frame
+    }
+
     pub(super) fn runs_short(&self) -> bool {
         !self.wanted.nothing() || self.free() < self.reserved + SLACK + self.ahead / 2
     }
@@ -256,6 +264,7 @@ impl<P> Writer<P> {
         let previous = std::mem::replace(&mut self.active, next);
         let previous_end = self.open.base;
         self.live.push(previous.segment.id);
+        self.begun.push(Arc::clone(&self.active.segment));
         self.open = Group::new(
             Arc::clone(&self.active.segment),
             segment::HEADER as u64,
@@ -353,7 +362,7 @@ impl<P> Writer<P> {
             missing: wanted.saturating_sub(free).max(rest),
             extend: !whole || !self.next.is_empty(),
             urgent: !self.wanted.nothing() || free < self.reserved + SLACK,
-            frame: self.wanted.frame,
+            wanted: self.wanted,
             instead: if self.wanted_fits() || self.next.is_empty() {
                 0
             } else {
@@ -433,7 +442,14 @@ impl<P> Writer<P> {
         std::mem::take(&mut self.next)
     }
 
-    pub(super) fn prepared_bytes(&self) -> u64 {
-        self.next.iter().map(|next| next.segment.length.load(Relaxed)).sum()
+    /// Segments whose files are there and which the table of segments may not have yet.
+    pub(super) fn unlisted(&self) -> Vec<Arc<Segment>> {
+        let next = self.next.iter().map(|next| &next.segment);
+        next.chain(&self.begun).map(Arc::clone).collect()
+    }
+
+    /// A group of segment `id` was written, and the table of segments has it.
+    pub(super) fn is_listed(&mut self, id: u32) {
+        self.begun.retain(|begun| begun.id != id);
     }
 }

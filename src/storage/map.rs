@@ -128,16 +128,19 @@ fn prefetch_at(place: *const u8) {
 }
 
 /// Bytes of a large page, on the machines that matter; elsewhere it is a size like another.
+#[cfg_attr(onceward_shuttle, allow(dead_code, reason = "a scheduler has memory of its own"))]
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
 /// Zeroed memory of the size and at the alignment of a large page, and one where the kernel has some.
 #[derive(Debug)]
+#[cfg_attr(onceward_shuttle, allow(dead_code, reason = "a scheduler has memory of its own"))]
 pub(crate) struct LargePage {
     map: MmapRaw,
     /// Where in `map` it begins.
     start: usize,
 }
 
+#[cfg_attr(onceward_shuttle, allow(dead_code, reason = "a scheduler has memory of its own"))]
 impl LargePage {
     /// # Errors
     /// What the kernel says when it has no memory to give.

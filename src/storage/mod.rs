@@ -27,7 +27,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use disk::Disk;
-pub(crate) use map::{LARGE_PAGE, LargePage, prefetch};
+pub(crate) use map::prefetch;
+#[cfg(not(onceward_shuttle))]
+pub(crate) use map::{LARGE_PAGE, LargePage};
 #[cfg(feature = "encrypt")]
 pub(crate) use private::read_private;
 #[cfg(feature = "test-util")]

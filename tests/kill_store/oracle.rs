@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::facts::{Content, End, TTL, WORKERS, end, payload, ttl};
+use crate::facts::{Content, End, TTL, WORKERS, end, note, payload, ttl};
 use crate::word::{Seen, Word};
 
 /// What may be the truth about a key.
@@ -41,6 +41,10 @@ struct Known {
     number: u64,
     /// Every result it ever had: who looked long ago may say so late.
     had: Vec<Content>,
+    /// There was no room for the result of the latest grant.
+    small: bool,
+    /// What this process failed to write, and nobody may see before it is gone.
+    failed: Option<Content>,
 }
 
 impl Known {
@@ -67,6 +71,8 @@ pub(crate) struct Oracle {
     /// Keys that nobody has looked at since somebody may have changed them.
     unseen: BTreeSet<u64>,
     worked: u64,
+    /// Claims that failed: each may have left a key in doubt.
+    unclaimed: u64,
     tally: Tally,
 }
 
@@ -79,6 +85,11 @@ pub(crate) struct Tally {
     /// Keys in doubt whose grant nobody had heard of.
     pub(crate) unheard: u64,
     pub(crate) expired: u64,
+    /// Ends of grants that failed.
+    pub(crate) failed: u64,
+    /// New claims without room, and results without.
+    pub(crate) refused: u64,
+    pub(crate) small: u64,
 }
 
 impl Oracle {
@@ -110,6 +121,7 @@ impl Oracle {
         self.worked += u64::from(self.working);
         self.working = false;
         for (key, known) in &mut self.keys {
+            known.failed = None;
             for state in &mut known.may_be {
                 if *state == State::Held {
                     let until_ms = self.seen_ms + ttl(*key).as_millis() as u64;
@@ -123,7 +135,13 @@ impl Oracle {
     /// Takes note of `word`, or says what is wrong with it.
     pub(crate) fn hear(&mut self, word: &Word) -> Result<(), String> {
         match *word {
-            Word::Ready | Word::Opening | Word::Closing | Word::Closed => {}
+            Word::Ready
+            | Word::Opening
+            | Word::Unopened(_)
+            | Word::Closing
+            | Word::Closed
+            | Word::Unclosed(_)
+            | Word::Crowded => {}
             Word::Opened => self.seen_ms = self.now_ms,
             Word::Working => self.working = true,
             Word::Time { ms } => self.now_ms = self.now_ms.max(ms),
@@ -133,6 +151,13 @@ impl Oracle {
             Word::Saw { key, seen } => return self.saw(key, seen),
             Word::Resolving { key, number, ms, result } => self.resolving(key, number, ms, result),
             Word::Resolved { key, number } => self.resolved(key, number),
+            Word::Unclaimed { key } => {
+                self.unclaimed += 1;
+                self.unseen.insert(key);
+            }
+            Word::Refused => self.tally.refused += 1,
+            Word::Failed { key, number } => self.failed(key, number),
+            Word::NoRoom { key, number, ms } => self.no_room(key, number, ms),
             Word::Fault(ref what) => return Err(what.clone()),
         }
         Ok(())
@@ -149,6 +174,7 @@ impl Oracle {
         self.tally.expired += u64::from(!known.may_be.is_empty());
         let until_ms = ms + ttl(key).as_millis() as u64;
         known.number = number;
+        known.small = false;
         let ended = match (end(key, number), Content::left_by(key, number)) {
             (_, Some(content)) => Some(known.result(content, until_ms)),
             (End::Release, _) => Some(State::Free),
@@ -166,13 +192,41 @@ impl Oracle {
             // Said late: it was granted again since.
             return;
         }
-        known.may_be = match Content::left_by(key, number) {
+        let small = known.small.then(|| Content::of(true, &note(number)));
+        known.may_be = match small.or_else(|| Content::left_by(key, number)) {
             Some(content) => {
                 self.tally.results += 1;
                 vec![State::Result { content, until_ms: ms + ttl(key).as_millis() as u64 }]
             }
             None => vec![State::Free],
         };
+    }
+
+    /// There was no room for the result, and nothing of it was written.
+    fn no_room(&mut self, key: u64, number: u64, ms: u64) {
+        self.tally.small += 1;
+        let known = self.keys.entry(key).or_default();
+        if known.number == number {
+            known.small = true;
+            let until_ms = ms + ttl(key).as_millis() as u64;
+            let ended = known.result(Content::of(true, &note(number)), until_ms);
+            known.may_be = vec![State::Held, ended];
+        }
+    }
+
+    /// The end of the grant may be there or not, and is shown to nobody until that is known.
+    fn failed(&mut self, key: u64, number: u64) {
+        self.tally.failed += 1;
+        let known = self.keys.entry(key).or_default();
+        if known.number != number {
+            return;
+        }
+        let ended = known.may_be.iter().find_map(|state| match state {
+            State::Result { content, .. } => Some(*content),
+            _ => None,
+        });
+        // One like it may have been there before.
+        known.failed = ended.filter(|it| known.had.iter().filter(|had| *had == it).count() == 1);
     }
 
     fn resolving(&mut self, key: u64, number: u64, ms: u64, result: bool) {
@@ -210,6 +264,9 @@ impl Oracle {
         let known = self.keys.entry(key).or_default();
         let Seen::Result(content) = seen else { return Ok(()) };
         self.tally.replays += 1;
+        if known.failed == Some(content) {
+            return Err(format!("key {key} is answered with what failed to be written"));
+        }
         let shown =
             |state: &State| matches!(state, State::Result { content: it, .. } if *it == content);
         if known.may_be.iter().any(shown) {
@@ -244,7 +301,7 @@ impl Oracle {
                     // Granted to a worker who was killed before it could say so; nobody knows when.
                     self.tally.unheard += 1;
                     known.may_be = vec![State::InDoubt { until_ms: 0 }];
-                    if self.tally.unheard > WORKERS * self.worked {
+                    if self.tally.unheard > WORKERS * self.worked + self.unclaimed {
                         return Err(format!(
                             "key {key} is in doubt, and nobody can have claimed it"
                         ));

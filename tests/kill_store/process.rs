@@ -4,17 +4,18 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use onceward::{
-    Bug, Claim, ClaimOptions, Durability, Error, Fingerprint, Key, ManualClock, Options, Record,
-    Resolution, Resolved, State, Store, Ticket,
+    Bug, Claim, ClaimOptions, Clock, Durability, Error, ErrorKind, Fingerprint, Key, ManualClock,
+    Options, Reading, Record, Resolution, Resolved, State, Store, Ticket, TicketError,
 };
 
 use crate::facts::{self, Content, End, TTL, WORKERS, end, ttl};
+use crate::weather::Weather;
 use crate::word::{Seen, Word};
 
 /// The variable that makes a test process this one; it says what is planted.
@@ -26,17 +27,28 @@ pub(crate) enum Planted {
     Nothing,
     /// A completion is acknowledged before it is begun.
     AcknowledgedFirst,
+    /// A result that there was no room for is acknowledged as if it were there.
+    NoRoomUntold,
     /// A bug of the engine's.
     Bug(Bug),
 }
 
 impl Planted {
-    const BUGS: [Bug; 4] =
-        [Bug::ClaimNotLogged, Bug::InDoubtGranted, Bug::SecondsForMilliseconds, Bug::RenewalLost];
+    /// All that is looked for, and the weather in which it does harm.
+    const ALL: [(Self, Weather); 8] = [
+        (Self::AcknowledgedFirst, Weather::Fair),
+        (Self::Bug(Bug::ClaimNotLogged), Weather::Fair),
+        (Self::Bug(Bug::InDoubtGranted), Weather::Fair),
+        (Self::Bug(Bug::SecondsForMilliseconds), Weather::Fair),
+        (Self::Bug(Bug::RenewalLost), Weather::Fair),
+        (Self::Bug(Bug::WentOnAfterEio), Weather::Calls),
+        (Self::Bug(Bug::PublishedBeforeSync), Weather::Calls),
+        (Self::NoRoomUntold, Weather::Full),
+    ];
 
-    /// All that is looked for.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        [Self::AcknowledgedFirst].into_iter().chain(Self::BUGS.map(Self::Bug))
+    /// What is looked for in such weather.
+    pub(crate) fn all(weather: Weather) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |planted| planted.1 == weather).map(|planted| planted.0)
     }
 
     pub(crate) fn name(self) -> String {
@@ -44,7 +56,24 @@ impl Planted {
     }
 
     fn named(name: &str) -> Self {
-        Self::all().find(|planted| planted.name() == name).unwrap_or(Self::Nothing)
+        let all = Self::ALL.into_iter().map(|planted| planted.0);
+        all.into_iter().find(|planted| planted.name() == name).unwrap_or(Self::Nothing)
+    }
+
+    fn plant(self) {
+        if let Self::Bug(bug) = self {
+            onceward::plant(Some(bug));
+        }
+    }
+}
+
+/// A clock that plants a bug in every thread that looks at it, those of the store's own among them.
+struct Planting(ManualClock, Planted);
+
+impl Clock for Planting {
+    fn read(&self) -> Reading {
+        self.1.plant();
+        self.0.read()
     }
 }
 
@@ -63,13 +92,15 @@ pub(crate) struct Task {
     /// How much each worker does before it stops; with 0 the store is only held, until the next
     /// line.
     pub(crate) acts: u64,
+    /// What may befall it.
+    pub(crate) weather: Weather,
     pub(crate) look_at: Vec<u64>,
 }
 
 impl Task {
     pub(crate) fn line(&self) -> String {
-        let Self { seed, directory, buffered, now_ms, number, key, acts, look_at } = self;
-        let numbers = [*seed, u64::from(*buffered), *now_ms, *number, *key, *acts];
+        let Self { seed, directory, buffered, now_ms, number, key, acts, weather, look_at } = self;
+        let numbers = [*seed, u64::from(*buffered), *now_ms, *number, *key, *acts, *weather as u64];
         let numbers: Vec<String> = numbers.iter().chain(look_at).map(u64::to_string).collect();
         // Last, for it may have spaces.
         format!("{} in {directory}\n", numbers.join(" "))
@@ -78,7 +109,8 @@ impl Task {
     pub(crate) fn read(line: &str) -> Option<Self> {
         let (numbers, directory) = line.trim_end_matches('\n').split_once(" in ")?;
         let numbers: Vec<u64> = numbers.split(' ').map_while(|word| word.parse().ok()).collect();
-        let [seed, buffered, now_ms, number, key, acts, look_at @ ..] = &numbers[..] else {
+        let [seed, buffered, now_ms, number, key, acts, weather, look_at @ ..] = &numbers[..]
+        else {
             return None;
         };
         Some(Self {
@@ -89,6 +121,7 @@ impl Task {
             number: *number,
             key: *key,
             acts: *acts,
+            weather: *Weather::ALL.get(*weather as usize)?,
             look_at: look_at.to_vec(),
         })
     }
@@ -103,6 +136,9 @@ fn print(key: u64) -> Fingerprint {
     Fingerprint::of(format!("POST /{key}"))
 }
 
+/// Longer than it takes to find that there is room again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One life of a store, as long as it lasts.
 struct Life {
     store: Store,
@@ -113,6 +149,9 @@ struct Life {
     number: AtomicU64,
     key: AtomicU64,
     planted: Planted,
+    weather: Weather,
+    /// Somebody was told that writes have ended.
+    ended: AtomicBool,
 }
 
 static MOUTH: OnceLock<UnixStream> = OnceLock::new();
@@ -154,7 +193,14 @@ fn live(task: &Task, planted: Planted, ear: &mut impl BufRead) -> Result<(), Err
     let durability = if task.buffered { Durability::Buffered } else { Durability::Sync };
     let options = Options::new().ttl(TTL).durability(durability).segment_size(64 << 10);
     say(&Word::Opening);
-    let store = options.max_payload(1 << 20).clock(clock.clone()).open(&task.directory)?;
+    let options = options.max_payload(1 << 20).clock(Planting(clock.clone(), planted));
+    let store = match options.open(&task.directory) {
+        Err(error) if is_excused(task.weather, &error) => {
+            say(&Word::Unopened(format!("{error:?}")));
+            return Ok(());
+        }
+        opened => opened?,
+    };
     say(&Word::Opened);
     if task.acts == 0 {
         line(ear);
@@ -177,6 +223,8 @@ fn live(task: &Task, planted: Planted, ear: &mut impl BufRead) -> Result<(), Err
         number: task.number.into(),
         key: task.key.into(),
         planted,
+        weather: task.weather,
+        ended: AtomicBool::new(false),
     };
     say(&Word::Working);
     let mut rng = Rng::with_seed(task.seed);
@@ -184,9 +232,7 @@ fn live(task: &Task, planted: Planted, ear: &mut impl BufRead) -> Result<(), Err
         let worker = |nth: u64| {
             let (life, mut rng) = (&life, rng.fork());
             scope.spawn(move || {
-                if let Planted::Bug(bug) = life.planted {
-                    onceward::plant(Some(bug));
-                }
+                life.planted.plant();
                 life.work(nth, task.acts, &mut rng)
             })
         };
@@ -194,11 +240,35 @@ fn live(task: &Task, planted: Planted, ear: &mut impl BufRead) -> Result<(), Err
         workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
     let held: Vec<Vec<Ticket>> = worked.into_iter().collect::<Result<_, _>>()?;
+    if task.weather == Weather::Full {
+        say(&Word::Crowded);
+        line(ear);
+        life.go_on()?;
+    }
     say(&Word::Closing);
-    life.store.close()?;
+    match life.store.close() {
+        Err(error) if is_excused(task.weather, &error) => {
+            say(&Word::Unclosed(format!("{error:?}")));
+        }
+        closed => {
+            closed?;
+            say(&Word::Closed);
+        }
+    }
     drop(held);
-    say(&Word::Closed);
     Ok(())
+}
+
+/// Whether the disk may have been the cause.
+fn is_excused(weather: Weather, error: &Error) -> bool {
+    match weather {
+        Weather::Fair => false,
+        Weather::Calls => {
+            matches!(error.kind(), ErrorKind::Io | ErrorKind::Full | ErrorKind::Poisoned)
+        }
+        // Nothing that lasts.
+        Weather::Full => matches!(error.kind(), ErrorKind::Io | ErrorKind::Full),
+    }
 }
 
 fn seen(record: &Record) -> Result<Seen, Error> {
@@ -218,8 +288,8 @@ impl Life {
         let mut held = Vec::new();
         for _ in 0..acts {
             match rng.u8(..100) {
-                0..3 => drop(self.store.sweep()?),
-                3..5 => self.store.checkpoint()?,
+                0..3 => drop(self.kept(self.store.sweep())?),
+                3..5 => drop(self.kept(self.store.checkpoint())?),
                 5..8 => self.set_clock(rng),
                 8..16 => {
                     let key = self.any_key(rng);
@@ -265,16 +335,30 @@ impl Life {
         rng: &mut Rng,
         held: &mut Vec<Ticket>,
     ) -> Result<(), Error> {
-        let ms = self.now_ms();
+        let (ms, ended) = (self.now_ms(), self.ended.load(Ordering::SeqCst));
         let options = ClaimOptions::new().ttl(ttl(key));
-        let mut claim =
-            named(key, |name| self.store.blocking_claim_with(name, print(key), options))?;
+        let claimed = named(key, |name| self.store.blocking_claim_with(name, print(key), options));
+        let Some(mut claim) = self.kept(claimed)? else {
+            // Nothing was written for a claim that was begun later.
+            let unknown = self.ended.load(Ordering::SeqCst) && !ended;
+            say(&if unknown { Word::Unclaimed { key } } else { Word::Refused });
+            return Ok(());
+        };
         if rng.u8(..4) == 0
             && let Claim::InFlight(wait) = claim
         {
-            claim = wait.blocking_until(Instant::now() + Duration::from_millis(2))?;
+            let waited = wait.blocking_until(Instant::now() + Duration::from_millis(2));
+            let Some(waited) = self.kept(waited)? else {
+                say(&Word::Unclaimed { key });
+                return Ok(());
+            };
+            claim = waited;
         }
         match claim {
+            Claim::Granted(_) if ended => {
+                say(&Word::Fault(format!("key {key} is granted after writes have ended")));
+                Ok(())
+            }
             Claim::Granted(ticket) => self.granted(key, ms, ticket, held),
             Claim::Replay(record) => {
                 say(&Word::Saw { key, seen: seen(&record)? });
@@ -305,12 +389,23 @@ impl Life {
     ) -> Result<(), Error> {
         let number = self.number.fetch_add(1, Ordering::SeqCst);
         say(&Word::Granted { key, number, ms });
-        let ms = self.now_ms();
+        let (ms, ended) = (self.now_ms(), self.ended.load(Ordering::SeqCst));
         if self.planted == Planted::AcknowledgedFirst && Content::left_by(key, number).is_some() {
             say(&Word::Ended { key, number, ms });
         }
-        let ended = match end(key, number) {
-            End::Payload => ticket.blocking_complete(facts::payload(key, number)),
+        let done = match end(key, number) {
+            End::Payload => match ticket.blocking_complete(facts::payload(key, number)) {
+                Err(error) if is_excused(self.weather, error.error()) => match error.into_parts() {
+                    (_, Some(ticket)) => {
+                        if self.planted != Planted::NoRoomUntold {
+                            say(&Word::NoRoom { key, number, ms });
+                        }
+                        ticket.blocking_complete_without_payload(facts::note(number))
+                    }
+                    (error, None) => Err(TicketError::spent(error)),
+                },
+                done => done,
+            },
             End::Tombstone => ticket.blocking_complete_without_payload(facts::note(number)),
             End::Release => ticket.blocking_release(),
             End::Drop => {
@@ -322,9 +417,60 @@ impl Life {
                 return Ok(());
             }
         };
-        ended.map_err(|error| error.error().clone())?;
-        say(&Word::Ended { key, number, ms });
+        let done = match done.map_err(Error::from) {
+            // There is always room for an end without a result.
+            Err(error) if error.kind() != ErrorKind::Poisoned => Err(error),
+            done => self.kept(done),
+        };
+        match done? {
+            Some(()) if ended => {
+                say(&Word::Fault(format!("key {key} has ended after writes have")));
+            }
+            Some(()) => say(&Word::Ended { key, number, ms }),
+            None => say(&Word::Failed { key, number }),
+        }
         Ok(())
+    }
+
+    /// What was done; `None` when it was not, for which there may be a cause.
+    fn kept<T>(&self, done: Result<T, Error>) -> Result<Option<T>, Error> {
+        match done {
+            Err(error) if is_excused(self.weather, &error) => {
+                if error.kind() == ErrorKind::Poisoned {
+                    self.ended.store(true, Ordering::SeqCst);
+                }
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
+    }
+
+    /// There is room again, and with no more ado the store takes new keys and their results, and
+    /// puts them into its tree.
+    fn go_on(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        let patient = || begun.elapsed() < PATIENCE;
+        loop {
+            let (ms, key) = (self.now_ms(), self.key.fetch_add(1, Ordering::SeqCst));
+            let options = ClaimOptions::new().ttl(ttl(key));
+            let claim =
+                named(key, |name| self.store.blocking_claim_with(name, print(key), options));
+            match claim {
+                Ok(Claim::Granted(ticket)) => {
+                    self.granted(key, ms, ticket, &mut Vec::new())?;
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Full && patient() => {}
+                // Somebody had been there already.
+                claim => drop(claim?),
+            }
+        }
+        loop {
+            match self.store.checkpoint() {
+                Err(_) if patient() => {}
+                done => return done,
+            }
+        }
     }
 
     fn resolve(&self, key: u64, rng: &mut Rng) -> Result<(), Error> {
@@ -336,7 +482,8 @@ impl Life {
         } else {
             Resolution::Release
         };
-        if named(key, |key| self.store.blocking_resolve(key, resolution))? == Resolved::Done {
+        let resolved = named(key, |key| self.store.blocking_resolve(key, resolution));
+        if self.kept(resolved)? == Some(Resolved::Done) {
             say(&Word::Resolved { key, number });
         }
         Ok(())

@@ -60,6 +60,29 @@ pub(crate) enum Word {
         key: u64,
         number: u64,
     },
+    /// The store did not open, which is no fault on such a disk.
+    Unopened(String),
+    /// The store was closed and said that not all was well, which is no fault on such a disk.
+    Unclosed(String),
+    /// A claim failed; whether the key is free nobody knows.
+    Unclaimed {
+        key: u64,
+    },
+    /// A new claim was refused for want of room.
+    Refused,
+    /// What was to end the grant has failed.
+    Failed {
+        key: u64,
+        number: u64,
+    },
+    /// There was no room for the grant's result: from `ms` on, it is ended without.
+    NoRoom {
+        key: u64,
+        number: u64,
+        ms: u64,
+    },
+    /// Whoever listens may make room now.
+    Crowded,
     /// Something that may never be.
     Fault(String),
 }
@@ -86,6 +109,13 @@ impl fmt::Display for Word {
                 write!(f, "resolving {key} {number} {ms} {}", u8::from(*result))
             }
             Self::Resolved { key, number } => write!(f, "resolved {key} {number}"),
+            Self::Unopened(why) => write!(f, "unopened {}", why.replace('\n', " ")),
+            Self::Unclosed(why) => write!(f, "unclosed {}", why.replace('\n', " ")),
+            Self::Unclaimed { key } => write!(f, "unclaimed {key}"),
+            Self::Refused => write!(f, "refused"),
+            Self::Failed { key, number } => write!(f, "failed {key} {number}"),
+            Self::NoRoom { key, number, ms } => write!(f, "no-room {key} {number} {ms}"),
+            Self::Crowded => write!(f, "crowded"),
             Self::Fault(what) => write!(f, "fault {}", what.replace('\n', " ")),
         }
     }
@@ -96,8 +126,11 @@ impl FromStr for Word {
 
     fn from_str(line: &str) -> Result<Self, String> {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if name == "fault" {
-            return Ok(Self::Fault(rest.to_owned()));
+        match name {
+            "fault" => return Ok(Self::Fault(rest.to_owned())),
+            "unopened" => return Ok(Self::Unopened(rest.to_owned())),
+            "unclosed" => return Ok(Self::Unclosed(rest.to_owned())),
+            _ => {}
         }
         let numbers: Result<Vec<u64>, _> = rest.split_whitespace().map(str::parse).collect();
         let numbers = numbers.map_err(|_| line.to_owned())?;
@@ -122,6 +155,11 @@ impl FromStr for Word {
                 Self::Resolving { key, number, ms, result: result == 1 }
             }
             ("resolved", &[key, number]) => Self::Resolved { key, number },
+            ("unclaimed", &[key]) => Self::Unclaimed { key },
+            ("refused", []) => Self::Refused,
+            ("failed", &[key, number]) => Self::Failed { key, number },
+            ("no-room", &[key, number, ms]) => Self::NoRoom { key, number, ms },
+            ("crowded", []) => Self::Crowded,
             _ => return Err(line.to_owned()),
         })
     }

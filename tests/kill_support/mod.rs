@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod gateway;
+pub mod small_disk;
 pub mod storm;
 
 use std::collections::{HashMap, HashSet};

@@ -79,7 +79,7 @@ impl Run<'_> {
         Run {
             disk: Arc::new(disk),
             time: self.time.fork(),
-            oracle: self.oracle.clone(),
+            known: self.known.clone(),
             payloads: self.payloads,
             opens: self.opens,
             born: self.born,

@@ -5,7 +5,8 @@ use std::pin::Pin;
 
 use onceward::{Claim, Error, Resolved, Ticket, TicketError};
 
-use crate::oracle::{Begun, Fact};
+use crate::fact::Fact;
+use crate::known::Begun;
 use crate::script::Patience;
 
 /// A future that is polled by hand.

@@ -10,7 +10,8 @@ use onceward::{
 };
 
 use crate::call::{Boxed, Call};
-use crate::oracle::{Begun, Content, Fact, Is};
+use crate::fact::{Content, Fact, Is};
+use crate::known::Begun;
 use crate::run::{Held, Run};
 use crate::script::{How, Patience};
 use crate::world::{TTL_MS, key as name};
@@ -30,7 +31,7 @@ impl Run<'_> {
     pub(crate) fn claim(&mut self, store: &Store, key: usize, begun: Begun, patience: Patience) {
         let options = ClaimOptions::new().ttl(Duration::from_millis(begun.0));
         let future = store.claim_with(name(key).as_key(), self.prints[begun.1], options);
-        self.oracle.claim_begun(key, begun);
+        self.known.claim_begun(key, begun);
         self.calls.push((key, Call::Claim { begun, patience, future: Box::pin(future) }));
     }
 
@@ -51,7 +52,7 @@ impl Run<'_> {
         let Held { key, begun, ticket } = self.tickets.remove(nth % self.tickets.len());
         let (is, future): (_, Boxed<Result<(), TicketError<Ticket>>>) = match how {
             How::Drop => {
-                self.oracle.begun(key, Is::InDoubt, begun.0);
+                self.known.begun(key, Is::InDoubt, begun.0);
                 drop(ticket);
                 return;
             }
@@ -69,7 +70,7 @@ impl Run<'_> {
             }
         };
         let ttl_ms = if is == Is::Free { 0 } else { begun.0 };
-        let fact = self.oracle.begun(key, is, ttl_ms);
+        let fact = self.known.begun(key, is, ttl_ms);
         self.calls.push((key, Call::Finish { fact, begun, future }));
     }
 
@@ -81,7 +82,7 @@ impl Run<'_> {
         let (key, call) = self.calls.remove(nth % self.calls.len());
         if let Call::Finish { fact: Fact { is: Is::Done(_), .. }, begun, .. } = &call {
             // If it waited for room: there is always room for a tombstone.
-            self.oracle.begun(key, Is::Done(Content::Note([][..].into())), begun.0);
+            self.known.begun(key, Is::Done(Content::Note([][..].into())), begun.0);
         }
         drop(call);
     }
@@ -96,8 +97,8 @@ impl Run<'_> {
         };
         let future = Box::pin(store.resolve(name(key).as_key(), resolution));
         // Refused without being written for a key in any other state.
-        let possible = self.oracle.may_be_in_doubt(key);
-        let fact = possible.then(|| self.oracle.begun(key, is, ttl_ms));
+        let possible = self.known.may_be_in_doubt(key);
+        let fact = possible.then(|| self.known.begun(key, is, ttl_ms));
         self.calls.push((key, Call::Resolve { fact, future }));
     }
 
@@ -108,7 +109,7 @@ impl Run<'_> {
             ErrorKind::Closed => self.closing,
             ErrorKind::Full => self.bounded || self.faulty,
             ErrorKind::Io | ErrorKind::Poisoned => self.faulty,
-            ErrorKind::Corrupt => self.oracle.damaged,
+            ErrorKind::Corrupt => self.known.damaged,
             _ => false,
         }
     }
@@ -237,7 +238,7 @@ impl Run<'_> {
         };
         if let Claim::Granted(ticket) = claim {
             self.tally.granted += 1;
-            self.oracle.granted(number, begun, &claims)?;
+            self.known.granted(number, begun, &claims)?;
             if let Some(other) = self.tickets.iter().find(|held| held.key == number) {
                 let other = &other.ticket;
                 return Err(format!("key {number} is granted twice: {other:?}, {ticket:?}"));
@@ -251,13 +252,13 @@ impl Run<'_> {
         }
         self.tally.replayed += u64::from(matches!(claim, Claim::Replay(_)));
         self.tally.mismatched += u64::from(matches!(claim, Claim::Mismatch(_)));
-        self.oracle.answered(number, begun.1, &claim, &claims)?;
+        self.known.answered(number, begun.1, &claim, &claims)?;
         if let (Claim::InFlight(wait), false) = (claim, patience == Patience::No) {
             let deadline = match patience {
                 Patience::Long => epoch() + Duration::from_secs(1 << 30),
                 Patience::No | Patience::Past => epoch(),
             };
-            self.oracle.claim_begun(number, begun);
+            self.known.claim_begun(number, begun);
             let future = Box::pin(wait.until(deadline));
             self.calls.push((number, Call::Wait { begun, future }));
         }
@@ -274,7 +275,7 @@ impl Run<'_> {
         self.look_aside()?;
         let claims = self.claims_of(key);
         let Err(error) = done else {
-            self.oracle.is(key, fact, &claims);
+            self.known.is(key, fact, &claims);
             return Ok(());
         };
         let (error, ticket) = error.into_parts();
@@ -283,7 +284,7 @@ impl Run<'_> {
             return Err(format!("no room for the end of key {key}: {error:?}"));
         }
         if let Some(ticket) = ticket {
-            self.oracle.withdraw(key, &fact);
+            self.known.withdraw(key, &fact);
             self.tickets.push(Held { key, begun, ticket });
         }
         self.tolerate("finish", Err(error))
@@ -298,11 +299,11 @@ impl Run<'_> {
         self.look_aside()?;
         let claims = self.claims_of(number);
         match (resolved, fact) {
-            (Ok(Resolved::Done), Some(fact)) => self.oracle.is(number, fact, &claims),
+            (Ok(Resolved::Done), Some(fact)) => self.known.is(number, fact, &claims),
             (Ok(Resolved::Done), None) => {
                 return Err(format!("key {number} was resolved, and was not in doubt"));
             }
-            (Ok(_), Some(fact)) => self.oracle.withdraw(number, &fact),
+            (Ok(_), Some(fact)) => self.known.withdraw(number, &fact),
             (Ok(_), None) => {}
             (Err(error), _) => return self.tolerate("resolve", Err(error)),
         }
@@ -317,6 +318,6 @@ impl Run<'_> {
             return Ok(());
         }
         let claims = self.claims_of(number);
-        self.oracle.seen(number, seen, &claims)
+        self.known.seen(number, &seen, &claims)
     }
 }

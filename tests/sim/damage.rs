@@ -10,8 +10,8 @@ use fastrand::Rng;
 use onceward::storage::SimDisk;
 use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, Store};
 
+use crate::fact::{Content, content};
 use crate::many::budget;
-use crate::oracle::{Content, content};
 use crate::world::{KEYS, Time, key, open};
 use crate::{base_seed, variable};
 
@@ -57,7 +57,7 @@ fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
 /// A store with a handful of keys; closed, or killed with the completion of the last key but one in
 /// the last group.
 fn small(seed: u64, closed: bool) -> Small {
-    let (disk, time) = (Arc::new(SimDisk::new(seed)), Time::new());
+    let (disk, time) = (Arc::new(SimDisk::new(seed)), Time::new(seed));
     let store = open(&disk, &time, seed).unwrap();
     let mut rng = Rng::with_seed(seed);
     let mut keys = vec![Kept::Free; KEYS];

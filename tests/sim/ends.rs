@@ -1,5 +1,4 @@
-//! How the life of a store ends, on a simulated machine, and begins again: by a crash, a close, or
-//! with bits turned over.
+//! How the life of a store ends, on a simulated machine, and begins again: by a crash or a close.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -50,7 +49,7 @@ impl Run<'_> {
         if reboot {
             self.tally.clock += 1;
             self.time.reboot();
-            self.oracle.rebooted();
+            self.known.rebooted();
         }
         if asleep_ms > 0 {
             self.advance(asleep_ms);
@@ -63,12 +62,13 @@ impl Run<'_> {
         self.calls.clear();
         self.tickets.clear();
         self.stale.clear();
-        self.oracle.restart(lossy);
+        self.known.restart(lossy);
     }
 
-    /// Closes the store, as a process does that ends well.
-    fn close(&mut self) -> Result<(), String> {
-        let Some(store) = self.store.take() else { return Ok(()) };
+    /// Closes the store, as a process does that ends well. Whether the store ended well, too: a
+    /// device that failed, or a disk that is full, may be in the way, and the power may go.
+    pub(crate) fn close(&mut self) -> Result<bool, String> {
+        let Some(store) = self.store.take() else { return Ok(false) };
         let stats = store.stats();
         let closed = store.close();
         self.look_aside()?;
@@ -77,7 +77,7 @@ impl Run<'_> {
         if self.disk.is_off() {
             self.closing = false;
             self.store = Some(store);
-            return Ok(());
+            return Ok(false);
         }
         let whole = closed.is_ok();
         self.tolerate("close", closed)?;
@@ -85,17 +85,17 @@ impl Run<'_> {
         self.closing = false;
         drop(store);
         if whole {
-            self.oracle.closed();
+            self.known.closed();
         }
-        let certain = self.oracle.certain();
+        let certain = self.known.certain();
         let stale = std::mem::take(&mut self.tickets);
         self.forget(false);
         self.stale = stale;
         let faults = self.faulty || !self.faults.0.is_empty() || !self.faults.1.is_empty();
-        if whole && !faults && !self.bounded && !self.oracle.damaged && !stats.poisoned {
+        if whole && !faults && !self.bounded && !self.known.damaged && !stats.poisoned {
             self.verify(certain)?;
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// What `verify` says of a store that was closed agrees, and changes nothing.
@@ -139,55 +139,5 @@ impl Run<'_> {
             }
         }
         self.look_anew()
-    }
-
-    /// Turns bits of a store over, most of them where something is written, while it is closed or
-    /// while it is open. In the end it was closed well since: damage to the last group of a store
-    /// that was not may pass for a tear.
-    pub(crate) fn rot(&mut self, seed: u64, bits: u32, live: bool) -> Result<(), String> {
-        if live {
-            self.settle()?;
-        } else {
-            self.close()?;
-            self.stale.clear();
-        }
-        if self.disk.is_off() {
-            return Ok(());
-        }
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let files: Vec<(String, Vec<u8>)> = self
-            .disk
-            .files()
-            .into_iter()
-            .map(|path| (path.clone(), self.disk.read_file(&path).unwrap_or_default()))
-            .filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
-            .collect();
-        for _ in 0..bits {
-            let (path, bytes) = &files[rng.usize(..files.len())];
-            let (path, bytes) = if rng.u32(..3) > 0 {
-                // Most of what there is to lose stands in segments.
-                let logs = files.iter().filter(|(path, _)| path.starts_with("segments"));
-                let logs: Vec<_> = logs.collect();
-                logs.get(rng.usize(..files.len()) % logs.len().max(1))
-                    .map_or((path, bytes), |it| (&it.0, &it.1))
-            } else {
-                (path, bytes)
-            };
-            let start = rng.usize(..bytes.len());
-            let near = bytes[start..].iter().chain(&bytes[..start]).position(|byte| *byte != 0);
-            let at = (start + near.unwrap_or(0)) % bytes.len();
-            let _ = self.disk.flip_bit(path, at as u64 * 8 + rng.u64(..8));
-            self.tally.flips += 1;
-        }
-        self.oracle.damaged = true;
-        if let Some(store) = self.store.clone() {
-            self.look_at_all(&store)?;
-            drop(store);
-            self.close()?;
-            if self.disk.is_off() {
-                return Ok(());
-            }
-        }
-        self.open()
     }
 }

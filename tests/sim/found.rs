@@ -1,12 +1,15 @@
 //! What the simulator found, each as the smallest script that showed it.
 
+use onceward::storage::Fault;
+
 use crate::run::run;
 use crate::script::Op::{
-    Advance, Capacity, Claim, Crash, Finish, Keep, Look, Reopen, Rot, Settle, Step, Sweep,
+    Advance, Capacity, Claim, Crash, Fail, Finish, Keep, Look, Reopen, Rot, Settle, Step, Sweep,
 };
 use crate::script::Patience::{Long, No, Past};
 use crate::script::Way::{Kill, Loss, Torn, Total};
-use crate::script::{End, How, Script};
+use crate::script::{End, How, Op, Script};
+use crate::world::SEGMENT;
 
 fn holds(script: &Script) {
     if let Err(wrong) = run(script) {
@@ -34,6 +37,7 @@ fn p0_1_a_later_group_that_outlived_the_first_of_its_segment_is_a_tear() {
         buffered: true,
         max_disk: None,
         resident: None,
+        segment: SEGMENT,
         aside_one_in: 0,
         ops: vec![
             Claim { key: 1, print: 0, ttl_ms: 10_000, patience: Long },
@@ -67,6 +71,7 @@ fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
         buffered: false,
         max_disk: None,
         resident: None,
+        segment: SEGMENT,
         aside_one_in: 0,
         ops: vec![
             Claim { key: 0, print: 0, ttl_ms: 10_000, patience: No },
@@ -88,6 +93,7 @@ fn p0_1_a_segment_with_a_damaged_cold_record_stays() {
         buffered: false,
         max_disk: None,
         resident: Some(0),
+        segment: SEGMENT,
         aside_one_in: 16,
         ops: vec![
             Claim { key: 6, print: 0, ttl_ms: 2500, patience: Past },
@@ -105,4 +111,37 @@ fn p0_1_a_segment_with_a_damaged_cold_record_stays() {
             Sweep,
         ],
     });
+}
+
+/// The simulator's own mistake: bits turned over in the last group of a store that was open, and the
+/// power went before it was closed. That may pass for a tear, which is not promised against, and what
+/// comes back from it is not judged: armed or on the side, or when a device fails as the store is
+/// closed.
+#[test]
+fn bits_that_turned_in_a_store_that_was_never_closed_well_are_not_judged() {
+    // Of the last group, and of no other: a result that is lost leaves a doubt, which damage may.
+    let claim = |key| Claim { key, print: 0, ttl_ms: 10_000, patience: No };
+    let claims = [claim(0), claim(1), claim(2), claim(3), Settle];
+    for seed in 0..16 {
+        let ended = Crash { after: seed % 8, end: end(Total), nested: Vec::new() };
+        let failed = Fail { after: seed % 8, fault: Fault::Io };
+        let script = |before: &[Op], aside_one_in| Script {
+            seed,
+            keys: 8,
+            buffered: false,
+            max_disk: None,
+            resident: None,
+            segment: SEGMENT,
+            aside_one_in,
+            ops: [&claims, before, &[Rot { seed, bits: 1, live: true }]].concat(),
+        };
+        holds(&script(&[ended], 0));
+        holds(&script(&[], 1));
+        holds(&script(std::slice::from_ref(&failed), 0));
+        // And closed, with a close that failed.
+        let mut closed = script(&[failed], 0);
+        closed.ops.pop();
+        closed.ops.push(Rot { seed, bits: 1, live: false });
+        holds(&closed);
+    }
 }

@@ -1,370 +1,189 @@
-//! What the promise (P0) says of every key, and nothing of the engine.
-//!
-//! A key is in one of the states that its history leaves open: the last one that was acknowledged or
-//! seen, and each that was begun since. What is seen rules out the others. Time is the simulation's
-//! own. A record may not go before `until_ms` has passed (P0.5), and may not be seen after
-//! `latest_ms`: the two differ where the store may have lost time, across a reboot, or was not yet
-//! seen to have decided.
+//! The promise (P0) as a judge: whether what somebody saw of a key is allowed by what is known of
+//! that key. It knows nothing of the engine, nor how what is known came to be known, which is
+//! `known.rs`.
 
-use std::sync::Arc;
+use onceward::{ErrorKind, State};
 
-use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, State};
+use crate::fact::{Fact, Is};
+use crate::world::BEHIND_MS;
 
-/// What a finished key answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    Payload(Arc<[u8]>),
-    Note(Arc<[u8]>),
+/// What somebody saw of a key.
+pub(crate) enum Seen {
+    Granted,
+    Absent,
+    Refused(ErrorKind),
+    /// A record that is so, with this fingerprint, as a bit.
+    Record(Is, u8),
 }
 
-/// A state a key may be in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Is {
-    Free,
-    Held,
+/// What a claim that was not granted was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Replay,
     InDoubt,
-    Done(Content),
+    InFlight,
+    Mismatch,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fact {
-    pub(crate) is: Is,
-    ttl_ms: u64,
-    /// The last moment at which it must still be.
-    until_ms: u64,
-    /// The last moment at which it may still be; `u64::MAX` while that is not settled.
-    latest_ms: u64,
-    /// The fingerprints it may have, one bit each.
-    prints: u8,
-}
-
-impl Fact {
-    const FREE: Self = Self { is: Is::Free, ttl_ms: 0, until_ms: 0, latest_ms: 0, prints: 0 };
-
-    pub(crate) fn may_be_gone(&self, now_ms: u64) -> bool {
-        match self.is {
-            Is::Free => true,
-            Is::Held => false,
-            Is::InDoubt | Is::Done(_) => now_ms > self.until_ms,
-        }
-    }
-
-    fn settle(&mut self, now_ms: u64) {
-        if self.latest_ms == u64::MAX && !matches!(self.is, Is::Free | Is::Held) {
-            self.latest_ms = now_ms + self.ttl_ms;
-        }
+/// P0.5, never early: whether the key may be free although this was so. Somebody who has its ticket
+/// keeps it for as long as the process lives.
+pub(crate) fn may_be_gone(fact: &Fact, now_ms: u64) -> bool {
+    match fact.is {
+        Is::Free => true,
+        Is::Held => false,
+        Is::InDoubt | Is::Done(_) => now_ms > fact.until_ms,
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Knowledge {
-    /// In the order in which they were begun; the first was acknowledged or seen.
-    facts: Vec<Fact>,
-    /// What was so since the last sync, under `Buffered`: a power loss may go back to it.
-    before: Vec<Fact>,
-    /// Claims begun since that delivered no ticket: retention and fingerprint.
-    claimed: Vec<(u64, u8)>,
+/// Judges what was seen of a key with these `facts`, in the order in which they were begun, and
+/// `claims`, the fingerprints of those that have not come back. Gives which of the facts it is, where
+/// that is settled now: those before it are no more.
+///
+/// # Errors
+/// What breaks the promise.
+pub(crate) fn judge(
+    (facts, claims): (&[Fact], u8),
+    seen: &Seen,
+    now_ms: u64,
+    damaged: bool,
+) -> Result<Option<usize>, &'static str> {
+    let may_be_free = facts.iter().any(|fact| may_be_gone(fact, now_ms));
+    let held = facts.iter().filter(|fact| fact.is == Is::Held);
+    let held = held.fold(claims, |prints, fact| prints | fact.prints);
+    match seen {
+        // P0.1, P0.4: no grant while an earlier one, its result or its doubt may not be gone. P0.2:
+        // what was acknowledged or shown is there; a claim that is not on the disk need not show.
+        Seen::Granted | Seen::Absent if may_be_free => Ok(None),
+        Seen::Granted => Err("granted"),
+        Seen::Absent => Err("absent"),
+        // Damage is refused, and nothing else is. The end of a claim may be among the bytes that do
+        // not stand: the doubt that shows then has a beginning nobody here knows of.
+        Seen::Refused(ErrorKind::Corrupt) | Seen::Record(Is::InDoubt, _) if damaged => Ok(None),
+        Seen::Refused(_) => Err("refused"),
+        Seen::Record(Is::Held, print) if held & print != 0 => Ok(None),
+        // P0.3: the identical payload, of the same request. P0.4: a doubt that has a beginning.
+        Seen::Record(is, print) => {
+            let same = |fact: &Fact| fact.is == *is && fact.prints & print != 0;
+            let at = facts.iter().position(same).ok_or("what it cannot be")?;
+            // X9: not too late, either, beyond what a look may be behind the clock. A doubt does not
+            // say which of several beginnings it has.
+            let again = facts[at + 1..].iter().filter(|fact| fact.is == *is && *is == Is::InDoubt);
+            let late = again
+                .chain(&facts[at..=at])
+                .all(|fact| now_ms > fact.latest_ms.saturating_add(BEHIND_MS));
+            if late && !damaged { Err("kept too long") } else { Ok(Some(at)) }
+        }
+    }
 }
 
-/// What is known of every key.
-#[derive(Clone, Debug)]
-pub(crate) struct Oracle {
-    keys: Vec<Knowledge>,
-    prints: [Fingerprint; 2],
-    buffered: bool,
-    /// Bytes were turned over: what is there may be refused, and nothing else.
-    pub(crate) damaged: bool,
-    /// The simulation's time, milliseconds since it began.
-    pub(crate) now_ms: u64,
-    /// When the store's own time was last known to be on the disk.
-    told_ms: u64,
-    rebooted: bool,
+/// C38: on every path a claim with another fingerprint is told so, and nothing else; and one with the
+/// same is told what is.
+pub(crate) fn is_told_right(told: Told, state: State, same_print: bool) -> bool {
+    match told {
+        Told::Mismatch => !same_print,
+        Told::Replay => same_print && state == State::Complete,
+        Told::InDoubt => same_print && state == State::InDoubt,
+        Told::InFlight => same_print && state == State::InFlight,
+    }
 }
 
-/// A claim that has not come back: its retention and which fingerprint it bears.
-pub(crate) type Begun = (u64, usize);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fact::Content;
 
-impl Oracle {
-    pub(crate) fn new(keys: usize, prints: [Fingerprint; 2], buffered: bool) -> Self {
-        let free = Knowledge { facts: vec![Fact::FREE], ..Knowledge::default() };
-        let (now_ms, told_ms) = (0, 0);
-        let keys = vec![free; keys];
-        Self { keys, prints, buffered, damaged: false, now_ms, told_ms, rebooted: false }
+    const NOW_MS: u64 = 100;
+
+    fn done(octet: u8) -> Is {
+        Is::Done(Content::Payload([octet][..].into()))
     }
 
-    pub(crate) fn claim_begun(&mut self, key: usize, (ttl_ms, print): Begun) {
-        self.keys[key].claimed.push((ttl_ms, 1 << print));
+    /// Kept until the end of this millisecond, and not longer.
+    fn until(is: Is, until_ms: u64) -> Fact {
+        Fact { is, ttl_ms: 10, until_ms, latest_ms: until_ms, prints: 1 }
     }
 
-    /// Something was begun that ends in this state, of a claim that bears what the key has.
-    pub(crate) fn begun(&mut self, key: usize, is: Is, ttl_ms: u64) -> Fact {
-        let prints = self.keys[key].facts.iter().fold(0, |all, fact| all | fact.prints);
-        let until_ms = self.now_ms + ttl_ms;
-        // A completion may wait for room, and is dated when it has it.
-        let latest_ms = if let Is::Done(_) = is { u64::MAX } else { until_ms };
-        let fact = Fact { is, ttl_ms, until_ms, latest_ms, prints };
-        self.keys[key].facts.push(fact.clone());
-        fact
+    fn lives(is: Is) -> Fact {
+        until(is, NOW_MS)
     }
 
-    /// The key is known to be in this state: it was acknowledged.
-    pub(crate) fn is(&mut self, key: usize, mut fact: Fact, claims: &[Begun]) {
-        fact.settle(self.now_ms);
-        if let Is::Done(_) = fact.is {
-            // A resolution lives as long as the doubt, at the least.
-            let doubts = self.keys[key].facts.iter().filter(|fact| fact.is == Is::InDoubt);
-            let doubt_ms = doubts.map(|fact| fact.latest_ms).max().unwrap_or(0);
-            fact.latest_ms = fact.latest_ms.max(doubt_ms);
+    fn gone(is: Is) -> Fact {
+        until(is, NOW_MS - BEHIND_MS - 1)
+    }
+
+    fn judged(facts: &[Fact], seen: &Seen) -> Result<Option<usize>, &'static str> {
+        judge((facts, 0), seen, NOW_MS, false)
+    }
+
+    #[test]
+    fn p0_1_a_key_is_granted_and_absent_when_it_may_be_free_and_never_else() {
+        let held = || Fact::held((10, 1));
+        let free = [vec![Fact::FREE], vec![gone(done(1))], vec![gone(Is::InDoubt)]];
+        let taken = [vec![held()], vec![lives(done(1))], vec![lives(Is::InDoubt)]];
+        for facts in free.iter().chain(&[vec![held(), Fact::FREE]]) {
+            assert_eq!(judged(facts, &Seen::Granted), Ok(None), "{facts:?}");
+            assert_eq!(judged(facts, &Seen::Absent), Ok(None), "{facts:?}");
         }
-        if !self.buffered {
-            self.told_ms = self.now_ms;
-        }
-        self.becomes(key, vec![fact], claims);
-    }
-
-    fn becomes(&mut self, key: usize, facts: Vec<Fact>, claims: &[Begun]) {
-        let claimed = claims.iter().map(|(ttl_ms, print)| (*ttl_ms, 1 << print)).collect();
-        let known = &mut self.keys[key];
-        let old = std::mem::replace(known, Knowledge { facts, before: Vec::new(), claimed });
-        if self.buffered {
-            known.before = old.before;
-            known.before.extend(old.facts);
-            known.before.extend(old.claimed.iter().map(|claim| held(*claim)));
+        for facts in taken.iter().chain(&[vec![held(), lives(done(1))]]) {
+            assert_eq!(judged(facts, &Seen::Granted), Err("granted"), "{facts:?}");
+            assert_eq!(judged(facts, &Seen::Absent), Err("absent"), "{facts:?}");
+            let damaged = judge((facts, 0), &Seen::Granted, NOW_MS, true);
+            assert_eq!(damaged, Err("granted"), "{facts:?}");
         }
     }
 
-    /// Everything acknowledged so far is on the disk. What time it is need not be: that is written
-    /// with what is acknowledged, as a store is closed, and as it is opened.
-    pub(crate) fn synced(&mut self) {
-        self.keys.iter_mut().for_each(|known| known.before.clear());
+    #[test]
+    fn p0_3_a_record_is_one_that_may_be_of_the_same_request() {
+        let facts = [Fact::held((10, 1)), lives(done(1)), lives(done(2))];
+        assert_eq!(judged(&facts, &Seen::Record(done(1), 1)), Ok(Some(1)));
+        assert_eq!(judged(&facts, &Seen::Record(done(2), 1)), Ok(Some(2)));
+        assert_eq!(judged(&facts, &Seen::Record(Is::Held, 1)), Ok(None));
+        for wrong in [(done(3), 1), (done(1), 2), (Is::InDoubt, 1), (Is::Held, 2)] {
+            let (is, print) = wrong.clone();
+            assert!(judged(&facts, &Seen::Record(is, print)).is_err(), "{wrong:?}");
+        }
+        let begun = judge((&[Fact::FREE], 2), &Seen::Record(Is::Held, 2), NOW_MS, false);
+        assert_eq!(begun, Ok(None));
     }
 
-    /// Whether a resolution may find the key in doubt.
-    pub(crate) fn may_be_in_doubt(&self, key: usize) -> bool {
-        self.damaged || self.keys[key].facts.iter().any(|fact| fact.is == Is::InDoubt)
+    #[test]
+    fn x9_a_record_is_not_there_after_its_last_moment() {
+        let late = Err("kept too long");
+        assert_eq!(judged(&[gone(done(1))], &Seen::Record(done(1), 1)), late);
+        // A doubt may be of the later beginning; a result is its own.
+        let doubts = [gone(Is::InDoubt), lives(Is::InDoubt)];
+        assert_eq!(judged(&doubts, &Seen::Record(Is::InDoubt, 1)), Ok(Some(0)));
+        assert_eq!(judged(&doubts[..1], &Seen::Record(Is::InDoubt, 1)), late);
+        let results = [gone(done(1)), lives(done(1))];
+        assert_eq!(judged(&results, &Seen::Record(done(1), 1)), late);
     }
 
-    /// Keys that have a record for certain.
-    pub(crate) fn certain(&self) -> u64 {
-        let certain = |known: &&Knowledge| known.facts.iter().all(|f| !f.may_be_gone(self.now_ms));
-        self.keys.iter().filter(certain).count() as u64
+    #[test]
+    fn only_damage_is_refused_and_damage_answers_nothing_that_was_not() {
+        let facts = [lives(done(1))];
+        let damaged = |seen: &Seen| judge((&facts, 0), seen, NOW_MS, true);
+        assert_eq!(judged(&facts, &Seen::Refused(ErrorKind::Corrupt)), Err("refused"));
+        assert_eq!(damaged(&Seen::Refused(ErrorKind::Corrupt)), Ok(None));
+        assert_eq!(damaged(&Seen::Refused(ErrorKind::Io)), Err("refused"));
+        assert_eq!(damaged(&Seen::Record(Is::InDoubt, 1)), Ok(None));
+        assert!(damaged(&Seen::Record(done(2), 1)).is_err());
+        assert_eq!(damaged(&Seen::Absent), Err("absent"));
     }
 
-    /// The next moment at which some record must still be there, and need not be there after it.
-    pub(crate) fn next_last_moment(&self) -> Option<u64> {
-        let facts = self.keys.iter().flat_map(|known| &known.facts);
-        let records = facts.filter(|fact| !matches!(fact.is, Is::Free | Is::Held));
-        records.map(|fact| fact.until_ms).filter(|until_ms| *until_ms >= self.now_ms).min()
-    }
-
-    /// The moment after which nothing can be there any more.
-    pub(crate) fn end_of_all(&self) -> u64 {
-        let facts = self.keys.iter().flat_map(|known| &known.facts);
-        let records = facts.filter(|fact| !matches!(fact.is, Is::Free | Is::Held));
-        records.map(|fact| fact.latest_ms).max().unwrap_or(0).max(self.now_ms)
-    }
-
-    /// The processes ended: nobody finishes what was claimed. `lossy`: with the power.
-    pub(crate) fn restart(&mut self, lossy: bool) {
-        for known in &mut self.keys {
-            if known.facts.iter().any(|fact| fact.may_be_gone(self.now_ms)) {
-                known.facts.extend(known.claimed.iter().map(|claim| held(*claim)));
+    #[test]
+    fn c38_another_fingerprint_is_told_so_and_nothing_else() {
+        let right = [
+            (Told::Replay, State::Complete),
+            (Told::InDoubt, State::InDoubt),
+            (Told::InFlight, State::InFlight),
+        ];
+        for (told, state) in right {
+            for (_, other) in right {
+                assert_eq!(is_told_right(told, other, true), state == other);
+                assert!(!is_told_right(told, other, false));
             }
-            known.claimed.clear();
-            for fact in known.before.iter_mut().chain(&mut known.facts) {
-                if fact.is == Is::Held {
-                    (fact.is, fact.until_ms) = (Is::InDoubt, self.now_ms + fact.ttl_ms);
-                } else if fact.is != Is::InDoubt {
-                    fact.settle(self.now_ms);
-                }
-            }
-            if lossy {
-                known.before.append(&mut known.facts);
-                std::mem::swap(&mut known.before, &mut known.facts);
-            }
+            assert!(is_told_right(Told::Mismatch, state, false));
+            assert!(!is_told_right(Told::Mismatch, state, true));
         }
     }
-
-    /// The store was closed, and wrote when.
-    pub(crate) fn closed(&mut self) {
-        self.told_ms = self.now_ms;
-        self.synced();
-    }
-
-    pub(crate) fn rebooted(&mut self) {
-        self.rebooted = true;
-    }
-
-    /// The store is open again. Across a reboot it may have lost all the time since it was last
-    /// known to have told the disk; a doubt began now, at the latest.
-    pub(crate) fn opened(&mut self) {
-        let lost_ms = if self.rebooted { self.now_ms - self.told_ms } else { 0 };
-        for fact in self.keys.iter_mut().flat_map(|known| &mut known.facts) {
-            fact.settle(self.now_ms);
-            fact.latest_ms = fact.latest_ms.saturating_add(lost_ms);
-        }
-        self.rebooted = false;
-        self.told_ms = self.now_ms;
-        self.synced();
-    }
-
-    /// A grant was delivered.
-    pub(crate) fn granted(
-        &mut self,
-        key: usize,
-        (ttl_ms, print): Begun,
-        claims: &[Begun],
-    ) -> Result<(), String> {
-        if !self.keys[key].facts.iter().any(|fact| fact.may_be_gone(self.now_ms)) {
-            return Err(self.wrong(key, "granted"));
-        }
-        self.is(key, held((ttl_ms, 1 << print)), claims);
-        Ok(())
-    }
-
-    /// The key was looked at. What was seen is promised from then on.
-    pub(crate) fn seen(
-        &mut self,
-        key: usize,
-        seen: Result<Option<Record>, Error>,
-        claims: &[Begun],
-    ) -> Result<(), String> {
-        let now_ms = self.now_ms;
-        let facts = &self.keys[key].facts;
-        let record = match seen {
-            Ok(Some(record)) => record,
-            // A claim that is not on disk yet shows as none at all, and proves nothing.
-            Ok(None) if facts.iter().any(|fact| fact.may_be_gone(now_ms)) => return Ok(()),
-            Ok(None) => return Err(self.wrong(key, "absent")),
-            Err(error) if self.damaged && error.kind() == ErrorKind::Corrupt => return Ok(()),
-            Err(error) => return Err(self.wrong(key, &format!("{error:?}"))),
-        };
-        let print = self.prints.iter().position(|print| *print == record.fingerprint());
-        let Some(print) = print.map(|print| 1_u8 << print) else {
-            return Err(self.wrong(key, "of a fingerprint nobody has"));
-        };
-        let is = match record.state() {
-            State::InFlight => {
-                let held = facts.iter().any(|f| f.is == Is::Held && f.prints & print != 0);
-                let begun = self.keys[key].claimed.iter().any(|(_, bit)| bit & print != 0);
-                return if held || begun { Ok(()) } else { Err(self.wrong(key, "in flight")) };
-            }
-            State::InDoubt => Is::InDoubt,
-            State::Complete => match content(&record) {
-                Ok(content) => Is::Done(content),
-                Err(error) if self.damaged && error.kind() == ErrorKind::Corrupt => return Ok(()),
-                Err(error) => {
-                    return Err(self.wrong(key, &format!("complete, its payload {error:?}")));
-                }
-            },
-        };
-        if self.damaged && is == Is::InDoubt {
-            // What ended a claim may be among the bytes that do not stand; the doubt that shows then
-            // has a beginning nobody here knows of.
-            return Ok(());
-        }
-        let matches = |fact: &Fact| fact.is == is && fact.prints & print != 0;
-        let Some(at) = facts.iter().position(matches) else {
-            return Err(self.wrong(key, &format!("{record:?}")));
-        };
-        // What was begun later may still come.
-        let mut facts = facts[at..].to_vec();
-        facts[0].prints &= print;
-        facts[0].settle(now_ms);
-        if is == Is::InDoubt {
-            // A record in doubt does not say which of several beginnings it has.
-            let doubts: Vec<_> = facts.iter().filter(|fact| fact.is == is).cloned().collect();
-            facts[0].until_ms = doubts.iter().map(|fact| fact.until_ms).min().unwrap_or(0);
-            facts[0].latest_ms = doubts.iter().map(|fact| fact.latest_ms).max().unwrap_or(0);
-        }
-        if now_ms > facts[0].latest_ms && !self.damaged {
-            return Err(self.wrong(key, &format!("kept too long: {record:?}")));
-        }
-        self.becomes(key, facts, claims);
-        Ok(())
-    }
-
-    /// The key of a store just opened was looked at: what was seen is the only truth.
-    pub(crate) fn seen_anew(
-        &mut self,
-        key: usize,
-        seen: Result<Option<Record>, Error>,
-    ) -> Result<(), String> {
-        let absent = matches!(seen, Ok(None));
-        self.seen(key, seen, &[])?;
-        if absent {
-            self.becomes(key, vec![Fact::FREE], &[]);
-        } else if !self.damaged {
-            self.keys[key].facts.truncate(1);
-        }
-        self.keys[key].before.clear();
-        Ok(())
-    }
-
-    /// What was begun was refused: it will not come.
-    pub(crate) fn withdraw(&mut self, key: usize, fact: &Fact) {
-        let facts = &mut self.keys[key].facts;
-        if let Some(at) = facts.iter().rposition(|other| other == fact).filter(|at| *at > 0) {
-            facts.remove(at);
-        }
-    }
-
-    /// A claim was answered without a grant. Another fingerprint is told so, and nothing else, on
-    /// every path (C38).
-    pub(crate) fn answered(
-        &mut self,
-        key: usize,
-        print: usize,
-        claim: &Claim,
-        claims: &[Begun],
-    ) -> Result<(), String> {
-        let (record, mismatch) = match claim {
-            Claim::Replay(record) | Claim::InDoubt(record) => (record.clone(), false),
-            Claim::InFlight(wait) => (wait.record().clone(), false),
-            Claim::Mismatch(record) => (record.clone(), true),
-            other @ Claim::Granted(_) => return Err(self.wrong(key, &format!("{other:?}"))),
-        };
-        let right = match claim {
-            Claim::Replay(_) => record.state() == State::Complete,
-            Claim::InDoubt(_) => record.state() == State::InDoubt,
-            _ => true,
-        };
-        if !right || mismatch == (record.fingerprint() == self.prints[print]) {
-            return Err(self.wrong(key, &format!("claimed with print {print}, which is {claim:?}")));
-        }
-        self.seen(key, Ok(Some(record)), claims)
-    }
-
-    fn wrong(&self, key: usize, what: &str) -> String {
-        let Knowledge { facts, before, claimed } = &self.keys[key];
-        let facts: Vec<String> = before.iter().chain(facts).map(brief).collect();
-        let now_ms = self.now_ms;
-        format!(
-            "key {key} is {what}, at {now_ms} ms; possible: {facts:?}, claims begun: {claimed:?}"
-        )
-    }
-}
-
-fn held((ttl_ms, prints): (u64, u8)) -> Fact {
-    Fact { is: Is::Held, ttl_ms, until_ms: u64::MAX, latest_ms: u64::MAX, prints }
-}
-
-/// What a record answers.
-pub(crate) fn content(record: &Record) -> Result<Content, Error> {
-    if let Some(note) = record.note() {
-        return Ok(Content::Note(note[..].into()));
-    }
-    Ok(Content::Payload(record.payload()?.unwrap_or_default()[..].into()))
-}
-
-/// A fact, without its payload.
-fn brief(fact: &Fact) -> String {
-    let is = match &fact.is {
-        Is::Done(Content::Payload(payload)) => {
-            let head: Vec<u8> = payload.iter().copied().take(4).collect();
-            format!("done with {} bytes {head:?}…", payload.len())
-        }
-        other => format!("{other:?}"),
-    };
-    format!("{is} from {} to {} as {:b}", fact.until_ms, fact.latest_ms, fact.prints)
 }

@@ -9,7 +9,7 @@ use crate::shrink::shrink;
 use crate::{base_seed, variable};
 
 /// Scripts in which a planted bug must show.
-const SCRIPTS_MAX: u64 = 1_000;
+const SCRIPTS_MAX: u64 = 4_000;
 
 /// Pulls out what is planted, however a test ends.
 struct Planted;
@@ -71,6 +71,7 @@ trials! {
     p0_2_a_directory_that_is_not_synced_is_caught: DirectoryNotSynced,
     p0_2_going_on_after_eio_is_caught: WentOnAfterEio,
     p0_5_expiry_by_the_wall_clock_is_caught: ExpiredByWallClock,
+    p0_5_looks_ahead_of_the_clock_are_caught: LookedAhead,
     p0_3_a_payload_that_is_not_compared_is_caught: PayloadNotCompared,
     p0_1_a_claim_that_is_not_logged_is_caught: ClaimNotLogged,
     p0_5_a_sweep_one_bucket_early_is_caught: SweptOneBucketEarly,

@@ -8,10 +8,10 @@ use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket};
 
 use crate::aside::Asides;
 use crate::call::Call;
-use crate::oracle::{Begun, Oracle};
+use crate::known::{Begun, Known};
 use crate::script::{End, How, Op, Patience, Script};
 use crate::tally::Tally;
-use crate::world::{TTL_MS, Time, key, open_with};
+use crate::world::{SEGMENT, TTL_MS, Time, ends_long, key, open_with};
 
 /// A ticket in hand.
 pub(crate) struct Held {
@@ -26,7 +26,7 @@ pub(crate) struct Run<'a> {
     pub(crate) script: &'a Script,
     pub(crate) disk: Arc<SimDisk>,
     pub(crate) time: Time,
-    pub(crate) oracle: Oracle,
+    pub(crate) known: Known,
     pub(crate) prints: [Fingerprint; 2],
     pub(crate) store: Option<Store>,
     pub(crate) calls: Vec<(usize, Call)>,
@@ -52,7 +52,7 @@ pub(crate) struct Run<'a> {
     pub(crate) asides: Asides,
     /// This world is on the side of another, and has none on its own.
     pub(crate) aside: bool,
-    /// The store is damaged for good, and refused: nothing follows.
+    /// The store is damaged for good, and refused, or may not be judged any more: nothing follows.
     pub(crate) over: bool,
 }
 
@@ -86,8 +86,8 @@ impl<'a> Run<'a> {
         Self {
             script,
             disk: Arc::new(SimDisk::new(script.seed)),
-            time: Time::new(),
-            oracle: Oracle::new(script.keys, prints, script.buffered),
+            time: Time::new(script.seed),
+            known: Known::new(script.keys, prints, script.buffered),
             prints,
             store: None,
             calls: Vec::new(),
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
                 let done = store.checkpoint();
                 self.look_aside()?;
                 if done.is_ok() && !self.disk.is_off() {
-                    self.oracle.synced();
+                    self.known.synced();
                 }
                 self.tolerate("checkpoint", done)?;
             }
@@ -246,7 +246,7 @@ impl<'a> Run<'a> {
     pub(crate) fn advance(&mut self, ms: u64) {
         self.tally.clock += 1;
         self.time.advance(ms);
-        self.oracle.now_ms += ms;
+        self.known.now_ms += ms;
     }
 
     /// Opens the store, unless the power goes meanwhile, and looks at every key.
@@ -254,14 +254,15 @@ impl<'a> Run<'a> {
         for _ in 0..6 {
             self.opens += 1;
             let seed = self.script.seed.wrapping_add(self.opens << 32);
-            let Script { buffered, max_disk, resident, .. } = *self.script;
-            let opened = open_with(&self.disk, &self.time, seed, buffered, max_disk, resident);
+            let long = self.script.segment > SEGMENT && ends_long(&self.disk);
+            let opened = open_with(&self.disk, &self.time, seed, self.script);
             self.notice_faults();
             self.look_aside()?;
             let error = match opened {
                 Ok(store) => {
                     (self.store, self.born, self.faulty) = (Some(store), true, false);
-                    self.oracle.opened();
+                    self.tally.long += u64::from(long);
+                    self.known.opened();
                     return self.look_anew();
                 }
                 Err(error) => error,
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
                     self.disk = Arc::new(self.disk.power_loss_total());
                     self.faults = (Vec::new(), Vec::new());
                 }
-            } else if self.oracle.damaged && refused {
+            } else if self.known.damaged && refused {
                 self.judged();
                 self.over = true;
                 return Ok(());
@@ -304,10 +305,10 @@ impl<'a> Run<'a> {
             if self.disk.is_off() {
                 return Ok(());
             }
-            self.oracle.seen_anew(number, seen)?;
+            self.known.seen_anew(number, &seen)?;
         }
         self.judged();
-        if store.stats().suspect_until_ms.is_some() && !self.oracle.damaged {
+        if store.stats().suspect_until_ms.is_some() && !self.known.damaged {
             return Err("the store takes itself for damaged".to_owned());
         }
         Ok(())
@@ -322,7 +323,7 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             if stats.poisoned {
-                if !self.faulty && !self.oracle.damaged {
+                if !self.faulty && !self.known.damaged {
                     return Err("writes ended, and nothing had failed".to_owned());
                 }
                 continue;
@@ -342,6 +343,7 @@ impl<'a> Run<'a> {
     fn come_back(&mut self) -> Result<(), String> {
         self.notice_faults();
         if self.disk.is_off()
+            && !self.over
             && let Some((end, nested)) = self.armed.take()
         {
             self.crash(end, &nested)?;
@@ -351,8 +353,8 @@ impl<'a> Run<'a> {
 
     /// Sweeps at the last moment of a record, which is there, or just before; and lets it pass.
     fn last_moment(&mut self, store: &Store, early_ms: u64, passes: bool) -> Result<(), String> {
-        let Some(until_ms) = self.oracle.next_last_moment() else { return Ok(()) };
-        self.advance((until_ms - self.oracle.now_ms).saturating_sub(early_ms));
+        let Some(until_ms) = self.known.next_last_moment() else { return Ok(()) };
+        self.advance((until_ms - self.known.now_ms).saturating_sub(early_ms));
         let swept = store.sweep().map(drop);
         self.look_aside()?;
         self.tolerate("sweep", swept)?;
@@ -383,8 +385,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.settle_and_look()?;
-        let end_ms = self.oracle.end_of_all();
-        self.advance(end_ms - self.oracle.now_ms + 1);
+        let end_ms = self.known.end_of_all();
+        self.advance(end_ms - self.known.now_ms + 1);
         let Some(store) = self.store.clone() else { return Ok(()) };
         let swept = store.sweep().map(drop);
         self.look_aside()?;
@@ -401,7 +403,7 @@ impl<'a> Run<'a> {
         }
         let poisoned = store.stats().poisoned;
         let keys = self.script.keys;
-        if self.tickets.len() < keys && !self.oracle.damaged && !self.bounded && !poisoned {
+        if self.tickets.len() < keys && !self.known.damaged && !self.bounded && !poisoned {
             return Err(format!("{} keys of {keys} are free in the end", self.tickets.len()));
         }
         Ok(())

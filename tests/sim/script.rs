@@ -8,7 +8,7 @@ use fastrand::Rng;
 use onceward::NOTE_OCTETS_MAX;
 use onceward::storage::{Fault, SimDisk};
 
-use crate::world::{KEYS, TTL_MS};
+use crate::world::{KEYS, LONG_SEGMENT, SEGMENT, TTL_MS};
 
 /// A whole simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct Script {
     pub(crate) max_disk: Option<u64>,
     /// How many records the index keeps, when that is not left to its budget.
     pub(crate) resident: Option<u64>,
+    /// Bytes of a segment.
+    pub(crate) segment: u64,
     /// The world ends on the side, too, at one in so many operations of the disk; for zero at none.
     pub(crate) aside_one_in: u64,
     pub(crate) ops: Vec<Op>,
@@ -29,11 +31,11 @@ pub(crate) struct Script {
 /// As code, to be kept as a test.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, keys, buffered, max_disk, resident, aside_one_in, ops } = self;
+        let Self { seed, keys, buffered, max_disk, resident, segment, aside_one_in, ops } = self;
         writeln!(
             f,
             "Script {{ seed: {seed}, keys: {keys}, buffered: {buffered}, max_disk: {max_disk:?}, \
-             resident: {resident:?}, aside_one_in: {aside_one_in}, ops: vec!["
+             resident: {resident:?}, segment: {segment}, aside_one_in: {aside_one_in}, ops: vec!["
         )?;
         for op in ops {
             writeln!(f, "    {op:?},")?;
@@ -204,12 +206,13 @@ const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
 /// What a script is drawn from: some kinds of steps not at all, others more often.
 struct Drawing {
     rng: Rng,
-    /// Size of payloads: small, mixed, large.
+    /// Size of payloads: small, mixed, large; and what fills long segments.
     large: u32,
     /// Whether all claims bear one fingerprint.
     one_print: bool,
     nested_max: usize,
     keys: usize,
+    segment: u64,
 }
 
 /// Which kinds of steps there are, and how often each comes as a rule.
@@ -264,7 +267,11 @@ impl Script {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let buffered = rng.u32(..5) == 0;
-        let max_disk = (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000));
+        // One store in twelve has segments that are long, of which the last is read where it stands
+        // when it is opened, and not written again as a whole.
+        let segment = if rng.u32(..12) == 0 { LONG_SEGMENT } else { SEGMENT };
+        let max_disk =
+            (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000) + 4 * (segment - SEGMENT));
         let keys = if rng.u32(..8) == 0 { 40 } else { KEYS };
         // Half of the stores keep next to nothing in memory: what is checkpointed leaves it in the
         // next round of the housekeeper.
@@ -282,10 +289,11 @@ impl Script {
             *weight = (*weight).max(2);
         }
         let mut drawing = Drawing {
-            large: [0, 1, 1, 2][rng.usize(..4)],
+            large: if segment > SEGMENT { 3 } else { [0, 1, 1, 2][rng.usize(..4)] },
             one_print: rng.bool(),
             nested_max: rng.usize(..5),
             keys,
+            segment,
             rng,
         };
         let length = drawing.rng.usize(20..100);
@@ -303,7 +311,7 @@ impl Script {
             }
             drawing.step(kind, &mut ops);
         }
-        Self { seed, keys, buffered, max_disk, resident, aside_one_in: 0, ops }
+        Self { seed, keys, buffered, max_disk, resident, segment, aside_one_in: 0, ops }
     }
 }
 
@@ -373,6 +381,7 @@ impl Drawing {
             Kind::Get => Op::Get { key: rng.usize(..self.keys) },
             Kind::Look => Op::Look,
             Kind::Checkpoint => Op::Checkpoint,
+            Kind::Sweep if rng.u32(..4) == 0 => return self.giving_back(ops),
             Kind::Sweep => Op::Sweep,
             Kind::Keep => Op::Keep { round: [1, 4, 40][rng.usize(..3)] },
             Kind::Advance => {
@@ -434,6 +443,24 @@ impl Drawing {
         ops.push(Op::Crash { after: 0, end, nested: Vec::new() });
     }
 
+    /// A segment is given back, for all that was in it has expired; and the power goes before
+    /// anything else is written, or as it is.
+    fn giving_back(&mut self, ops: &mut Vec<Op>) {
+        for nth in 0..4 {
+            let (key, patience) = (self.rng.usize(..self.keys), Patience::No);
+            ops.push(Op::Claim { key, print: 0, ttl_ms: TTL_MS, patience });
+            ops.push(Op::Settle);
+            // What there is of a segment, in four: the last begins another.
+            let len = self.rng.usize(10_000..30_000) * (self.segment / SEGMENT) as usize;
+            ops.push(Op::Finish { nth, how: How::Complete(len) });
+            ops.push(Op::Settle);
+        }
+        ops.push(Op::Advance { ms: TTL_MS + 1 });
+        ops.push(Op::Sweep);
+        let after = self.rng.u64(..3);
+        ops.push(Op::Crash { after, end: End::draw(&mut self.rng), nested: Vec::new() });
+    }
+
     /// A disk fills up while many claims are in flight, all of which end in as many octets as an
     /// end may have.
     fn filling_up(&mut self, ops: &mut Vec<Op>) {
@@ -458,7 +485,7 @@ impl Drawing {
     fn length(&mut self) -> usize {
         let rng = &mut self.rng;
         match (self.large, rng.u32(..20)) {
-            (1, 0) | (2, 0..=1) => rng.usize(66_000..150_000),
+            (1, 0) | (2, 0..=1) | (3, 0..=8) => rng.usize(66_000..150_000),
             (1, 1..=3) | (2, 2..=12) => rng.usize(8_000..30_000),
             (1, 4..=7) => rng.usize(500..4_000),
             (_, 19) => 0,

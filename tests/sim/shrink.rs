@@ -2,6 +2,7 @@
 
 use crate::run::run;
 use crate::script::{How, Op, Script};
+use crate::world::SEGMENT;
 
 /// Runs a shrinking may take: a script is small long before.
 const RUNS_MAX: u32 = 3_000;
@@ -50,6 +51,7 @@ pub(crate) fn shrink(script: &Script, wrong: String) -> (Script, String) {
             Script { buffered: false, ..best.0.clone() },
             Script { max_disk: None, ..best.0.clone() },
             Script { resident: None, ..best.0.clone() },
+            Script { segment: SEGMENT, ..best.0.clone() },
         ] {
             if candidate != best.0 {
                 fails(candidate, &mut best);

@@ -34,6 +34,8 @@ pub(crate) struct Tally {
     pub(crate) mismatched: u64,
     /// Waits that resolved.
     pub(crate) waited: u64,
+    /// Stores opened whose last segment was long.
+    pub(crate) long: u64,
     /// Verifications that agreed.
     pub(crate) verified: u64,
     /// Bits turned over.
@@ -60,6 +62,7 @@ impl AddAssign for Tally {
         self.replayed += more.replayed;
         self.mismatched += more.mismatched;
         self.waited += more.waited;
+        self.long += more.long;
         self.verified += more.verified;
         self.flips += more.flips;
         self.trace = self.trace.rotate_left(1) ^ more.trace;
@@ -71,7 +74,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} runs, {} crash points, {} crashes ({} nested, {} with the power), {} faults, {} flipped bits, \
-             {} clock moves, {} dropped futures, {} waits, {} refusals, {} verified",
+             {} clock moves, {} dropped futures, {} waits, {} refusals, {} long segments, {} verified",
             self.scripts,
             self.points,
             self.crashes,
@@ -83,6 +86,7 @@ impl fmt::Display for Tally {
             self.dropped,
             self.waited,
             self.refused,
+            self.long,
             self.verified
         )
     }

@@ -6,9 +6,15 @@ use std::time::Duration;
 use onceward::storage::SimDisk;
 use onceward::{Durability, Error, Key, ManualClock, Options, Store};
 
+use crate::script::Script;
+
 /// How long a result is kept unless its claim says otherwise.
 pub(crate) const TTL_MS: u64 = 10_000;
-const SEGMENT: u64 = 64 << 10;
+/// How far behind its clock a store may look, milliseconds: as the kernel's ticks have it.
+pub(crate) const BEHIND_MS: u64 = 4;
+/// Bytes of a segment, and of one that is long.
+pub(crate) const SEGMENT: u64 = 64 << 10;
+pub(crate) const LONG_SEGMENT: u64 = 1 << 20;
 const BORN_MS: u64 = 1_750_000_000_000;
 
 pub(crate) const KEYS: usize = 8;
@@ -44,15 +50,17 @@ pub(crate) fn key(number: usize) -> Name {
 #[derive(Debug)]
 pub(crate) struct Time {
     clock: ManualClock,
+    seed: u64,
     since_boot: Duration,
     wall_ms: u64,
     boots: u32,
 }
 
 impl Time {
-    pub(crate) fn new() -> Self {
-        let clock = ManualClock::new(BORN_MS);
-        Self { clock, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
+    /// Of that seed is how far behind each look is.
+    pub(crate) fn new(seed: u64) -> Self {
+        let clock = ManualClock::new(BORN_MS).behind(BEHIND_MS, seed);
+        Self { clock, seed, since_boot: Duration::ZERO, wall_ms: BORN_MS, boots: 0 }
     }
 
     pub(crate) fn clock(&self) -> ManualClock {
@@ -61,7 +69,7 @@ impl Time {
 
     /// A clock of its own that says the same.
     pub(crate) fn fork(&self) -> Self {
-        let clock = ManualClock::new(BORN_MS);
+        let clock = ManualClock::new(BORN_MS).behind(BEHIND_MS, self.seed);
         (0..self.boots).for_each(|_| clock.reboot());
         clock.advance(self.since_boot);
         clock.set_wall_ms(self.wall_ms);
@@ -134,20 +142,37 @@ pub(crate) fn open(disk: &Arc<SimDisk>, time: &Time, seed: u64) -> Result<Store,
     options(time, seed).open_storage(disk)
 }
 
-/// Opens a store that may be buffered or bounded, or keep few records in memory.
+/// Opens the store of a script: it may be buffered or bounded, keep few records in memory, or have
+/// segments of another size.
 pub(crate) fn open_with(
     disk: &Arc<SimDisk>,
     time: &Time,
     seed: u64,
-    buffered: bool,
-    max_disk: Option<u64>,
-    resident: Option<u64>,
+    script: &Script,
 ) -> Result<Store, Error> {
     let disk: Arc<SimDisk> = Arc::clone(disk);
-    let durability = if buffered { Durability::Buffered } else { Durability::Sync };
-    let options = options(time, seed).durability(durability).max_disk(max_disk);
-    match resident {
+    let durability = if script.buffered { Durability::Buffered } else { Durability::Sync };
+    let options = options(time, seed)
+        .durability(durability)
+        .max_disk(script.max_disk)
+        .segment_size(script.segment);
+    match script.resident {
         Some(records) => options.resident_records(records).open_storage(disk),
         None => options.open_storage(disk),
     }
+}
+
+/// Whether the last segment is long enough to be read where it stands when the store is opened:
+/// shorter ones are written again as a whole.
+pub(crate) fn ends_long(disk: &SimDisk) -> bool {
+    const PAGE: usize = 4096;
+    const HEADER: usize = 64;
+    let is_log = |path: &&String| path.strip_suffix(".log").is_some();
+    let files = disk.files();
+    let mut ends = files.iter().rev().filter(is_log).filter_map(|path| {
+        let bytes = disk.read_file(path).ok()?;
+        // One that was made ahead has a header, and nothing behind it.
+        bytes.get(HEADER..)?.chunks(PAGE).rposition(|page| page != &[0; PAGE][..page.len()])
+    });
+    ends.next().is_some_and(|last| (last * PAGE) as u64 > LONG_SEGMENT / 4)
 }
