@@ -1,7 +1,8 @@
 //! A writer's thread that gathers what every task wants into one durable commit: the best batching a
-//! store with one writer allows. While it commits, the next batch gathers.
+//! store with one writer allows. While it commits, the next batch gathers. A task that is alone has
+//! nothing to gather with, and commits by itself, without the way to another thread and back.
 
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -20,22 +21,25 @@ pub(crate) struct Wish {
 }
 
 /// Does all of `wishes`, which stand in the order of their keys, in one durable commit.
-pub(crate) trait Commit: 'static {
+pub(crate) trait Commit: Send + 'static {
     fn commit(&mut self, wishes: &mut [Wish]);
 }
 
-/// The thread, and the way to it.
-pub(crate) struct Gather {
-    wishes: Option<mpsc::Sender<Wish>>,
-    thread: Option<JoinHandle<()>>,
+/// The way to what commits.
+pub(crate) enum Gather {
+    Alone(Mutex<Box<dyn Commit>>),
+    Thread { wishes: Option<mpsc::Sender<Wish>>, thread: Option<JoinHandle<()>> },
 }
 
 impl Gather {
-    /// Starts a thread that commits with what `make` gives, which is made on that thread.
-    pub(crate) fn start<C: Commit>(make: impl FnOnce() -> C + Send + 'static) -> Self {
+    /// Commits with `writer`: on a thread of its own, unless there is only one of `tasks`.
+    pub(crate) fn start<C: Commit>(tasks: usize, mut writer: C) -> Self {
+        if tasks <= 1 {
+            return Self::Alone(Mutex::new(Box::new(writer)));
+        }
         let (wishes, wanted) = mpsc::channel();
-        let thread = std::thread::spawn(move || run(&mut make(), &wanted));
-        Self { wishes: Some(wishes), thread: Some(thread) }
+        let thread = std::thread::spawn(move || run(&mut writer, &wanted));
+        Self::Thread { wishes: Some(wishes), thread: Some(thread) }
     }
 
     /// Whether `text` was absent and is now in flight.
@@ -50,16 +54,27 @@ impl Gather {
     async fn wish(&self, text: Text, payload: Option<Bytes>) -> bool {
         let (answer, answered) = oneshot::channel();
         let wish = Wish { text, payload, granted: false, answer };
-        let sent = self.wishes.as_ref().is_some_and(|wishes| wishes.send(wish).is_ok());
-        assert!(sent, "the writer has ended");
-        sure(answered.await)
+        match self {
+            Self::Alone(writer) => {
+                let mut wishes = [wish];
+                writer.lock().unwrap_or_else(PoisonError::into_inner).commit(&mut wishes);
+                let [wish] = wishes;
+                wish.granted
+            }
+            Self::Thread { wishes, .. } => {
+                let sent = wishes.as_ref().is_some_and(|wishes| wishes.send(wish).is_ok());
+                assert!(sent, "the writer has ended");
+                sure(answered.await)
+            }
+        }
     }
 }
 
 impl Drop for Gather {
     fn drop(&mut self) {
-        drop(self.wishes.take());
-        if let Some(thread) = self.thread.take() {
+        let Self::Thread { wishes, thread } = self else { return };
+        drop(wishes.take());
+        if let Some(thread) = thread.take() {
             // Its panic has been seen by whoever waited for it.
             let _ = thread.join();
         }

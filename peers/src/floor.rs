@@ -7,7 +7,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, MmapMut};
 
 use crate::job::{Look, Setup};
 use crate::work::{Text, Wanted, digest, is_payload, payload_into, sure, text};
@@ -24,8 +24,10 @@ const CHECKED: Range<usize> = 4..HEAD + 36;
 const PIECE: usize = 2 << 20;
 
 pub(crate) struct Floor {
-    /// Hash and place plus one; zero is empty. A power of two, at most three quarters taken.
-    slots: Vec<(u64, u64)>,
+    /// Slots of hash and place plus one, zero where it is empty. A power of two, at most three quarters
+    /// taken, in large pages as onceward's are.
+    slots: MmapMut,
+    mask: usize,
     map: Mmap,
     length: usize,
 }
@@ -93,35 +95,50 @@ fn hash(text: &Text) -> u64 {
     hash ^ hash >> 29
 }
 
+/// Octets of a slot.
+const SLOT: usize = 16;
+
+#[inline]
+fn slot(slots: &[u8], at: usize) -> Option<(u64, u64)> {
+    let slot: &[u8; SLOT] = slots.get(at * SLOT..)?.first_chunk()?;
+    let (hash, place) = slot.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*hash), u64::from_le_bytes(*place.first_chunk()?)))
+}
+
 impl Floor {
     pub(crate) fn open(setup: &Setup) -> Self {
         let file = file(setup);
         let octets = octets(setup.length);
         let map = map(&file);
         let places = whole(&file, octets);
-        let mut slots = vec![(0, 0); (places.len() / 3 * 4 + 16).next_power_of_two()];
-        let mask = slots.len() - 1;
+        let count = (places.len() / 3 * 4 + 16).next_power_of_two();
+        let (mut slots, mask) = (sure(MmapMut::map_anon(count * SLOT)), count - 1);
+        // A kernel that has no large pages gives small ones.
+        let _ = slots.advise(Advice::HugePage);
         for (place, text) in places {
             let hash = hash(&text);
             let mut at = hash as usize & mask;
-            while slots.get(at).is_some_and(|slot: &(u64, u64)| slot.1 != 0) {
+            while slot(&slots, at).is_some_and(|(_, place)| place != 0) {
                 at = (at + 1) & mask;
             }
-            if let Some(slot) = slots.get_mut(at) {
-                *slot = (hash, place + 1);
+            if let Some((first, second)) = slots
+                .get_mut(at * SLOT..(at + 1) * SLOT)
+                .and_then(|slot| slot.split_at_mut_checked(8))
+            {
+                first.copy_from_slice(&hash.to_le_bytes());
+                second.copy_from_slice(&(place + 1).to_le_bytes());
             }
         }
-        Self { slots, map, length: setup.length }
+        Self { slots, mask, map, length: setup.length }
     }
 
     /// The record of `text`, if its head is sound.
     #[inline]
     fn find(&self, text: &Text) -> Option<&[u8]> {
         let hash = hash(text);
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = hash as usize & self.mask;
         loop {
-            let (other, place) = *self.slots.get(at)?;
+            let (other, place) = slot(&self.slots, at)?;
             if place == 0 {
                 return None;
             }
@@ -132,7 +149,7 @@ impl Floor {
                     return sound.then_some(record);
                 }
             }
-            at = (at + 1) & mask;
+            at = (at + 1) & self.mask;
         }
     }
 

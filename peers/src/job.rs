@@ -78,6 +78,13 @@ pub(crate) trait Peer: Send + Sync + Sized + 'static {
     /// found and whole, or absent.
     fn look_up(&self, wanted: &[Wanted], look: Look) -> usize;
 
+    /// [`look_up`](Self::look_up) with one call for all of `wanted`; `None` where a store has no such
+    /// call.
+    fn look_up_together(&self, wanted: &[Wanted], look: Look) -> Option<usize> {
+        let _ = (wanted, look);
+        None
+    }
+
     /// Looks one complete record up, as of now, every octet compared.
     fn get(&self, wanted: Wanted) -> impl Future<Output = bool> + Send {
         std::future::ready(self.look_up(&[wanted], Look::Payload) == 1)
@@ -95,7 +102,7 @@ pub(crate) trait Peer: Send + Sync + Sized + 'static {
         None
     }
 
-    /// Brings what it caches by itself into memory.
+    /// Brings what it keeps in memory there; all of its files were read before.
     fn warm(&self) {}
 
     /// Forgets what expires before `now_ms`, and gives how many records that were.

@@ -1,13 +1,18 @@
 //! What the system says of this process, its disk and the machine.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::work::{sure, there};
+
+/// The longest wait for the device.
+const REST: Duration = Duration::from_secs(2);
 
 /// Heap and stacks of this process in memory, in octets: `RssAnon`, which leaves mapped files out.
 pub(crate) fn anonymous() -> u64 {
@@ -23,16 +28,51 @@ pub(crate) fn processor() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Reads every file in `directory`, however deep, so that whoever looks into them finds them in
+/// memory, as far as there is room.
+pub(crate) fn read(directory: &Path) {
+    let mut octets = vec![0; 1 << 20];
+    for entry in sure(fs::read_dir(directory)).flatten() {
+        let about = sure(entry.metadata());
+        if about.is_dir() {
+            read(&entry.path());
+        } else if about.is_file() {
+            let mut file = sure(File::open(entry.path()));
+            while sure(file.read(&mut octets)) > 0 {}
+        }
+    }
+}
+
+/// The fields of the counters of the device under `directory`.
+fn counters(directory: &Path) -> Vec<u64> {
+    let device = sure(fs::metadata(directory)).dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = sure(fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")));
+    stat.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect()
+}
+
+/// Has the system write what it has put off, and waits until its device is idle: what was removed
+/// may be discarded there long after. On a device that others keep busy the wait ends by itself.
+pub(crate) fn at_rest(directory: &Path) {
+    rustix::fs::sync();
+    let begun = Instant::now();
+    let mut before = Vec::new();
+    while begun.elapsed() < REST {
+        let now = counters(directory);
+        // The ninth is what is on its way.
+        if now == before && now.get(8) == Some(&0) {
+            return;
+        }
+        before = now;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Octets the device under `directory` was told to write since it started, by its own counter:
 /// whoever else uses it counts too.
 pub(crate) fn device_written(directory: &Path) -> u64 {
-    let device = sure(fs::metadata(directory)).dev();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let path = format!("/sys/dev/block/{major}:{minor}/stat");
-    let stat = sure(fs::read_to_string(&path));
     // The seventh field is sectors written, of 512 octets whatever the device has.
-    let field = stat.split_whitespace().nth(6).and_then(|field| field.parse::<u64>().ok());
-    512 * there(field, "the device has no counter")
+    512 * there(counters(directory).get(6).copied(), "the device has no counter")
 }
 
 /// Octets of disk that the files in `directory` take, however deep.
@@ -46,6 +86,24 @@ pub(crate) fn disk(directory: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+/// The newest commit of what is measured and of what measures, with a plus when either has been
+/// changed since; other commits, such as those of results, are no reason to measure anew.
+pub(crate) fn commit() -> String {
+    const MEASURED: [&str; 6] =
+        ["src", "Cargo.toml", "Cargo.lock", "peers/src", "peers/Cargo.toml", "peers/Cargo.lock"];
+    let git = |arguments: &[&str]| {
+        let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let mut command = Command::new("git");
+        command.current_dir(repository).args(arguments).args(MEASURED);
+        let output = command.output().ok().filter(|output| output.status.success());
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["log", "-1", "--format=%h", "--"]).filter(|commit| !commit.is_empty());
+    let changed = git(&["status", "--porcelain", "--"]).is_some_and(|lines| !lines.is_empty());
+    let plus = if changed { "+" } else { "" };
+    format!("{}{plus}", commit.as_deref().unwrap_or("unknown"))
 }
 
 /// The machine in one line.

@@ -29,6 +29,7 @@ mod scale;
 mod work;
 
 use args::Args;
+use render::Place;
 use results::Results;
 use scale::Scale;
 
@@ -43,11 +44,16 @@ fn main() {
             jobs::run(&job, &Args::parse(arguments));
         }
         Some("run") => {
-            let whole = plan::run(Scale::parse(arguments));
-            render::render(&Results::load(&render::results()));
+            let scale = Scale::parse(arguments);
+            let place = Place::of(&scale);
+            let whole = plan::run(scale, &place.results);
+            render::render(&Results::load(&place.results), &place);
             std::process::exit(i32::from(!whole));
         }
-        Some("render") => render::render(&Results::load(&render::results())),
+        Some("render") => {
+            let place = Place::kept();
+            render::render(&Results::load(&place.results), &place);
+        }
         _ => {
             eprintln!("{USAGE}");
             std::process::exit(2);

@@ -1,10 +1,11 @@
 //! The rows, one after another: who takes part in each, and with what.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::args::Args;
 use crate::jobs::Figure;
-use crate::render;
+use crate::machine;
 use crate::run::Run;
 use crate::scale::Scale;
 
@@ -13,10 +14,11 @@ const BEFORE_KILL: Duration = Duration::from_secs(1);
 const MILLION: u64 = 1_000_000;
 
 /// Measures what is wanted; whether all of it was.
-pub(crate) fn run(scale: Scale) -> bool {
-    let mut run = Run::new(scale, &render::results());
+pub(crate) fn run(scale: Scale, results: &Path) -> bool {
+    let mut run = Run::new(scale, results);
     lookups(&mut run);
     cycles(&mut run);
+    long(&mut run);
     latency(&mut run);
     alone(&mut run);
     sweep(&mut run);
@@ -33,26 +35,42 @@ pub(crate) fn run(scale: Scale) -> bool {
 fn fresh(run: &mut Run, job: &str, peer: &'static str, args: Args) -> Option<Vec<Figure>> {
     run.remove("fresh", peer);
     let directory = run.directory("fresh", peer);
+    // What those before it left to be written, or discarded, is none of its work.
+    machine::at_rest(&directory);
     let figures = run.child(job, peer, &args.with("dir", directory.display()));
     run.remove("fresh", peer);
     figures
 }
 
 fn lookups(run: &mut Run) {
-    let rows: Vec<&str> =
-        ["s1", "s2", "s3"].into_iter().filter(|row| run.scale.wants(row)).collect();
-    let Some(first) = rows.first().copied() else { return };
+    let mut rows = vec!["s1", "s2", "s3"];
+    rows.retain(|row| run.scale.wants(row));
     let Scale { records, lookups, rounds, .. } = run.scale;
-    for row in &rows {
+    // The time of all is that of the first.
+    for row in rows.iter().rev() {
         run.row(row, &format!("{records} records of 512 octets, {lookups} lookups a thread"));
     }
     let all = ["onceward", "floor", "lmdb", "redb", "rocksdb", "fjall", "sqlite"];
     let mut peers = run.scale.among(&all);
+    // Those that are whole stay as they are; the others are measured together, and so have to have
+    // come equally far.
+    rows.retain(|row| peers.iter().any(|peer| run.results.samples(row, peer) < rounds));
+    let Some(first) = rows.first().copied() else { return };
+    let samples = |row: &str, peer: &str| run.results.samples(row, peer);
+    let uneven = |peer: &&str| rows.iter().any(|row| samples(row, peer) != samples(first, peer));
+    if peers.iter().any(uneven) {
+        for row in &rows {
+            run.results.forget(row);
+        }
+    }
     let args = Args::default().with("records", records);
     peers.retain(|peer| {
         run.results.samples(first, peer) >= rounds || run.filled("lookups", peer, &args)
     });
-    let wanted = rows.join(",");
+    let mut wanted = rows.join(",");
+    if rows.contains(&"s3") {
+        wanted.push_str(",answers");
+    }
     let whole = run.turns(first, &peers, rounds, |run, peer, round| {
         let args = args.clone().with("count", lookups).with("rows", &wanted);
         let directory = run.directory("lookups", peer);
@@ -69,29 +87,41 @@ fn lookups(run: &mut Run) {
 /// Octets that onceward keeps during long cycles are bounded by a short retention, as every store
 /// that lasts has one; sweeps run all the while.
 const TTL: u64 = 15;
+/// How many tasks are in flight.
+const TASKS: [u64; 4] = [1, 64, 256, 1024];
 
 fn cycles(run: &mut Run) {
     if !run.scale.wants("s4") {
         return;
     }
-    let Scale { rounds, seconds, long, .. } = run.scale;
-    run.row("s4", &format!("{seconds} s a sample, {long} s the long one, 512 octets"));
+    let Scale { rounds, seconds, .. } = run.scale;
+    run.row("s4", &format!("{seconds} s a sample, 512 octets"));
+    for tasks in TASKS {
+        cycles_of(run, &format!("s4/cycles/{tasks}"), tasks, seconds, rounds);
+    }
+}
+
+fn long(run: &mut Run) {
+    if !run.scale.wants("long") {
+        return;
+    }
+    let seconds = run.scale.long;
+    run.row("long", &format!("one sample of {seconds} s, 512 octets"));
+    for tasks in TASKS {
+        cycles_of(run, &format!("long/{tasks}"), tasks, seconds, 1);
+    }
+}
+
+fn cycles_of(run: &mut Run, name: &str, tasks: u64, seconds: f64, rounds: usize) {
     #[rustfmt::skip]
     let all = [
         "onceward", "floor", "lmdb", "redb", "rocksdb", "rocksdb-batched", "fjall", "sqlite", "redis",
         "postgres",
     ];
     let peers = run.scale.among(&all);
-    for tasks in [1, 64, 256, 1024] {
-        let args = Args::default().with("tasks", tasks).with("ttl", TTL).with("cache", 1_u64 << 30);
-        let name = format!("s4/cycles/{tasks}");
-        let args = args.with("name", &name).with("seconds", seconds);
-        run.turns(&name, &peers, rounds, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
-        let name = format!("s4/long/{tasks}");
-        let args = args.with("name", &name).with("seconds", long);
-        let peers = if long > 0.0 { run.scale.among(&["onceward", "floor"]) } else { Vec::new() };
-        run.turns(&name, &peers, 1, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
-    }
+    let args = Args::default().with("tasks", tasks).with("ttl", TTL).with("cache", 1_u64 << 30);
+    let args = args.with("name", name).with("seconds", seconds);
+    run.turns(name, &peers, rounds, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
 }
 
 fn latency(run: &mut Run) {
@@ -173,7 +203,7 @@ fn open(run: &mut Run) {
         let whole = run.turns(&clean, &peers, rounds, |run, peer, _| {
             let args = args.clone().with("dir", run.directory(&set, peer).display());
             let mut figures = run.child("open", peer, &args.clone().with("name", &clean))?;
-            let hold = args.clone().with("hold", 1);
+            let hold = args.clone().with("hold", 1).with("tasks", 64);
             if !run.killed("open", peer, &hold, BEFORE_KILL) {
                 return None;
             }
@@ -223,8 +253,9 @@ fn heap(run: &mut Run) {
     }
 }
 
-/// What the index takes of a key, in octets, where it may take all of them.
-const INDEX: u64 = 26;
+/// What the index takes of a key, in octets, where it may take all of them: what S8 finds, so that a
+/// tenth is not more than that.
+const INDEX: u64 = 21;
 /// What a process may have beyond its index.
 const BEYOND: u64 = 64 << 20;
 
@@ -243,18 +274,17 @@ fn tight(run: &mut Run) {
     }
     let whole = run.turns("tight/misses", &["onceward"], rounds, |run, peer, round| {
         let args = args.clone().with("dir", run.directory("tight", peer).display());
-        let look = args.clone().with("rows", "s3").with("count", lookups).with("threads", 1);
-        let mut figures = run.child("lookups", peer, &look.with("seed", round + 1))?;
-        figures.retain(|figure| figure.metric == "s3/miss/1");
-        figures.extend(run.child("heap", peer, &args.with("name", "heap"))?);
-        figures.retain(|figure| !figure.metric.ends_with("alone"));
-        for figure in &mut figures {
-            if figure.metric == "heap" {
-                "tight/heap".clone_into(&mut figure.metric);
-                figure.value *= records_max as f64 / (budget + BEYOND) as f64;
-            } else {
-                "tight/misses".clone_into(&mut figure.metric);
-            }
+        // Nine in ten hits are read from the tree, and fewer of them take as long.
+        let look = args.with("rows", "s1,s3,heap").with("count", lookups / 5).with("threads", 1);
+        let mut figures = Vec::new();
+        for Figure { metric, value } in run.child("lookups", peer, &look.with("seed", round + 1))? {
+            let (named, value) = match metric.as_str() {
+                "s1/hit/1" => ("tight/hits", value),
+                "s3/miss/1" => ("tight/misses", value),
+                "heap" => ("tight/heap", value / (budget + BEYOND) as f64),
+                _ => continue,
+            };
+            figures.push(Figure { metric: named.to_owned(), value });
         }
         Some(figures)
     });
@@ -267,46 +297,64 @@ fn growth(run: &mut Run) {
     if !run.scale.wants("s9") {
         return;
     }
-    let Scale { rounds, lookups, seconds, .. } = run.scale;
-    run.row("s9", &format!("64 octets, {lookups} lookups of one thread, {seconds} s of cycles"));
-    let peers = run.scale.among(&["onceward", "lmdb", "rocksdb"]);
+    let Scale { lookups, grown, .. } = run.scale;
+    run.row("s9", &format!("64 octets, {lookups} lookups of one thread, {grown} cycles"));
     for (records, label) in sizes(run) {
         if label == "4M" {
             continue;
         }
-        let set = format!("growth-{label}");
-        let args = Args::default().with("records", records).with("length", 64);
-        let mut peers = peers.clone();
-        let hit = format!("s9/hit/{label}");
-        peers.retain(|peer| {
-            run.results.samples(&hit, peer) >= rounds || run.filled(&set, peer, &args)
-        });
-        let whole = run.turns(&hit, &peers, rounds, |run, peer, round| {
-            let args = args.clone().with("dir", run.directory(&set, peer).display());
-            let look = args.clone().with("count", lookups).with("seed", round + 1);
-            let look = look.with("threads", 1);
-            let mut figures = Vec::new();
-            for figure in run.child("lookups", peer, &look)? {
-                let named = match figure.metric.as_str() {
-                    "s1/hit/1" => "hit",
-                    "s2/head/1" => "head",
-                    "s3/miss/1" => "miss",
-                    _ => continue,
-                };
-                figures.push(Figure { metric: format!("s9/{named}/{label}"), ..figure });
+        // One after another and not in turn: several of the largest stores do not fit into memory.
+        for peer in run.scale.among(&["onceward", "lmdb", "rocksdb"]) {
+            grown_to(run, peer, records, label);
+        }
+    }
+}
+
+fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
+    let Scale { rounds, lookups, seconds, grown, .. } = run.scale;
+    let (set, hit) = (format!("growth-{label}"), format!("s9/hit/{label}"));
+    let cycle = format!("s9/cycles/{label}");
+    let samples = |run: &Run, name: &str| run.results.samples(name, peer);
+    if samples(run, &hit) >= rounds && samples(run, &cycle) >= rounds {
+        return;
+    }
+    let args = Args::default().with("records", records).with("length", 64);
+    let args = args.with("cache", 12_u64 << 30);
+    if !run.filled(&set, peer, &args) {
+        return;
+    }
+    let whole = run.turns(&hit, &[peer], rounds, |run, peer, round| {
+        let args = args.clone().with("dir", run.directory(&set, peer).display());
+        let look = args.with("count", lookups).with("seed", round + 1).with("threads", 1);
+        let mut figures = Vec::new();
+        for figure in run.child("lookups", peer, &look)? {
+            let named = match figure.metric.as_str() {
+                "s1/hit/1" => "hit",
+                "s2/head/1" => "head",
+                "s3/miss/1" => "miss",
+                _ => continue,
+            };
+            figures.push(Figure { metric: format!("s9/{named}/{label}"), ..figure });
+        }
+        Some(figures)
+    });
+    // Cycles last, for the store grows by them; a small one is filled anew for each sample.
+    let whole = whole
+        && run.turns(&cycle, &[peer], rounds, |run, peer, round| {
+            if records <= MILLION && round > 0 {
+                run.emptied(&set, peer);
+            }
+            if !run.filled(&set, peer, &args) {
+                return None;
             }
             // New keys in each round, behind those of the rounds before.
             let from = records + (round as u64 + 1) * 100 * MILLION;
-            let cycles = args.with("tasks", 256).with("seconds", seconds).with("from", from);
-            let cycles = cycles.with("name", format!("s9/cycles/{label}"));
-            figures.extend(run.child("cycles", peer, &cycles)?);
-            Some(figures)
+            let cycles = args.clone().with("dir", run.directory(&set, peer).display());
+            let cycles = cycles.with("tasks", 256).with("cycles", grown).with("seconds", seconds);
+            run.child("cycles", peer, &cycles.with("from", from).with("name", &cycle))
         });
-        if whole {
-            for peer in &peers {
-                run.emptied(&set, peer);
-            }
-        }
+    if whole {
+        run.emptied(&set, peer);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The table in Markdown, with what was met and what was missed, and a chart of each row.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::bars::{Against, Bar, Measure, PEERS, ROWS, Row, Unit};
 use crate::chart::{self, Group};
 use crate::results::Results;
+use crate::scale::Scale;
 use crate::work::{sure, there};
 
 const BEGIN: &str = "<!-- peers: begin -->\n";
@@ -15,24 +17,59 @@ fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Where results are kept.
-pub(crate) fn results() -> PathBuf {
-    repository().join("peers/results.json")
+/// Where results, table and charts are kept.
+pub(crate) struct Place {
+    pub(crate) results: PathBuf,
+    charts: PathBuf,
+    /// The page that has the table between two marks.
+    page: Option<PathBuf>,
 }
 
-/// Prints the table, puts it into `docs/benchmarks.md`, and draws the charts beside it.
+impl Place {
+    /// The repository's own.
+    pub(crate) fn kept() -> Self {
+        let docs = repository().join("docs");
+        Self {
+            results: repository().join("peers/results.json"),
+            charts: docs.join("charts"),
+            page: Some(docs.join("benchmarks.md")),
+        }
+    }
+
+    /// That of a run: figures of small counts are kept nowhere but in its own directory.
+    pub(crate) fn of(scale: &Scale) -> Self {
+        if !scale.quick {
+            return Self::kept();
+        }
+        let own = scale.directory.join("quick");
+        Self { results: own.join("results.json"), charts: own.join("charts"), page: None }
+    }
+}
+
+/// Prints the table, puts it into the page, and draws the charts beside it.
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
-pub(crate) fn render(results: &Results) {
-    let docs = repository().join("docs");
-    let charts = docs.join("charts");
-    sure(std::fs::create_dir_all(&charts));
-    let mut text = format!("On {}.\n", results.machine);
+pub(crate) fn render(results: &Results, place: &Place) {
+    let charts = &place.charts;
+    sure(std::fs::create_dir_all(charts));
+    let measured = || ROWS.iter().filter_map(|row| results.rows.get(row.name));
+    let machines: BTreeSet<&str> = measured().map(|about| about.machine.as_str()).collect();
+    let machines: Vec<&str> = machines.into_iter().collect();
+    let mut text = format!("On {}.\n", machines.join("; and on "));
     for row in ROWS {
         let Some(about) = results.rows.get(row.name) else { continue };
-        let quick = if about.quick { "; small counts, to see that it works" } else { "" };
-        let minutes = about.seconds / 60.0;
         put(&mut text, &format!("\n### {}\n\n", row.title));
-        put(&mut text, &format!("{}{quick}; {minutes:.1} minutes.\n\n", about.scale));
+        put(&mut text, &format!("{}; ", about.scale));
+        if about.quick {
+            put(&mut text, "small counts, to see that it works; ");
+        }
+        // Rows that are measured together are counted to the first of them.
+        if about.seconds > 0.0 {
+            put(&mut text, &format!("{:.1} minutes; ", about.seconds / 60.0));
+        }
+        if machines.len() > 1 {
+            put(&mut text, &format!("{}; ", about.machine));
+        }
+        put(&mut text, &format!("commit {}.\n\n", about.commit));
         table(row, results, &mut text);
         bars(row, results, &mut text);
         let groups = groups(row, results);
@@ -45,8 +82,8 @@ pub(crate) fn render(results: &Results) {
         }
     }
     println!("{text}");
-    let page = docs.join("benchmarks.md");
-    let old = sure(std::fs::read_to_string(&page));
+    let Some(page) = &place.page else { return };
+    let old = sure(std::fs::read_to_string(page));
     let (before, rest) = there(old.split_once(BEGIN), "docs/benchmarks.md has no place for it");
     let (_, after) = there(rest.split_once(END), "docs/benchmarks.md has no place for it");
     sure(std::fs::write(page, format!("{before}{BEGIN}{text}{END}{after}")));
@@ -86,18 +123,19 @@ fn table(row: &Row, results: &Results, text: &mut String) {
                 continue;
             };
             let figure = figure(row.unit, value);
-            let samples = results.samples(measure.metric, peer);
+            let spread = match results.spread(measure.metric, peer) {
+                Some(spread) if results.samples(measure.metric, peer) > 1 => {
+                    format!(" ±{:.0}%", 50.0 * spread)
+                }
+                _ => String::new(),
+            };
             match ours {
                 Some(ours) if *peer != "onceward" => {
                     let more = row.unit.more_is_better();
                     let ratio = if more { ours / value } else { value / ours };
-                    put(text, &format!(" {figure} ({ratio:.2}×) |"));
+                    put(text, &format!(" {figure}{spread} ({ratio:.2}×) |"));
                 }
-                _ if samples > 1 => {
-                    let spread = results.spread(measure.metric, peer).unwrap_or(0.0);
-                    put(text, &format!(" **{figure}** ±{:.0}% |", 50.0 * spread));
-                }
-                _ => put(text, &format!(" **{figure}** |")),
+                _ => put(text, &format!(" **{figure}**{spread} |")),
             }
         }
         put(text, "\n");

@@ -13,7 +13,6 @@ pub(crate) type Samples = BTreeMap<String, Vec<f64>>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
-    pub(crate) machine: String,
     /// By row: how it was measured.
     pub(crate) rows: BTreeMap<String, Row>,
     /// By metric.
@@ -22,14 +21,25 @@ pub(crate) struct Results {
     file: PathBuf,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Row {
+    /// The newest commit that what was measured is of, with a plus when it had been changed since.
+    pub(crate) commit: String,
+    pub(crate) machine: String,
     /// Whether it was measured with small counts.
     pub(crate) quick: bool,
     /// Records there were, payload, seconds: in words.
     pub(crate) scale: String,
-    /// How long it took, in seconds.
+    /// How long it took, in seconds, with the filling of stores.
     pub(crate) seconds: f64,
+}
+
+impl Row {
+    /// Whether samples of `other` may stand beside those of this one.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        *self == Self { seconds: self.seconds, ..other.clone() }
+    }
 }
 
 impl Results {
@@ -103,6 +113,23 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn samples_of_another_commit_or_machine_or_scale_stand_in_no_row() {
+        let row = |commit: &str, machine: &str, scale: &str, seconds| Row {
+            commit: commit.to_owned(),
+            machine: machine.to_owned(),
+            scale: scale.to_owned(),
+            quick: false,
+            seconds,
+        };
+        let one = row("a", "m", "s", 1.0);
+        assert!(one.is_like(&row("a", "m", "s", 2.0)));
+        for other in [row("b", "m", "s", 1.0), row("a", "n", "s", 1.0), row("a", "m", "t", 1.0)] {
+            assert!(!one.is_like(&other), "{other:?}");
+        }
+        assert!(!one.is_like(&Row { quick: true, ..one.clone() }));
     }
 
     #[test]

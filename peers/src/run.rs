@@ -17,6 +17,10 @@ pub(crate) struct Run {
     pub(crate) scale: Scale,
     pub(crate) results: Results,
     begun: Instant,
+    commit: String,
+    machine: String,
+    /// The row whose time it is.
+    current: String,
     /// What failed, to be said at the end.
     failed: Vec<String>,
     /// Whether the time was over before all was measured.
@@ -26,9 +30,19 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(scale: Scale, results: &Path) -> Self {
         sure(std::fs::create_dir_all(&scale.directory));
-        let mut results = Results::load(results);
-        results.machine = machine::named();
-        Self { scale, results, begun: Instant::now(), failed: Vec::new(), broken_off: false }
+        if let Some(directory) = results.parent() {
+            sure(std::fs::create_dir_all(directory));
+        }
+        Self {
+            scale,
+            results: Results::load(results),
+            begun: Instant::now(),
+            commit: machine::commit(),
+            machine: machine::named(),
+            current: String::new(),
+            failed: Vec::new(),
+            broken_off: false,
+        }
     }
 
     /// Says on standard error what is being done.
@@ -45,13 +59,19 @@ impl Run {
 
     /// Begins a row: forgets what it has, unless a run goes on that measures it alike.
     pub(crate) fn row(&mut self, name: &str, scale: &str) {
-        let quick = self.scale.quick;
-        let alike = |row: &Row| row.quick == quick && row.scale == scale;
-        if !self.scale.resume || !self.results.rows.get(name).is_some_and(alike) {
+        let row = Row {
+            commit: self.commit.clone(),
+            machine: self.machine.clone(),
+            quick: self.scale.quick,
+            scale: scale.to_owned(),
+            seconds: 0.0,
+        };
+        let goes_on = self.results.rows.get(name).is_some_and(|other| other.is_like(&row));
+        if !self.scale.resume || !goes_on {
             self.results.forget(name);
-            let row = Row { quick, scale: scale.to_owned(), seconds: 0.0 };
             self.results.rows.insert(name.to_owned(), row);
         }
+        name.clone_into(&mut self.current);
     }
 
     /// A directory of a peer's own. What is in it, stays.
@@ -72,7 +92,7 @@ impl Run {
     /// filled.
     pub(crate) fn filled(&mut self, name: &str, peer: &str, args: &Args) -> bool {
         let marker = self.scale.directory.join(format!("{name}-{peer}.filled"));
-        let how = args.words().collect::<Vec<_>>().join(" ");
+        let how = format!("{} {}", self.commit, args.words().collect::<Vec<_>>().join(" "));
         if std::fs::read_to_string(&marker).is_ok_and(|was| was == how) {
             return true;
         }
@@ -87,6 +107,7 @@ impl Run {
         let filled = self.child("fill", peer, &args).is_some();
         if filled {
             sure(std::fs::write(marker, how));
+            machine::at_rest(&self.scale.directory);
         }
         filled
     }
@@ -99,8 +120,8 @@ impl Run {
         self.remove(name, peer);
     }
 
-    /// Lets each of `peers` measure in turn, the first of a round the last of the next, until each
-    /// has `rounds` samples of what begins with `prefix`. Whether all have: one that failed is left
+    /// Lets each of `peers` measure in turn, the first of a round the last of the next and every other
+    /// round backwards, so that nobody always comes after the same one, until each has `rounds` samples of what begins with `prefix`. Whether all have: one that failed is left
     /// out of the rounds that follow.
     pub(crate) fn turns(
         &mut self,
@@ -114,6 +135,9 @@ impl Run {
             let mut order = peers.to_vec();
             let first = round % order.len().max(1);
             order.rotate_left(first);
+            if round % 2 == 1 {
+                order.reverse();
+            }
             for peer in order {
                 if self.results.samples(prefix, peer) > round || out.contains(&peer) {
                     continue;
@@ -122,7 +146,6 @@ impl Run {
                     return false;
                 }
                 self.say(&format!("{prefix}: {peer}, {} of {rounds}", round + 1));
-                let begun = Instant::now();
                 if let Some(figures) = measure(self, peer, round) {
                     for figure in figures {
                         self.results.add(&figure.metric, peer, figure.value);
@@ -130,18 +153,16 @@ impl Run {
                 } else {
                     out.push(peer);
                 }
-                self.count(prefix, begun.elapsed());
                 self.results.save();
             }
         }
         out.is_empty()
     }
 
-    /// Adds to the time that a row has taken.
-    fn count(&mut self, prefix: &str, took: Duration) {
-        let name = prefix.split('/').next().unwrap_or(prefix);
-        if let Some(row) = self.results.rows.get_mut(name) {
-            row.seconds += took.as_secs_f64();
+    /// Adds to the time that the row has taken.
+    fn count(&mut self, begun: Instant) {
+        if let Some(row) = self.results.rows.get_mut(&self.current) {
+            row.seconds += begun.elapsed().as_secs_f64();
         }
     }
 
@@ -157,10 +178,13 @@ impl Run {
 
     /// What a process tells, or nothing when it failed.
     pub(crate) fn child(&mut self, job: &str, peer: &str, args: &Args) -> Option<Vec<Figure>> {
+        let begun = Instant::now();
         let (mut child, output) = Self::start(job, peer, args);
         let figures = output.lines().map_while(Result::ok);
         let figures = figures.map(|line| sure(serde_json::from_str(&line))).collect();
-        if sure(child.wait()).success() {
+        let ended = sure(child.wait());
+        self.count(begun);
+        if ended.success() {
             return Some(figures);
         }
         let words: Vec<String> = args.words().collect();
@@ -170,6 +194,7 @@ impl Run {
 
     /// Starts a process, lets it work for `time` once it says that it is ready, and kills it.
     pub(crate) fn killed(&mut self, job: &str, peer: &str, args: &Args, time: Duration) -> bool {
+        let begun = Instant::now();
         let (mut child, output) = Self::start(job, peer, args);
         let is_ready = |line: String| {
             serde_json::from_str::<Figure>(&line).is_ok_and(|figure| figure.metric == "ready")
@@ -182,6 +207,7 @@ impl Run {
         }
         sure(child.kill());
         sure(child.wait());
+        self.count(begun);
         ready
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::work::{sure, there};
 
-/// Rows that take long, or ask for what a store may not do, and are measured when they are named.
-const NAMED: [&str; 2] = ["s9", "tight"];
+/// Rows that take long, and are measured when they are named.
+const NAMED: [&str; 3] = ["long", "s9", "tight"];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
@@ -30,12 +30,14 @@ pub(crate) struct Scale {
     pub(crate) lookups: u64,
     /// Seconds of cycles for one sample.
     pub(crate) seconds: f64,
-    /// Seconds of the long cycles, of which there is one sample; none of them when zero.
+    /// Seconds of the long cycles, of which there is one sample.
     pub(crate) long: f64,
     /// Cycles of which each is timed alone.
     pub(crate) alone: u64,
     /// Cycles whose octets are counted.
     pub(crate) counted: u64,
+    /// Cycles of a sample of a store that has grown.
+    pub(crate) grown: u64,
     /// Requests of a sample of the middleware.
     pub(crate) requests: u64,
 }
@@ -57,6 +59,7 @@ impl Scale {
             long: 60.0,
             alone: 3000,
             counted: 500_000,
+            grown: 300_000,
             requests: 100_000,
         }
     }
@@ -69,9 +72,10 @@ impl Scale {
             records_max: 200_000,
             lookups: 200_000,
             seconds: 0.7,
-            long: 0.0,
+            long: 3.0,
             alone: 300,
             counted: 30_000,
+            grown: 20_000,
             requests: 20_000,
             ..Self::full()
         }

@@ -148,6 +148,8 @@ fn run<P: Peer>(run: &Arc<Run<P>>, tasks: usize, time: Duration) -> (Times, Hist
         }
         run.stop.store(true, Relaxed);
         timer.abort();
+        // It holds the run until it has ended; that it was aborted is no fault.
+        let _ = timer.await;
         while let Some(ended) = lookers.join_next().await {
             looked.merge(&sure(ended));
         }
@@ -165,6 +167,8 @@ fn name(args: &Args) -> String {
 pub(crate) fn measure<P: Peer>(args: &Args) {
     let setup = args.setup();
     let from = args.number("from", 0);
+    // What others have not yet written is none of this run's.
+    rustix::fs::sync();
     let device = machine::device_written(&setup.directory);
     let peer = Arc::new(P::open(&setup));
     let count: u64 = args.number("cycles", u64::MAX / 2);
@@ -237,6 +241,7 @@ fn written<P: Peer>(
 
 pub(crate) fn floor(args: &Args) {
     let setup = args.setup();
+    rustix::fs::sync();
     let device = machine::device_written(&setup.directory);
     let mut floor = FloorLog::new(&setup.directory, setup.length);
     let time = Duration::from_secs_f64(args.number("seconds", 5.0));

@@ -15,6 +15,8 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
         peer.fill(0..records, FAR_MS);
         peer.settle();
     }
+    // What is still to come into memory counts.
+    peer.warm();
     let after = machine::anonymous();
     let name = args.text("name", "s8/heap");
     tell(&name, after.saturating_sub(before) as f64 / records as f64);

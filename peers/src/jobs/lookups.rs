@@ -16,6 +16,8 @@ use crate::work::{FAR_MS, UNKNOWN, Wanted, known, unknown};
 
 /// How many keys are in flight while claims of them are measured.
 const HELD: u64 = 1000;
+/// Keys that are looked up with one call, where a store has one.
+const TOGETHER: usize = 64;
 
 pub(crate) fn fill<P: Peer>(args: &Args) {
     let begun = Instant::now();
@@ -46,7 +48,7 @@ struct Measurement {
     records: u64,
     rng: Rng,
     /// Keys that are in flight: between those of records and those nobody claims, and others in each
-    /// process, for they are in doubt when it has ended.
+    /// process, one that measures a round again too, for they are in doubt when it has ended.
     held: Range<u64>,
     wants: String,
 }
@@ -54,7 +56,7 @@ struct Measurement {
 impl Measurement {
     fn new(args: &Args) -> Self {
         let seed: u64 = args.number("seed", 1);
-        let held = UNKNOWN / 2 + seed * HELD;
+        let held = UNKNOWN / 2 + fastrand::u64(..1 << 28) * HELD;
         Self {
             threads: (1..=args.number("threads", 2)).collect(),
             count: args.number("count", 1_000_000),
@@ -82,22 +84,37 @@ impl Measurement {
         (0..threads).map(|_| (0..self.count).map(|_| one()).collect()).collect()
     }
 
-    /// Looks up with `look_up` all that the rows want of any store.
-    fn look(&mut self, look_up: impl Fn(&[Wanted], Look) -> usize + Sync) {
+    /// Looks up with `look_up`, and then with `together`, all that the rows want of any store.
+    fn look(
+        &mut self,
+        look_up: impl Fn(&[Wanted], Look) -> usize + Sync,
+        together: impl Fn(&[Wanted], Look) -> Option<usize> + Sync,
+    ) {
         // What the first lookups bring into memory is no part of the rest.
         let warming = self.known(2);
         rate(&warming, |wanted| look_up(wanted, Look::Payload));
         drop(warming);
+        let all = |keys: &[Wanted], look| {
+            keys.chunks(TOGETHER).map(|some| together(some, look).unwrap_or_default()).sum()
+        };
+        let has_together = together(&[Wanted::of(0)], Look::Payload).is_some();
         for threads in self.threads.clone() {
-            for (row, name, look) in [
-                ("s1", "s1/hit", Look::Payload),
-                ("s2", "s2/head", Look::Head),
-                ("s3", "s3/miss", Look::Miss),
-            ] {
-                if self.wants(row) {
-                    let miss = look == Look::Miss;
-                    let lists = if miss { self.unknown(threads) } else { self.known(threads) };
-                    tell(format!("{name}/{threads}"), rate(&lists, |keys| look_up(keys, look)));
+            for (row, look) in [("s1", Look::Payload), ("s2", Look::Head), ("s3", Look::Miss)] {
+                if !self.wants(row) {
+                    continue;
+                }
+                let miss = look == Look::Miss;
+                let name = match look {
+                    Look::Payload => "hit",
+                    Look::Head => "head",
+                    Look::Miss => "miss",
+                };
+                let mut lists = || if miss { self.unknown(threads) } else { self.known(threads) };
+                let each = rate(&lists(), |keys| look_up(keys, look));
+                tell(format!("{row}/{name}/{threads}"), each);
+                if has_together {
+                    let each = rate(&lists(), |keys| all(keys, look));
+                    tell(format!("{row}/{name} together/{threads}"), each);
                 }
             }
         }
@@ -128,12 +145,19 @@ fn rate(lists: &[Vec<Wanted>], look_up: impl Fn(&[Wanted]) -> usize + Sync) -> f
 }
 
 pub(crate) fn measure<P: Peer>(args: &Args) {
-    let peer = P::open(&args.setup());
+    let setup = args.setup();
+    machine::read(&setup.directory);
+    let peer = P::open(&setup);
     peer.warm();
     let mut measurement = Measurement::new(args);
-    measurement.look(|wanted, look| peer.look_up(wanted, look));
-    if measurement.wants("s3") {
+    let look_up = |wanted: &[Wanted], look| peer.look_up(wanted, look);
+    measurement.look(look_up, |wanted, look| peer.look_up_together(wanted, look));
+    if measurement.wants("answers") {
         answers(&peer, &mut measurement);
+    }
+    if measurement.wants("heap") {
+        // Of the whole process: the lists of keys are gone, all else is there.
+        tell("heap", machine::anonymous() as f64);
     }
     peer.close();
 }
@@ -159,6 +183,8 @@ fn answers<P: Peer>(peer: &P, measurement: &mut Measurement) {
 }
 
 pub(crate) fn floor(args: &Args) {
-    let floor = Floor::open(&args.setup());
-    Measurement::new(args).look(|wanted, look| floor.look_up(wanted, look));
+    let setup = args.setup();
+    machine::read(&setup.directory);
+    let floor = Floor::open(&setup);
+    Measurement::new(args).look(|wanted, look| floor.look_up(wanted, look), |_, _| None);
 }

@@ -32,6 +32,7 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
     }
     peer.fill(parts * expiring..parts * expiring + live, FAR_MS);
     peer.settle();
+    machine::at_rest(&setup.directory);
     for part in 0..parts {
         if !at_once {
             peer.fill(part * expiring..(part + 1) * expiring, expiry(part));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use fjall::config::CompressionPolicy;
+use fjall::config::{CompressionPolicy, HashRatioPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::batch::{Commit, Gather, Wish, repeats};
@@ -45,11 +45,14 @@ impl Peer for Fjall {
         // Nothing here compresses.
         let options = || {
             let none = CompressionPolicy::all(CompressionType::None);
-            KeyspaceCreateOptions::default().data_block_compression_policy(none)
+            // What its documentation advises for points looked up in memory.
+            let hashed = HashRatioPolicy::all(1.0);
+            let options = KeyspaceCreateOptions::default().data_block_compression_policy(none);
+            options.data_block_hash_ratio_policy(hashed)
         };
         let records = sure(database.keyspace("records", options));
         let writer = Writer(database.clone(), records.clone());
-        Self { database, records, writer: Gather::start(|| writer), length: setup.length }
+        Self { database, records, writer: Gather::start(setup.tasks, writer), length: setup.length }
     }
 
     async fn claim(&self, text: Text) -> Option<()> {

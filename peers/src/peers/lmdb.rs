@@ -76,7 +76,7 @@ impl Peer for Lmdb {
             env,
             records,
             expiries,
-            writer: Gather::start(|| writer),
+            writer: Gather::start(setup.tasks, writer),
             length: setup.length,
             keeps_expiries: setup.expiries,
         }

@@ -24,7 +24,7 @@ pub(crate) use self::rocks::{Rocks, RocksBatched};
 pub(crate) use self::sqlite::Sqlite;
 
 /// Records that are filled in with one transaction, in the order of their keys.
-const FILL: u64 = 500_000;
+const FILL: u64 = 2_000_000;
 
 /// The keys of `numbers` in parts of [`FILL`], each in the order of its keys.
 fn parts(numbers: std::ops::Range<u64>) -> impl Iterator<Item = Vec<crate::work::Wanted>> {

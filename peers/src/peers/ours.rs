@@ -1,4 +1,4 @@
-//! onceward, with its defaults.
+//! onceward, with its defaults but for how long it keeps what, and what its index may take.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use onceward::{
-    Claim, ClaimOptions, Clock, Fingerprint, Key, Options, Reading, State, Store, Ticket,
+    Claim, ClaimOptions, Clock, Fingerprint, Key, Options, Reading, Record, State, Store, Ticket,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -46,6 +46,24 @@ fn key(text: &Text) -> Key<'_> {
 
 fn fingerprint(text: &Text) -> Fingerprint {
     Fingerprint::from_digest(digest(text))
+}
+
+impl Ours {
+    #[inline]
+    fn is_good(&self, wanted: &Wanted, record: Option<Record>, look: Look) -> bool {
+        match (look, record) {
+            (Look::Payload, Some(record)) => {
+                let whole = |found: &[u8]| is_payload(found, wanted.number, self.length);
+                sure(record.read(whole)).unwrap_or(false)
+            }
+            (Look::Head, Some(record)) => {
+                record.state() == State::Complete
+                    && record.fingerprint() == fingerprint(&wanted.text)
+            }
+            (Look::Miss, None) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Peer for Ours {
@@ -110,20 +128,28 @@ impl Peer for Ours {
     fn look_up(&self, wanted: &[Wanted], look: Look) -> usize {
         let good = |wanted: &&Wanted| {
             let record = sure(self.store.get(key(&wanted.text)));
-            match (look, record) {
-                (Look::Payload, Some(record)) => {
-                    let whole = |found: &[u8]| is_payload(found, wanted.number, self.length);
-                    sure(record.read(whole)).unwrap_or(false)
-                }
-                (Look::Head, Some(record)) => {
-                    record.state() == State::Complete
-                        && record.fingerprint() == fingerprint(&wanted.text)
-                }
-                (Look::Miss, None) => true,
-                _ => false,
-            }
+            self.is_good(wanted, record, look)
         };
         wanted.iter().filter(good).count()
+    }
+
+    fn look_up_together(&self, wanted: &[Wanted], look: Look) -> Option<usize> {
+        let keys: Vec<Key<'_>> = wanted.iter().map(|wanted| key(&wanted.text)).collect();
+        let found = wanted.iter().zip(self.store.get_many(&keys));
+        Some(
+            found
+                .filter_map(|(wanted, record)| {
+                    self.is_good(wanted, sure(record), look).then_some(())
+                })
+                .count(),
+        )
+    }
+
+    /// Waits until what was filled by another process is in the index.
+    fn warm(&self) {
+        while self.store.stats().unread_pieces > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn hold(&self, numbers: Range<u64>) {

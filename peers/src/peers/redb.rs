@@ -63,7 +63,7 @@ impl Peer for Redb {
         sure(writing.commit());
         let writer = Writer(Arc::clone(&database));
         let (length, expiries) = (setup.length, setup.expiries);
-        Self { database, writer: Gather::start(|| writer), length, expiries }
+        Self { database, writer: Gather::start(setup.tasks, writer), length, expiries }
     }
 
     async fn claim(&self, text: Text) -> Option<()> {

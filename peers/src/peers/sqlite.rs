@@ -24,6 +24,7 @@ const HEAD: &str = "SELECT state, print, expires FROM records WHERE key = ?1";
 
 pub(crate) struct Sqlite {
     file: PathBuf,
+    cache: u64,
     writer: Gather,
     /// Connections nobody reads with at the moment.
     readers: Mutex<Vec<Connection>>,
@@ -40,10 +41,10 @@ impl Commit for Writer {
             let mut finish = sure(writing.prepare_cached(FINISH));
             for wish in wishes {
                 if let Some(payload) = &wish.payload {
-                    let row = params![wish.text, COMPLETE, &payload[..], milliseconds(FAR_MS)];
+                    let row = params![wish.text, COMPLETE, &payload[..], signed(FAR_MS)];
                     assert_eq!(sure(finish.execute(row)), 1);
                 } else {
-                    let far = milliseconds(FAR_MS);
+                    let far = signed(FAR_MS);
                     let row = params![wish.text, digest(&wish.text), IN_FLIGHT, far];
                     wish.granted = sure(claim.execute(row)) == 1;
                 }
@@ -53,18 +54,20 @@ impl Commit for Writer {
     }
 }
 
-fn milliseconds(ms: u64) -> i64 {
-    i64::try_from(ms).unwrap_or(i64::MAX)
+/// A number as SQLite has them.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// A connection as SQLite's documentation advises for one that is to be durable and fast: a
-/// write-ahead log, synced at every commit; pages mapped as far as SQLite maps.
-fn connect(file: &Path) -> Connection {
+/// write-ahead log, synced at every commit; pages mapped as far as SQLite maps, and `cache` octets of
+/// others in memory.
+fn connect(file: &Path, cache: u64) -> Connection {
     let connection = sure(Connection::open(file));
     sure(connection.pragma_update(None, "journal_mode", "WAL"));
     sure(connection.pragma_update(None, "synchronous", "FULL"));
     sure(connection.pragma_update(None, "mmap_size", i64::from(i32::MAX)));
-    sure(connection.pragma_update(None, "cache_size", -(256 << 10)));
+    sure(connection.pragma_update(None, "cache_size", -signed(cache >> 10)));
     sure(connection.busy_timeout(std::time::Duration::from_secs(60)));
     connection
 }
@@ -73,7 +76,7 @@ impl Sqlite {
     fn reading<R>(&self, read: impl FnOnce(&Connection) -> R) -> R {
         let idle = || self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let one = idle().pop();
-        let connection = one.unwrap_or_else(|| connect(&self.file));
+        let connection = one.unwrap_or_else(|| connect(&self.file, self.cache));
         let outcome = read(&connection);
         idle().push(connection);
         outcome
@@ -85,7 +88,7 @@ impl Peer for Sqlite {
 
     fn open(setup: &Setup) -> Self {
         let file = setup.directory.join("peer.sqlite");
-        let connection = connect(&file);
+        let connection = connect(&file, setup.cache);
         // Rows are longer than a twentieth of a page, for which the documentation advises against
         // `WITHOUT ROWID`.
         sure(connection.execute_batch(
@@ -96,8 +99,9 @@ impl Peer for Sqlite {
             let index = "CREATE INDEX IF NOT EXISTS expiries ON records (expires)";
             sure(connection.execute_batch(index));
         }
-        let writer = Gather::start(|| Writer(connection));
-        Self { file, writer, readers: Mutex::default(), length: setup.length }
+        let writer = Gather::start(setup.tasks, Writer(connection));
+        let (cache, length) = (setup.cache, setup.length);
+        Self { file, cache, writer, readers: Mutex::default(), length }
     }
 
     async fn claim(&self, text: Text) -> Option<()> {
@@ -109,7 +113,7 @@ impl Peer for Sqlite {
     }
 
     fn fill(&self, numbers: Range<u64>, expires_at_ms: u64) {
-        let mut connection = connect(&self.file);
+        let mut connection = connect(&self.file, self.cache);
         let mut payload = Vec::new();
         for part in super::parts(numbers) {
             let writing = sure(connection.transaction());
@@ -118,7 +122,7 @@ impl Peer for Sqlite {
                 for Wanted { text, number } in &part {
                     payload.clear();
                     payload_into(*number, self.length, &mut payload);
-                    let expires = milliseconds(expires_at_ms);
+                    let expires = signed(expires_at_ms);
                     sure(fill.execute(params![text, digest(text), COMPLETE, expires, payload]));
                 }
             }
@@ -151,8 +155,8 @@ impl Peer for Sqlite {
     }
 
     fn sweep(&self, now_ms: u64) -> u64 {
-        let connection = connect(&self.file);
+        let connection = connect(&self.file, self.cache);
         let delete = "DELETE FROM records WHERE expires < ?1";
-        sure(connection.execute(delete, params![milliseconds(now_ms)])) as u64
+        sure(connection.execute(delete, params![signed(now_ms)])) as u64
     }
 }
