@@ -57,9 +57,10 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 
 /// The system's clocks: `CLOCK_BOOTTIME`, the kernel's boot id, and the wall clock.
 ///
-/// What it says of a moment [ago](Clock::lately) is behind by one tick of the kernel at most, 1 to 10
-/// milliseconds as the kernel was built; after the machine slept, for the rest of the tick in which it
-/// awoke, by the time asleep as well.
+/// What it says of a moment [ago](Clock::lately) is behind by a tick of the kernel, 1 to 10
+/// milliseconds as the kernel was built; by some more while the processor that counts ticks has other
+/// things to do, a virtual one above all; and after the machine slept, for the rest of the tick in
+/// which it awoke, by the time asleep as well.
 ///
 /// Where the system has no boot time (outside Linux and Android), elapsed time comes from
 /// [`Instant`] and a restart counts as no time at all, which errs toward late expiry.

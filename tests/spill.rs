@@ -373,3 +373,52 @@ fn p0_a_sweep_whose_sync_failed_leaves_the_tree_as_it_is() {
     assert!(store.get(Key::new("scope", "key 1").unwrap()).unwrap().is_none());
     complete(&store, 3);
 }
+
+/// Keys that a store with so much memory for its index takes, of `keys` that are claimed and completed,
+/// with everything the housekeeper does after each batch.
+fn taken(index_memory: u64, keys: u32) -> u32 {
+    const BATCH: u32 = 256;
+    let store = Options::new()
+        .ttl(TTL)
+        .clock(ManualClock::new(1_750_000_000_000))
+        .seeded(1)
+        .index_memory(index_memory)
+        .stepped()
+        .open_storage(Arc::new(SimDisk::new(7)))
+        .unwrap();
+    for (round, begin) in (0..).zip((0..keys).step_by(BATCH as usize)) {
+        let names: Vec<_> = (begin..begin + BATCH).map(|number| number.to_string()).collect();
+        let claims: Vec<_> =
+            names.iter().map(|name| (Key::new("acct_1", name).unwrap(), print())).collect();
+        let claimed = drive(&store, store.claim_many(&claims));
+        let mut ends = Vec::new();
+        for (number, claim) in (begin..).zip(claimed) {
+            match claim {
+                Ok(Claim::Granted(ticket)) => ends.push(Box::pin(ticket.complete("created"))),
+                Err(error) if error.kind() == ErrorKind::Full => return number,
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for end in &mut ends {
+            assert!(end.as_mut().poll(&mut context).is_pending());
+        }
+        settle(&store);
+        for end in ends {
+            drive(&store, end).unwrap();
+        }
+        store.checkpoint().unwrap();
+        store.keep_house(round);
+        settle(&store);
+    }
+    keys
+}
+
+/// Where not even the filters fit, new claims are refused: at some two octets a key, and not when the
+/// tables are full for the first time.
+#[test]
+fn the_least_memory_takes_more_keys_than_its_tables_hold() {
+    for (index_memory, keys) in [(1 << 20, 60_000), (4_000_000, 110_000)] {
+        assert_eq!(taken(index_memory, keys), keys, "of {index_memory} bytes");
+    }
+}

@@ -182,7 +182,7 @@ impl Inner {
                 examine_in(hold, location, *key).and_then(|settled| {
                     let alive = settled.as_ref().is_some_and(|it| it.known().at(now_ms).is_some());
                     // Without a live record there, it may be cold.
-                    if alive || seen.is_empty() {
+                    if alive || (settled.is_none() && seen.is_empty()) {
                         self.seen(settled, now_ms)
                     } else {
                         self.get(*key)

@@ -153,7 +153,7 @@ fn remove_segment(storage: &dyn Storage, restore: &Restore, id: u32) -> std::io:
 fn keep_reserve(storage: &dyn Storage) {
     let kept = create::remove(storage, RESERVE)
         .and_then(|()| storage.create(RESERVE))
-        .and_then(|file| file.preallocate(RESERVE_LEN));
+        .and_then(|file| file.preallocate(RESERVE_LEN).and_then(|()| file.sync()));
     if kept.is_err() {
         let _ = create::remove(storage, RESERVE);
     }

@@ -296,6 +296,13 @@ impl Inner {
                 let (settled, now_ms) = glance?;
                 // Without a live record there, it may be cold.
                 let alive = settled.as_ref().is_some_and(|it| it.known().at(now_ms).is_some());
+                // One that has expired by now may have been replaced while it stood.
+                if !alive
+                    && settled.is_some()
+                    && self.index.shard(identity).candidates(identity) != candidates
+                {
+                    continue;
+                }
                 if alive || seen.is_empty() {
                     return self.seen(settled, now_ms);
                 }

@@ -143,11 +143,7 @@ impl Slots {
 
     /// How many slots there will be when `wanted` are asked for.
     pub(super) fn rounded(wanted: usize) -> usize {
-        if wanted <= PIECE {
-            wanted.max(LEAST).next_power_of_two()
-        } else {
-            wanted.next_multiple_of(PIECE)
-        }
+        if wanted <= PIECE { wanted.max(LEAST) } else { wanted.next_multiple_of(PIECE) }
     }
 
     /// Makes it at least `wanted` slots long, the new ones at the end empty.

@@ -156,7 +156,7 @@ impl Table {
     /// that takes next to nothing yet.
     fn grown(&self) -> usize {
         let len = self.slots.len();
-        let more = if len < PIECE { 2 * len } else { len + len / 8 };
+        let more = if len < PIECE { (len + len / 2).min(PIECE) } else { len + len / 8 };
         Slots::rounded(more.max(len + 1))
     }
 
@@ -382,5 +382,25 @@ mod tests {
         assert!(!table.relocate(7, slot(7, 1).location, slot(7, 8).location));
         assert!(table.remove(7, slot(7, 9).location));
         assert_eq!(table.with_hash(7).collect::<Vec<_>>(), [slot(7, 2)]);
+    }
+
+    /// A budget below a piece holds for every size, whatever filters have taken of it.
+    #[test]
+    fn a_table_of_less_than_a_piece_keeps_within_its_bytes_too() {
+        let mut over = Vec::new();
+        for places in (64..PIECE).step_by(61) {
+            let bytes = places * SLOT;
+            let mut table = Table::default();
+            let mut random = crate::seed::rng();
+            let wanted = Table::capacity_within(bytes) as u64;
+            for nth in 1..=wanted {
+                if table.bytes_with_one_more() > bytes {
+                    over.push((places, wanted, nth - 1));
+                    break;
+                }
+                table.insert(slot(random.u64(..), nth));
+            }
+        }
+        assert!(over.is_empty(), "(places, promised, had): {over:?}");
     }
 }

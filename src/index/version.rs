@@ -34,13 +34,13 @@ impl Version {
 
     /// Begins a change. One at a time: under the lock of what is changed.
     pub(crate) fn begin(&self) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+        self.0.store(self.0.load(Relaxed) | 1, Relaxed);
         // No word of the change is seen before its version is.
         fence(Release);
     }
 
     /// Ends the change that was begun.
     pub(crate) fn end(&self) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(1), Release);
+        self.0.store((self.0.load(Relaxed) | 1).wrapping_add(1), Release);
     }
 }

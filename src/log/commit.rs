@@ -1,7 +1,7 @@
 //! Committing: groups written and synced in order; what they hold is handed back to be published.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::Release;
 
 use super::segment::Segment;
 use super::writer::Group;
@@ -49,7 +49,7 @@ impl Committer {
 
     fn sync(&mut self) -> std::io::Result<()> {
         if let Some(segment) = self.unsynced.take() {
-            let synced = segment.file.sync();
+            let synced = segment.sync();
             if synced.is_err() && is_planted(Bug::WentOnAfterEio) {
                 segment.file.sync()?;
             } else {
@@ -158,7 +158,7 @@ impl<P> Log<P> {
             if self.segments.get(group.segment.id).is_none() {
                 self.segments.insert(&group.segment);
             }
-            group.segment.end.fetch_max(position.offset, Relaxed);
+            group.segment.end.fetch_max(position.offset, Release);
             let mut writer = self.writer.lock();
             writer.is_listed(group.segment.id);
             writer.give_back_buffer(group.bytes);

@@ -8,6 +8,9 @@ use super::table::Hold;
 /// Tables a thread remembers at a time: looks at more stores than that, in turn, each take the lock.
 const TABLES: usize = 4;
 
+/// Segments of a table a thread remembers, the newest: a look into an older one takes the lock.
+const SEGMENTS: usize = 4096;
+
 /// The segments that a row of a table had, by id.
 ///
 /// No hold on any of them: one that is removed goes, whoever remembers it, and its bytes are given
@@ -18,7 +21,8 @@ pub(super) struct Remembered(Box<[(u32, Weak<Hold>)]>);
 impl Remembered {
     /// What `holds`, in the order of their ids, are to be remembered as.
     pub(super) fn of(holds: &[Arc<Hold>]) -> Self {
-        Self(holds.iter().map(|hold| (hold.id, Arc::downgrade(hold))).collect())
+        let newest = holds.get(holds.len().saturating_sub(SEGMENTS)..).unwrap_or_default();
+        Self(newest.iter().map(|hold| (hold.id, Arc::downgrade(hold))).collect())
     }
 
     fn hold(&self, id: u32) -> Option<Arc<Hold>> {

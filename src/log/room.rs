@@ -125,11 +125,8 @@ impl<P> Log<P> {
             } else {
                 end.next_multiple_of(LARGE_PAGE).min(plan.size) - plan.length
             };
-            return self.smaller_and_smaller(chunk, least, |chunk| {
-                plan.last.file.preallocate(plan.length + chunk)?;
-                plan.last.length.store(plan.length + chunk, Relaxed);
-                Ok(())
-            });
+            return self
+                .smaller_and_smaller(chunk, least, |chunk| plan.last.extend(plan.length + chunk));
         }
         let needed = (plan.opening + plan.wanted.frame + plan.instead).next_multiple_of(4096);
         // A frame larger than a segment gets a segment of its own.
@@ -278,13 +275,17 @@ mod tests {
     }
 
     fn log_within(disk: &Arc<SimDisk>, max_disk: Option<u64>) -> Log<()> {
+        log_of(disk, max_disk, Durability::Sync)
+    }
+
+    fn log_of(disk: &Arc<SimDisk>, max_disk: Option<u64>, durability: Durability) -> Log<()> {
         disk.create_dir("").unwrap();
         disk.create_dir(DIRECTORY).unwrap();
         let config = Config {
             store_id: [1; 16],
             secret: [2; 16],
             epoch: 1,
-            durability: Durability::Sync,
+            durability,
             segment_size: SIZE,
             max_disk,
             random: Random::default(),
@@ -469,5 +470,31 @@ mod tests {
         let asked = log.ask_for_room(Wanted { total: frame, frame }).unwrap();
         assert!(log.make_room().is_err_and(|error| error.kind() == ErrorKind::Full));
         assert!(asked.outcome().is_some_and(|made| made.is_err()));
+    }
+
+    /// A failed sync is told once. Told to who makes room in the file of a group that is written and
+    /// not synced, it is the group's all the same.
+    #[cfg(feature = "test-util")]
+    #[test]
+    fn p0_2_a_sync_that_fails_as_room_is_made_is_no_groups_luck() {
+        let payload = [7; 1024];
+        let mut lost = 0;
+        for nth in 0..6 {
+            let disk = Arc::new(SimDisk::new(7));
+            let log = log_of(&disk, None, Durability::Buffered);
+            disk.sync_dir("").unwrap();
+            log.begin(MARK, 0, 0);
+            log.append(&result(&payload), Room::Free { reserve: 0 }, |_, _| ()).unwrap();
+            assert!(log.commit(MARK, &mut Vec::new()).is_ok());
+            disk.fail_operation(disk.operations() + nth, crate::storage::Fault::Io);
+            let _ = log.make_room();
+            let synced = log.sync();
+            let path = crate::log::path(1);
+            let after = disk.power_loss_total().read_file(&path).unwrap();
+            let stands = after.windows(payload.len()).any(|window| window == payload);
+            assert!(stands || synced.is_err(), "operation {nth} failed");
+            lost += u32::from(!stands);
+        }
+        assert!(lost > 0, "no sync failed");
     }
 }

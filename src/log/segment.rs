@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use crate::format::{seed, segment as format};
 use crate::outcome::{Place, Source};
 use crate::planted::{Bug, is_planted};
 use crate::storage::{File, Map, Storage};
+use crate::sync::Mutex;
 
 /// Bytes of a frame that are asked for before it is known how many it has: a head, and a result of
 /// half a KiB. Asking for what is not read costs little; waiting for what was not asked for, a read
@@ -32,13 +36,16 @@ pub(crate) struct Segment {
     map: Arc<dyn Map>,
     /// What its payloads are sealed under; set once, before it is read or appended to.
     key: OnceLock<DataKey>,
+    /// Whether a sync of the file has failed.
+    failed: Mutex<bool>,
     /// Records of the index that stand here.
     pub(crate) live: AtomicU64,
     /// Records that were ever published here.
     pub(crate) records: AtomicU64,
     /// The latest expiry of a record here, milliseconds of store time.
     pub(crate) last_expiry_ms: AtomicU64,
-    /// Where the published groups end.
+    /// Where the groups end that are written for good: nothing before it is written again. What of
+    /// them may be shown, the index says.
     pub(crate) end: AtomicU64,
     /// The length of the file.
     pub(crate) length: AtomicU64,
@@ -62,6 +69,7 @@ impl Segment {
             file,
             map,
             key: OnceLock::new(),
+            failed: Mutex::default(),
             live: 0.into(),
             records: 0.into(),
             last_expiry_ms: 0.into(),
@@ -101,6 +109,33 @@ impl Segment {
         }
     }
 
+    /// Makes what was written durable. Once it failed, it fails for good.
+    ///
+    /// A kernel tells of bytes that it could not write once, to whoever syncs the file first (Rebello
+    /// and others, "Can Applications Recover from fsync Failures?", 2020), and room is made in a
+    /// segment's file while groups are written to it: who is told may not be the one whose bytes they
+    /// were. So one syncs at a time, and none succeeds after one that failed.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut failed = self.failed.lock();
+        if *failed {
+            return Err(io::Error::other("a sync of this segment failed before"));
+        }
+        let synced = self.file.sync();
+        *failed = synced.is_err();
+        synced
+    }
+
+    /// Makes the file `length` bytes long, with zeros that are on disk.
+    pub(crate) fn extend(&self, length: u64) -> io::Result<()> {
+        self.file.preallocate(length)?;
+        self.sync().inspect_err(|_| {
+            // Best effort: the space is free again.
+            let _ = self.file.set_len(self.length.load(Relaxed));
+        })?;
+        self.length.store(length, Relaxed);
+        Ok(())
+    }
+
     /// Gives back to the disk what the file holds beyond its groups.
     ///
     /// Only once the link of the segment that follows is durable: it says where this one ends.
@@ -123,7 +158,7 @@ impl Segment {
     ) -> Result<R, Error> {
         let corrupt =
             |what: &str| Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)));
-        let end = self.end.load(Relaxed);
+        let end = self.end.load(Acquire);
         // As long as a head may be: how long this one is, is in it.
         let window = offset..end.min(offset.saturating_add(HEAD_MAX as u64));
         let head = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;

@@ -98,15 +98,17 @@ pub trait File: Debug + Send + Sync + 'static {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes what was written durable, with the length it needs (`fdatasync`). After an error the
-    /// file's unsynced bytes may read back and still be lost: the caller must not try again.
+    /// file's unsynced bytes may read back and still be lost: the caller must not try again, and a
+    /// sync that succeeds after it says nothing of them. A kernel tells of them once for each open
+    /// file, to whoever syncs it first.
     fn sync(&self) -> io::Result<()>;
 
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Writes zeros from the end of the file up to `len` and syncs, so that later writes within
-    /// need neither space nor metadata. On an error the file has its old length again, and trying
-    /// again later is allowed.
+    /// Writes zeros from the end of the file up to `len`, so that later writes within need no space
+    /// and, once the file is synced, no metadata. On an error the file has its old length again, and
+    /// trying again later is allowed.
     fn preallocate(&self, len: u64) -> io::Result<()>;
 
     /// Maps the first `len` bytes to read; `len` may be past the end of the file, for bytes that

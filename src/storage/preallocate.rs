@@ -8,7 +8,7 @@ use super::File;
 /// large pages for whole aligned writes of this length has them mapped as such.
 const CHUNK: usize = 2 << 20;
 
-/// Writes zeros from the end of `file` up to `len` and syncs.
+/// Writes zeros from the end of `file` up to `len`.
 ///
 /// On an error the file is cut back to the length it had, so that the space it took is free again
 /// and the next attempt starts from the same place. The first error is the one told: should cutting
@@ -19,7 +19,7 @@ pub(super) fn extend(file: &dyn File, len: u64) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let old_len = file.len()?;
-    let result = write_zeros(file, old_len, len).and_then(|()| file.sync());
+    let result = write_zeros(file, old_len, len);
     if result.is_err() && old_len < len {
         let _ = file.set_len(old_len);
     }

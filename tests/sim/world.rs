@@ -10,8 +10,9 @@ use crate::script::Script;
 
 /// How long a result is kept unless its claim says otherwise.
 pub(crate) const TTL_MS: u64 = 10_000;
-/// How far behind its clock a store may look, milliseconds: as the kernel's ticks have it.
-pub(crate) const BEHIND_MS: u64 = 4;
+/// How far behind its clock a store may look, milliseconds: as the kernel's
+/// ticks have it, when some are missed.
+pub(crate) const BEHIND_MS: u64 = 10;
 /// Bytes of a segment, and of one that is long.
 pub(crate) const SEGMENT: u64 = 64 << 10;
 pub(crate) const LONG_SEGMENT: u64 = 1 << 20;
