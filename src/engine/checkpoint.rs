@@ -220,6 +220,9 @@ impl Inner {
             records: segment.records.load(Relaxed),
             last_expiry_ms: segment.last_expiry_ms.load(Relaxed),
         };
+        // One that is begun beyond the position may have nothing on disk yet: it is not there, then, and
+        // was not lost. The replay of what comes behind the position finds it.
+        let living = self.log.living().into_iter().filter(|it| it.id <= position.segment);
         Head {
             epoch: self.epoch,
             segment: position.segment,
@@ -230,7 +233,7 @@ impl Inner {
             ttl_max_ms: self.log.ttl_max_ms(),
             suspect_until_ms: self.suspect_until_ms.load(Relaxed),
             time: self.mark(),
-            segments: self.log.living().iter().map(|segment| row(segment)).collect(),
+            segments: living.map(|segment| row(&segment)).collect(),
             flights: checkpointer.flights.values().map(|(_, at)| at.to_bits()).collect(),
         }
     }

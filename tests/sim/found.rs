@@ -4,12 +4,13 @@ use onceward::storage::Fault;
 
 use crate::run::run;
 use crate::script::Op::{
-    Advance, Capacity, Claim, Crash, Fail, Finish, Keep, Look, Reopen, Rot, Settle, Step, Sweep,
+    Advance, Capacity, Checkpoint, Claim, Crash, Fail, Finish, Keep, Look, Reopen, Rot, Settle,
+    Step, Sweep,
 };
 use crate::script::Patience::{Long, No, Past};
 use crate::script::Way::{Kill, Loss, Torn, Total};
 use crate::script::{End, How, Op, Script};
-use crate::world::SEGMENT;
+use crate::world::{LONG_SEGMENT, SEGMENT};
 
 fn holds(script: &Script) {
     if let Err(wrong) = run(script) {
@@ -144,4 +145,39 @@ fn bits_that_turned_in_a_store_that_was_never_closed_well_are_not_judged() {
         closed.ops.push(Rot { seed, bits: 1, live: false });
         holds(&closed);
     }
+}
+
+/// A result went into a segment begun for it, which had nothing on disk yet when a checkpoint named all
+/// segments there were; then the power went. What was never there was taken for lost.
+#[test]
+fn p0_2_a_checkpoint_names_no_segment_that_may_not_be_there() {
+    holds(&Script {
+        seed: 113_172_240_106_829,
+        keys: 8,
+        buffered: false,
+        max_disk: None,
+        resident: Some(0),
+        segment: LONG_SEGMENT,
+        aside_one_in: 0,
+        ops: vec![
+            Claim { key: 7, print: 0, ttl_ms: 10_000, patience: Long },
+            Settle,
+            Finish { nth: 9, how: How::Complete(66_000) },
+            Claim { key: 3, print: 0, ttl_ms: 2500, patience: Long },
+            Claim { key: 6, print: 0, ttl_ms: 10_000, patience: No },
+            Settle,
+            Claim { key: 5, print: 0, ttl_ms: 10_000, patience: Long },
+            Finish { nth: 12, how: How::Complete(66_000) },
+            Finish { nth: 13, how: How::Complete(130_519) },
+            Checkpoint,
+            Settle,
+            Finish { nth: 11, how: How::Complete(66_000) },
+            Crash {
+                after: 13,
+                end: End { way: Torn(4_782_137_552_133_456_618, 1), reboot: true, asleep_ms: 0 },
+                nested: Vec::new(),
+            },
+            Keep { round: 4 },
+        ],
+    });
 }
