@@ -158,8 +158,12 @@ impl Inner {
         checkpointer.position = position;
         drop(frames);
         // The tree may not know of what the log could still lose.
-        if !is_planted(Bug::CheckpointedBeforeSync) {
-            self.log.sync()?;
+        if !is_planted(Bug::CheckpointedBeforeSync)
+            && let Err(error) = self.log.sync_untold()
+        {
+            // Nobody is told under the tree's lock: who is may close the store, which takes it.
+            drop(checkpointer);
+            return Err(self.log.fail(&error));
         }
         self.put(&mut checkpointer)
     }

@@ -26,6 +26,7 @@ mod sweep;
 mod threads;
 mod ticket;
 mod timer;
+mod turns;
 mod verify;
 mod warm;
 
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::clock::{StoreTime, TimeMark};
+use crate::error::Error;
 use crate::expiry::Buckets;
 use crate::format::store::Identity as StoreIdentity;
 use crate::index::{Caps, Index};
@@ -81,8 +83,8 @@ pub(crate) struct Inner {
     threads: threads::Threads,
     counters: counters::Counters,
     /// One at a time takes pieces off the tree or segments off the disk, or moves records between
-    /// tree and index. Lock order: before `tree`.
-    sweeping: Mutex<()>,
+    /// tree and index. Order: before `tree`.
+    sweeping: turns::Turns,
     /// Whether the store was closed; held while it is being.
     closed: Mutex<bool>,
     /// The directory's lock, given back by closing.
@@ -98,6 +100,16 @@ impl Inner {
     /// Store time a moment ago, milliseconds: what looks go by (see [`StoreTime::lately`]).
     fn lately_ms(&self) -> u64 {
         self.time.lately(&*self.options.clock)
+    }
+
+    /// The sweeper's turn.
+    ///
+    /// # Errors
+    /// `Closed`, or why writes ended before that.
+    fn sweeping(&self) -> Result<turns::Turn<'_>, Error> {
+        self.sweeping
+            .take()
+            .ok_or_else(|| self.log.poison().check().err().unwrap_or_else(Error::closed))
     }
 
     fn mark(&self) -> TimeMark {

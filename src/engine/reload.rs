@@ -25,7 +25,7 @@ impl Inner {
     /// `Io`: the log could not be read; what was refused stays so. What the new tree could not be
     /// written for, which later checkpoints try again.
     pub(super) fn reload(&self) -> Result<(), Error> {
-        let _one = self.sweeping.lock();
+        let _one = self.sweeping()?;
         self.refuse_closed()?;
         let mut sound = true;
         for segment in self.log.segments.all() {

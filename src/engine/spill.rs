@@ -65,7 +65,7 @@ impl Inner {
         if !self.is_over_memory() {
             return Ok(());
         }
-        let _one = self.sweeping.lock();
+        let _one = self.sweeping()?;
         self.refuse_closed()?;
         self.cold.refuse_damaged()?;
         let mut checkpointed = false;
@@ -136,7 +136,7 @@ impl Inner {
     /// # Errors
     /// As [`spill`](Self::spill). What was there stays, or is one.
     pub(super) fn merge_pieces(&self) -> Result<bool, Error> {
-        let _one = self.sweeping.lock();
+        let _one = self.sweeping()?;
         let Some((bucket, numbers)) = self.alike() else { return Ok(false) };
         let mut checkpointer = self.tree.lock();
         // After a sync that failed the head would name a position that may not be on the disk.

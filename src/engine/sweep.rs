@@ -30,7 +30,7 @@ const LONG: u64 = 8;
 
 impl Inner {
     pub(super) fn sweep(&self) -> Result<SweepReport, Error> {
-        let _one = self.sweeping.lock();
+        let _one = self.sweeping()?;
         self.log.poison().check()?;
         let mut report = SweepReport::default();
         // A tree that takes no checkpoint, as on a full disk, must not keep segments from going.

@@ -217,6 +217,7 @@ impl Inner {
         drop(self.publishing.lock());
         self.tell_waiters(&closed);
         self.timer.stop();
+        self.sweeping.end();
         self.threads.join();
         self.log.remove_unused();
         if sealed.is_ok() {
@@ -231,6 +232,9 @@ impl Inner {
     /// into the tree.
     fn seal(&self) -> Result<(), Error> {
         self.log.poison().check()?;
+        // Before all that, for others go on until they are told: what came behind the seal, or into
+        // its group, would be in a file that is trimmed and has no seal at its end.
+        self.log.end();
         // A checkpoint that fails is made up for by the next open, from the log.
         let _ = self.checkpoint();
         self.flush()?;
@@ -242,5 +246,98 @@ impl Inner {
             NoRoom::Ended(error) => error,
             NoRoom::Short(_) => Error::new(ErrorKind::Full, "there was no room for the seal"),
         })
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::future::Future;
+    use std::sync::mpsc;
+    use std::task::{Context, Wake, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage::{Fault, SimDisk};
+    use crate::{Claim, Fingerprint, Key, Options, Store};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Does something once it is woken.
+    struct Once(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl Wake for Once {
+        fn wake(self: Arc<Self>) {
+            let what = self.0.lock().take();
+            if let Some(what) = what {
+                what();
+            }
+        }
+    }
+
+    fn waker(what: impl FnOnce() + Send + 'static) -> Waker {
+        Waker::from(Arc::new(Once(Mutex::new(Some(Box::new(what))))))
+    }
+
+    fn claim(
+        store: &Store,
+        key: &str,
+    ) -> impl Future<Output = Result<Claim<Store>, Error>> + use<> {
+        store.claim(Key::new("scope", key).unwrap(), Fingerprint::of("a request"))
+    }
+
+    /// Whether `work` ends.
+    fn ends(work: impl FnOnce() + Send + 'static) -> bool {
+        let (done, is_done) = mpsc::channel();
+        std::thread::spawn(move || {
+            work();
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(PATIENCE).is_ok()
+    }
+
+    /// The sync of a checkpoint fails; whoever is told drops the last handle.
+    #[test]
+    fn the_last_handle_goes_as_a_checkpoint_fails_to_sync() {
+        assert!(ends(|| {
+            let disk = Arc::new(SimDisk::new(1));
+            let options = Options::new().stepped().durability(Durability::Buffered);
+            let store = options.open_storage(Arc::clone(&disk) as Arc<_>).unwrap();
+            let inner = Arc::clone(store.inner());
+            let mut noop = Context::from_waker(Waker::noop());
+            let mut first = Box::pin(claim(&store, "first"));
+            assert!(first.as_mut().poll(&mut noop).is_pending());
+            assert!(store.step().unwrap());
+            let mut second = Box::pin(claim(&store, "second"));
+            let waker = waker(move || drop(store));
+            assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            disk.fail_operation(disk.operations(), Fault::Io);
+            assert!(inner.checkpoint().is_err());
+        }));
+    }
+
+    /// The sweeper commits somebody's claim; whoever is told drops the last handle, while another
+    /// thread of the store wants to read a piece of the tree.
+    #[test]
+    fn the_last_handle_goes_as_the_sweeper_commits() {
+        assert!(ends(|| {
+            let disk = Arc::new(SimDisk::new(1));
+            let store = Options::new().stepped().open_storage(disk).unwrap();
+            let inner = Arc::clone(store.inner());
+            let mut noop = Context::from_waker(Waker::noop());
+            let mut first = Box::pin(claim(&store, "first"));
+            assert!(first.as_mut().poll(&mut noop).is_pending());
+            while store.step().unwrap() {}
+            let warmer = Arc::clone(&inner);
+            let mut second = Box::pin(claim(&store, "second"));
+            let waker = waker(move || {
+                let inner = Arc::clone(&warmer);
+                inner.threads.spawn("warm", move || drop(warmer.warm())).unwrap();
+                drop(store);
+            });
+            assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let _one = inner.sweeping().unwrap();
+            let _ = inner.flush();
+        }));
     }
 }

@@ -21,7 +21,7 @@ impl Inner {
     /// `Corrupt` when the tree cannot be believed: it is being made anew from then on. `Io`.
     pub(super) fn warm(&self) -> Result<bool, Error> {
         // No piece, and no segment, goes meanwhile.
-        let _one = self.sweeping.lock();
+        let _one = self.sweeping()?;
         self.refuse_closed()?;
         self.cold.refuse_damaged()?;
         let list = self.cold.list();

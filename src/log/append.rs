@@ -23,7 +23,7 @@ impl<P> Log<P> {
         publish: impl FnOnce(u64, Location) -> P,
     ) -> Result<Appended, NoRoom> {
         let mut writer = self.writer.lock();
-        self.poison.check().map_err(NoRoom::Ended)?;
+        self.refuse_ended(&writer).map_err(NoRoom::Ended)?;
         let idle = !writer.has_frames();
         if let Err(needed) = writer.take_room(draft.len(self.config.overhead()), room) {
             return Err(NoRoom::Short(needed));
@@ -77,7 +77,20 @@ impl<P> Log<P> {
         Appended { sequence, location, done }
     }
 
-    /// Appends the frame that seals the log.
+    /// From now on only a seal is appended: whoever wants to append anything else finds the store
+    /// closed. A frame behind the seal would leave a file that was trimmed as if it were sealed.
+    pub(crate) fn end(&self) {
+        self.writer.lock().ended = true;
+    }
+
+    /// # Errors
+    /// Why nothing is appended any more.
+    pub(super) fn refuse_ended(&self, writer: &Writer<P>) -> Result<(), Error> {
+        self.poison.check()?;
+        if writer.ended { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Appends the frame that seals the log, after its [`end`](Self::end).
     pub(crate) fn append_seal(&self) -> Result<(), NoRoom> {
         let mut writer = self.writer.lock();
         self.poison.check().map_err(NoRoom::Ended)?;
@@ -95,7 +108,7 @@ impl<P> Log<P> {
     /// Appends the frame that retires segment `id`, which no link behind it names.
     pub(crate) fn append_retire(&self, id: u32) -> Result<(), NoRoom> {
         let mut writer = self.writer.lock();
-        self.poison.check().map_err(NoRoom::Ended)?;
+        self.refuse_ended(&writer).map_err(NoRoom::Ended)?;
         let payload = Retire { segment: id }.encode();
         self.keep_house(&mut writer, Kind::Retire, &payload)?;
         writer.live.retain(|live| *live != id);

@@ -219,12 +219,18 @@ impl<P> Log<P> {
     /// # Errors
     /// The sync failed: the log is poisoned.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        let synced = {
-            let mut committer = self.committer.lock();
-            self.poison.check()?;
-            committer.sync()
-        };
-        synced.map_err(|error| self.fail(&Error::io("syncing the log", error)))
+        self.sync_untold().map_err(|error| self.fail(&error))
+    }
+
+    /// [`sync`](Self::sync), which leaves it to the caller to tell of a failure, with
+    /// [`fail`](Self::fail), once he holds no lock.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn sync_untold(&self) -> Result<(), Error> {
+        let mut committer = self.committer.lock();
+        self.poison.check()?;
+        committer.sync().map_err(|error| self.poison.set(&Error::io("syncing the log", error)))
     }
 
     /// The end of the last group written.

@@ -63,7 +63,8 @@ impl<P> Log<P> {
     ///
     /// # Errors
     /// `Full` when the disk, or `max_disk`, has none: it may be tried again. `Io` when the disk
-    /// refuses for another reason. Neither poisons: nothing was to be kept there yet.
+    /// refuses for another reason. Neither poisons by itself: nothing was to be kept there yet. But
+    /// where it was a sync that failed, the next sync of that segment fails, too.
     pub(crate) fn make_room(&self) -> Result<(), Error> {
         loop {
             let prepared = self.prepare();
@@ -170,6 +171,7 @@ impl<P> Log<P> {
                 .map_err(full_or_io)?;
         }
         let mut writer = self.writer.lock();
+        self.refuse_ended(&writer)?;
         if !writer.may_roll() {
             return Err(Error::new(ErrorKind::Full, "there is no room for a segment"));
         }

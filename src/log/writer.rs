@@ -86,6 +86,8 @@ pub(crate) struct Writer<P> {
     ahead_max: u64,
     pub(super) wanted: Wanted,
     pub(super) waiting: Arc<Event>,
+    /// Whether nothing is appended any more but a seal.
+    pub(super) ended: bool,
     /// A buffer to use again.
     spare: Vec<u8>,
     /// Ids of the segments there are, but the active one.
@@ -112,6 +114,7 @@ impl<P> Writer<P> {
             ahead_max: AHEAD_MAX.min(config.segment_size / 2),
             wanted: Wanted::default(),
             waiting: Event::new(),
+            ended: false,
             spare: Vec::new(),
             live: Vec::new(),
         }
