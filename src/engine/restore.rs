@@ -498,7 +498,7 @@ fn refuse_cut_off(id: u32, found: &Scan, from: u64, known: u64) -> Result<(), Er
     )))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "test-util"))]
 mod tests {
     use super::super::{create, survey};
     use super::*;
