@@ -7,6 +7,8 @@
 
 mod device;
 mod floor;
+#[path = "../support/hands.rs"]
+mod hands;
 #[path = "../support/keys.rs"]
 #[allow(dead_code)] // Shared with benches that look records up, too.
 mod keys;

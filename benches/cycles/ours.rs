@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use onceward::{Claim, Clock, Options, Reading, Stats, Store, SweepReport};
+use onceward::{Claim, Options, Stats, Store, SweepReport};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::hands::Hands;
 use super::{directory, keys, sure};
 
 /// A store of its own, and a runtime of two threads for its tasks.
@@ -19,21 +20,6 @@ pub(crate) struct Ours {
     payload: Bytes,
     runtime: Runtime,
     _directory: TempDir,
-}
-
-/// A clock whose hands the benchmark moves.
-#[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
-
-impl Clock for Hands {
-    fn read(&self) -> Reading {
-        let ms = self.0.load(Relaxed);
-        Reading {
-            since_boot: Duration::from_millis(ms),
-            boot_id: Some([1; 16]),
-            wall_ms: 1_700_000_000_000 + ms,
-        }
-    }
 }
 
 /// How long calls took, microseconds.
@@ -78,7 +64,7 @@ impl Ours {
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.hands.0.fetch_add(by.as_millis() as u64, Relaxed);
+        self.hands.advance(by);
     }
 
     pub(crate) fn sweep(&self) -> SweepReport {

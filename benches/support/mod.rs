@@ -1,5 +1,6 @@
 //! What the benchmarks share: keys, the two stores under the same work, and the table of ratios.
 
+pub(crate) mod hands;
 pub(crate) mod keys;
 pub(crate) mod ours;
 pub(crate) mod plain;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use onceward::{Claim, Clock, Options, Reading, Store, SweepReport};
+use onceward::{Claim, Options, Store, SweepReport};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use super::hands::Hands;
 use super::keys::{self, Text};
 use super::{directory, read_all, sure};
 
@@ -21,21 +22,6 @@ pub(crate) struct Ours {
     next: u64,
     payload: Bytes,
     _directory: TempDir,
-}
-
-/// A clock whose hands the benchmark moves.
-#[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
-
-impl Clock for Hands {
-    fn read(&self) -> Reading {
-        let ms = self.0.load(Relaxed);
-        Reading {
-            since_boot: Duration::from_millis(ms),
-            boot_id: Some([1; 16]),
-            wall_ms: 1_700_000_000_000 + ms,
-        }
-    }
 }
 
 impl Ours {
@@ -59,7 +45,7 @@ impl Ours {
 
     /// Lets `by` pass on a clock that stands still.
     pub(crate) fn advance(&self, by: Duration) {
-        self.clock.0.fetch_add(by.as_millis() as u64, Relaxed);
+        self.clock.advance(by);
     }
 
     /// Looks each of `texts` up and reads what is found; gives how many there were.
