@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `SEED` | of the schedules; `random` draws one |
 //! | `SCHEDULES` | how many, of all scenarios together |
-//! | `BUDGET_SECONDS` | ... or for how long, if that is less |
+//! | `BUDGET_SECONDS` | ... or for how long, if that is less; a "failing seed" printed then was only stopped |
 //! | `SHUTTLE_SCHEDULE` | a schedule that a failure printed, replayed for the test that it names |
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
