@@ -57,7 +57,11 @@ impl Known {
 
     /// Something was begun that ends in this state, of a claim that bears what the key has.
     pub(crate) fn begun(&mut self, key: usize, is: Is, ttl_ms: u64) -> Fact {
-        let prints = self.keys[key].facts.iter().fold(0, |all, fact| all | fact.prints);
+        let mut prints = self.keys[key].facts.iter().fold(0, |all, fact| all | fact.prints);
+        if self.damaged && prints == 0 {
+            // It ends a doubt whose beginning is not known here, nor whose claim that was.
+            prints = (1 << self.prints.len()) - 1;
+        }
         let until_ms = self.now_ms + ttl_ms;
         // A completion may wait for room, and is dated when it has it.
         let latest_ms = if let Is::Done(_) = is { u64::MAX } else { until_ms };
