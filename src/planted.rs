@@ -39,6 +39,10 @@ pub enum Bug {
     RenewalLost,
     /// A segment's file goes before the frame that retires it is on disk.
     UnlinkedBeforeRetired,
+    /// A retired segment's file is written again before its new name is on disk.
+    ReusedBeforeDirectorySync,
+    /// A retired segment's file is written again while somebody reads what was in it (P0.3).
+    ReusedUnderReader,
     /// A checkpoint is made of what the log may still lose (P0.1, under `Buffered`).
     CheckpointedBeforeSync,
     /// Whoever waits for a flight is not told of its end.
@@ -81,6 +85,8 @@ impl Bug {
         Self::KeptTooLong,
         Self::RenewalLost,
         Self::UnlinkedBeforeRetired,
+        Self::ReusedBeforeDirectorySync,
+        Self::ReusedUnderReader,
         Self::CheckpointedBeforeSync,
         Self::WaitersNotTold,
         Self::GiveBackForgotten,

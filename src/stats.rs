@@ -21,7 +21,7 @@ pub struct Stats {
     pub in_flight: u64,
     /// Segments of the log.
     pub segments: u64,
-    /// Bytes the log's segments take, with the space prepared ahead.
+    /// Bytes the log's segments take, with the space prepared ahead and files kept to be used again.
     pub log_bytes: u64,
     /// Bytes the tree takes.
     pub tree_bytes: u64,
@@ -53,8 +53,11 @@ pub struct Stats {
     pub expired: u64,
     /// Bytes given back to the disk by sweeps since the store was opened.
     pub bytes_freed: u64,
-    /// Segments removed by sweeps since the store was opened.
+    /// Segments that sweeps took off the log since the store was opened. The store's own keep some of
+    /// their files to be written again, which go on to count as `log_bytes`.
     pub segments_removed: u64,
+    /// Segments made of the files of such since the store was opened.
+    pub segments_reused: u64,
     /// This opening's number; the first is 1.
     pub epoch: u64,
     /// Whether writes have ended: a write failed, or the store was closed.
@@ -70,9 +73,9 @@ pub struct Stats {
 pub struct SweepReport {
     /// Records forgotten.
     pub expired: u64,
-    /// Bytes given back to the disk.
+    /// Bytes given back to the disk, files that were kept since an earlier sweep among them.
     pub bytes_freed: u64,
-    /// Segments removed.
+    /// Segments taken off the log.
     pub segments_removed: u64,
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Inner;
 use super::decide::Effect;
 use super::publish::Publish;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::format::frame::{Kind, RESOLVED};
 use crate::format::head::{Head, SegmentRow};
 use crate::index::{ByIdentity, Identity};
@@ -165,7 +165,13 @@ impl Inner {
             drop(checkpointer);
             return Err(self.log.fail(&error));
         }
-        self.put(&mut checkpointer)
+        match self.put(&mut checkpointer) {
+            // The disk has no room but that of files that are kept.
+            Err(error) if error.kind() == ErrorKind::Full && self.log.release_kept() => {
+                self.put(&mut checkpointer)
+            }
+            put => put,
+        }
     }
 
     /// Puts what is pending into the tree.

@@ -198,6 +198,7 @@ impl Store {
             groups: committed.groups,
             frames: committed.frames,
             bytes_written: committed.bytes,
+            segments_reused: inner.log.segments_reused(),
             syncs: committed.syncs,
             epoch: inner.epoch,
             poisoned: inner.log.poison().is_set(),

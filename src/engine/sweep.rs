@@ -15,7 +15,7 @@ use crate::format::segment::HEADER;
 use crate::index::{Identity, Phase};
 use crate::key::Key;
 use crate::location::Location;
-use crate::log::{self, Draft, NoRoom, Room, Segment, Wanted, replay};
+use crate::log::{Draft, Keep, NoRoom, Room, Segment, Wanted, replay};
 use crate::planted::{Bug, is_planted};
 use crate::stats::SweepReport;
 use crate::tree::{Entry, Sought};
@@ -26,10 +26,29 @@ const SPAN: u64 = 16;
 /// A segment's last records are written again when they are at most this part of what it had and
 /// outlive it by more than this part of the retention.
 const FEW: u64 = 4;
+/// A segment whose rest is at most this part of one is not trimmed.
+const REST: u64 = 1024;
 const LONG: u64 = 8;
 
 impl Inner {
+    /// Sweeps for somebody who wants the disk back.
     pub(super) fn sweep(&self) -> Result<SweepReport, Error> {
+        self.sweep_and(Keep::Nothing)
+    }
+
+    /// Sweeps as time goes by, if a sweep would find something, and keeps what the store needs again.
+    pub(super) fn sweep_by_time(&self) {
+        let keep = Keep::Needed { now_ms: self.now_ms() };
+        if self.is_anything_expired() {
+            let _ = self.sweep_and(keep);
+        } else if let Ok(_one) = self.sweeping() {
+            // What was kept and is not needed; what the disk did not remove.
+            let (bytes_freed, _) = self.log.give_back(keep);
+            self.counters.swept(&SweepReport { bytes_freed, ..SweepReport::default() });
+        }
+    }
+
+    fn sweep_and(&self, keep: Keep) -> Result<SweepReport, Error> {
         let _one = self.sweeping()?;
         self.log.poison().check()?;
         let mut report = SweepReport::default();
@@ -37,13 +56,15 @@ impl Inner {
         let checkpointed = self.checkpoint();
         let swept = self.drop_expired(&mut report);
         let retired = self.retire(&mut report);
+        let (bytes_freed, given_back) = self.log.give_back(keep);
+        report.bytes_freed = bytes_freed;
         self.counters.swept(&report);
-        retired?;
+        retired.and(given_back)?;
         checkpointed.and(swept).map(|()| report)
     }
 
     /// Whether a sweep would find something.
-    pub(super) fn is_anything_expired(&self) -> bool {
+    fn is_anything_expired(&self) -> bool {
         let now_ms = self.now_ms();
         let bucket = {
             let mut checkpointer = self.tree.lock();
@@ -74,8 +95,10 @@ impl Inner {
         let active = self.log.active().id;
         let older: Vec<Arc<Segment>> = self.log.segments.all();
         self.flush()?;
+        // Where next to nothing would be given back, the file is whole for the next segment.
+        let least = self.options.segment_size / REST;
         for segment in older.iter().filter(|segment| segment.id < active) {
-            segment.trim();
+            segment.trim(least);
         }
         Ok(())
     }
@@ -160,18 +183,8 @@ impl Inner {
             if !is_planted(Bug::UnlinkedBeforeRetired) {
                 self.flush()?;
             }
-            // What the disk does not remove is counted still, and tried again by the next sweep.
-            segment
-                .remove(&*self.storage)
-                .map_err(|error| Error::io("removing a segment", error))?;
-            self.log.segments.remove(segment.id);
+            self.log.let_go(segment);
             report.segments_removed += 1;
-            report.bytes_freed += segment.length.load(Relaxed);
-        }
-        if report.segments_removed > 0 {
-            self.storage
-                .sync_dir(log::DIRECTORY)
-                .map_err(|error| Error::io("removing segments", error))?;
         }
         Ok(())
     }

@@ -169,9 +169,7 @@ impl Inner {
         self.keep_cold();
         if round.is_multiple_of(SWEEP_ROUNDS) {
             self.roll_by_time();
-            if self.is_anything_expired() {
-                let _ = self.sweep();
-            }
+            self.sweep_by_time();
         }
     }
 
@@ -221,7 +219,7 @@ impl Inner {
         self.threads.join();
         self.log.remove_unused();
         if sealed.is_ok() {
-            self.log.active().trim();
+            self.log.active().trim(0);
         }
         let tree = self.tree.lock().close();
         *self.lock.lock() = None;

@@ -7,6 +7,7 @@
 mod append;
 pub(crate) mod commit;
 mod draft;
+mod kept;
 pub(crate) mod key;
 mod near;
 pub(crate) mod replay;
@@ -30,6 +31,7 @@ use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
+pub(crate) use kept::Keep;
 pub(crate) use segment::Segment;
 pub(crate) use table::{Hold, Segments};
 
@@ -102,8 +104,13 @@ pub(crate) struct Log<P> {
     committer: Mutex<commit::Committer>,
     /// Frames wait to be committed; or the log is poisoned.
     work: Condvar,
-    /// One preparation at a time. Lock order: `preparing`, then `writer`.
-    preparing: Mutex<()>,
+    /// One preparation at a time, and what is left of retired segments, which others may be made of.
+    /// Lock order: `preparing`, then `writer`.
+    preparing: Mutex<kept::Leftovers>,
+    /// Bytes of what is left of them.
+    leftover_bytes: AtomicU64,
+    /// Segments made of what was left of others.
+    reused: AtomicU64,
     /// Room runs short; or the log is poisoned.
     short: Condvar,
     /// Bytes outside the log that count against `max_disk`.
@@ -131,7 +138,9 @@ impl<P> Log<P> {
             poison,
             segments,
             work: Condvar::new(),
-            preparing: Mutex::new(()),
+            preparing: Mutex::new(kept::Leftovers::new(start.next_segment)),
+            leftover_bytes: 0.into(),
+            reused: 0.into(),
             short: Condvar::new(),
             other_bytes: 0.into(),
             refused_room: false.into(),

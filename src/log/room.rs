@@ -3,10 +3,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::Log;
 use super::draft::Wanted;
+use super::kept::Leftovers;
 use super::segment::{self, Prepared, Segment};
 use crate::error::{Error, ErrorKind};
 use crate::event::fire_all;
@@ -99,19 +100,39 @@ impl<P> Log<P> {
     }
 
     fn prepare(&self) -> Result<(), Refused> {
-        let _one = self.preparing.lock();
+        let mut leftovers = self.preparing.lock();
         let mut wanted = Wanted::default();
+        let mut dropped = false;
         loop {
             self.poison.check().map_err(|error| Refused { wanted, error })?;
             let plan = self.writer.lock().plan();
             let Some(plan) = plan else { return Ok(()) };
             wanted = plan.wanted;
-            self.step(&plan).map_err(|error| Refused { wanted, error: full_or_io(error) })?;
+            let Err(error) = self.step(&mut leftovers, &plan) else { continue };
+            // Another may be had in its place, once; or with the room of a file that is kept.
+            let may_go_on = plan.last.has_failed()
+                && self.drop_failed(&plan.last)
+                && !std::mem::replace(&mut dropped, true)
+                || is_full(&error) && self.release_one(&mut leftovers);
+            if !may_go_on {
+                return Err(Refused { wanted, error: full_or_io(error) });
+            }
         }
     }
 
+    /// Drops a segment that is ready and of which a sync failed: it could never be written to. `false`
+    /// when it was begun meanwhile.
+    fn drop_failed(&self, failed: &Segment) -> bool {
+        let dropped = self.writer.lock().drop_next(failed.id);
+        // What stays of it is removed at the next open, for no group stands in it.
+        dropped.is_some_and(|dropped| {
+            let _ = dropped.segment.remove(&*self.storage);
+            true
+        })
+    }
+
     /// Extends the last segment, or makes another.
-    fn step(&self, plan: &Plan) -> io::Result<()> {
+    fn step(&self, leftovers: &mut Leftovers, plan: &Plan) -> io::Result<()> {
         let wants_large = plan.wanted.frame + plan.opening > self.config.segment_size;
         let left = plan.size.saturating_sub(plan.length);
         if left > 0 && !wants_large && plan.extend {
@@ -139,14 +160,20 @@ impl<P> Log<P> {
             let first = (plan.missing + plan.opening).clamp(least, self.chunk().max(least));
             (first, if plan.urgent { least } else { first })
         };
+        let next = (plan.next_id, plan.epoch);
+        if size == self.config.segment_size
+            && let Some(added) = self.reuse(leftovers, next, needed)
+        {
+            return added;
+        }
         let first = first.min(size);
         self.smaller_and_smaller(first, least.min(size), |length| {
-            let prepared = self.create(plan.next_id, plan.epoch, length, size)?;
+            let prepared = self.create(next, length, size)?;
             self.add(prepared)
         })
     }
 
-    fn add(&self, prepared: Prepared) -> io::Result<()> {
+    pub(super) fn add(&self, prepared: Prepared) -> io::Result<()> {
         let unused = self.writer.lock().add(prepared);
         unused.iter().try_for_each(|unused| unused.segment.remove(&*self.storage))
     }
@@ -156,7 +183,7 @@ impl<P> Log<P> {
     /// # Errors
     /// `Full` or `Io` when there is no room for one that also holds what is reserved.
     pub(crate) fn roll(&self) -> Result<(), Error> {
-        let _one = self.preparing.lock();
+        let mut leftovers = self.preparing.lock();
         self.poison.check()?;
         let (may_roll, id, needed) = {
             let writer = self.writer.lock();
@@ -165,10 +192,23 @@ impl<P> Log<P> {
         if !may_roll {
             let length = needed.next_multiple_of(4096);
             let size = self.config.segment_size.max(length);
-            self.within_max_disk(length)
-                .and_then(|()| self.create(id, self.config.epoch, length, size))
-                .and_then(|prepared| self.add(prepared))
-                .map_err(full_or_io)?;
+            let next = (id, self.config.epoch);
+            loop {
+                let kept = if size == self.config.segment_size {
+                    self.reuse(&mut leftovers, next, length)
+                } else {
+                    None
+                };
+                let made = kept.unwrap_or_else(|| {
+                    self.within_max_disk(length)
+                        .and_then(|()| self.create(next, length, size))
+                        .and_then(|prepared| self.add(prepared))
+                });
+                match made {
+                    Err(error) if is_full(&error) && self.release_one(&mut leftovers) => {}
+                    outcome => break outcome.map_err(full_or_io)?,
+                }
+            }
         }
         let mut writer = self.writer.lock();
         self.refuse_ended(&writer)?;
@@ -215,44 +255,45 @@ impl<P> Log<P> {
 
     /// Bytes the log's files take, those prepared ahead among them.
     pub(crate) fn disk_bytes(&self) -> u64 {
+        // What is left of retired segments comes out of the table and goes to the writer: looked at on
+        // both sides, it is in one of them at least.
+        let leftovers = self.leftover_bytes.load(Acquire);
         // The writer's first: what goes from there into the table meanwhile is in both, not in neither.
         let unlisted = self.writer.lock().unlisted();
         let listed = self.segments.all();
         let is_listed = |id| listed.iter().any(|segment| segment.id == id);
         let unlisted = unlisted.iter().filter(|segment| !is_listed(segment.id));
-        listed.iter().chain(unlisted).map(|segment| segment.length.load(Relaxed)).sum()
+        let segments = listed.iter().chain(unlisted).map(|segment| segment.length.load(Relaxed));
+        segments.sum::<u64>() + leftovers.max(self.leftover_bytes.load(Acquire))
     }
 
-    fn create(&self, id: u32, epoch: u64, length: u64, size: u64) -> io::Result<Prepared> {
-        let header = Header {
+    /// The header of a new segment.
+    pub(super) fn header(&self, id: u32, epoch: u64, prepared: u64) -> io::Result<Header> {
+        Ok(Header {
             store_id: self.config.store_id,
             salt: self.config.random.number()?,
             id,
-            prepared: length,
+            prepared,
             epoch,
             sealed: self.config.master.is_some(),
-        };
-        segment::create(&*self.storage, &header, size, self.config.master.as_ref())
+        })
     }
 
-    /// Removes the files prepared and not begun. At close.
-    pub(crate) fn remove_unused(&self) {
-        let _one = self.preparing.lock();
-        let unused = self.writer.lock().take_next();
-        for prepared in unused {
-            // What stays is removed at the next open, for no group stands in it.
-            let _ = prepared.segment.remove(&*self.storage);
-        }
+    fn create(&self, (id, epoch): (u32, u64), length: u64, size: u64) -> io::Result<Prepared> {
+        let header = self.header(id, epoch, length)?;
+        segment::create(&*self.storage, &header, size, self.config.master.as_ref())
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn full_or_io(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::new(ErrorKind::Full, "there is no room for another claim").with_source(error)
-        }
-        _ => Error::io("preparing room in the log", error),
+    if is_full(&error) {
+        return Error::new(ErrorKind::Full, "there is no room for another claim").with_source(error);
     }
+    Error::io("preparing room in the log", error)
 }
 
 #[cfg(test)]
@@ -376,7 +417,7 @@ mod tests {
         loop {
             assert!(log.writer.lock().holds_reserved());
             let Some(plan) = log.writer.lock().plan() else { break };
-            log.step(&plan).unwrap();
+            log.step(&mut log.preparing.lock(), &plan).unwrap();
         }
         assert!(log.writer.lock().is_wanted_met());
     }

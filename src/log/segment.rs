@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::{DIRECTORY, TEMPORARY, file_name, key, path};
+use super::{DIRECTORY, TEMPORARY, file_name, kept, key, path};
 use crate::crypt::{DataKey, Master};
 use crate::error::Error;
 use crate::format::frame::{self, Frame, HEAD_MAX};
@@ -26,8 +26,8 @@ use crate::sync::Mutex;
 /// of memory.
 const NEAR: usize = 640;
 
-/// A segment that can be read. Whoever holds its `Arc` may read its published bytes, also after it
-/// was retired and unlinked.
+/// A segment that can be read. Whoever holds its `Arc`, or its map's, may read its published bytes,
+/// also after it was retired: its file is not written again before.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) id: u32,
@@ -97,16 +97,37 @@ impl Segment {
         let _ = self.key.set(key);
     }
 
-    /// Removes the segment's file, once its key is destroyed. One that is not there is none to
-    /// remove.
+    /// Destroys the segment's key, if it has one.
+    pub(super) fn destroy_key(&self, storage: &dyn Storage) -> io::Result<()> {
+        if self.key().is_some() { key::erase(storage, self.id) } else { Ok(()) }
+    }
+
+    /// Removes the segment's file, whichever name it has, once its key is destroyed. One that is not
+    /// there is none to remove.
     pub(crate) fn remove(&self, storage: &dyn Storage) -> io::Result<()> {
-        if self.key().is_some() {
-            key::erase(storage, self.id)?;
-        }
-        match storage.unlink(&path(self.id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        self.destroy_key(storage)?;
+        unlink(storage, &path(self.id))?;
+        unlink(storage, &kept::path(self.id))
+    }
+
+    /// Whether the file, of a segment that was retired, does for another one of `size` octets. Not
+    /// when a sync of it ever failed: what a later one says of its blocks would be worth nothing.
+    pub(super) fn is_worth_keeping(&self, size: u64) -> bool {
+        let length = self.length.load(Relaxed);
+        (size - size / 4..=size).contains(&length) && !self.has_failed()
+    }
+
+    /// Whether nobody but the caller holds the segment or its map, and nobody can any more: a hold of
+    /// the table, which a thread may remember, has a count of its own, and all of its life it holds
+    /// the segment.
+    pub(super) fn is_nobodys(this: &mut Arc<Self>) -> bool {
+        let alone = Arc::get_mut(this).is_some_and(|it| Arc::get_mut(&mut it.map).is_some());
+        alone || is_planted(Bug::ReusedUnderReader)
+    }
+
+    /// Whether a sync of the file has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        *self.failed.lock()
     }
 
     /// Makes what was written durable. Once it failed, it fails for good.
@@ -136,12 +157,13 @@ impl Segment {
         Ok(())
     }
 
-    /// Gives back to the disk what the file holds beyond its groups.
+    /// Gives back to the disk what the file holds beyond its groups, if that is more than `least`.
     ///
     /// Only once the link of the segment that follows is durable: it says where this one ends.
-    pub(crate) fn trim(&self) {
+    pub(crate) fn trim(&self, least: u64) {
         let end = self.end.load(Relaxed);
-        if end < self.length.load(Relaxed) && self.file.set_len(end).is_ok() {
+        let rest = self.length.load(Relaxed).saturating_sub(end);
+        if rest > least && self.file.set_len(end).is_ok() {
             self.length.store(end, Relaxed);
         }
     }
@@ -232,29 +254,58 @@ pub(crate) fn create(
     size: u64,
     master: Option<&Master>,
 ) -> io::Result<Prepared> {
-    let mut sealing = None;
-    if let Some(master) = master {
-        let (made, wrapped) = master.make(header.store_id, header.id)?;
-        key::write(storage, header.id, &wrapped)?;
-        sealing = Some(made);
-    }
+    let sealing = seal(storage, header, master)?;
     let temporary = format!("{}{TEMPORARY}", path(header.id));
-    match storage.unlink(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    unlink(storage, &temporary)?;
     let file = storage.create(&temporary)?;
+    begin(storage, &temporary, file, header, size, sealing)
+}
+
+/// Makes the kept file of `old`, which is nobody's, that of segment `id`: at once as long as it is,
+/// and with groups of another number and salt in place of zeros. As [`create`].
+pub(super) fn reuse(
+    storage: &dyn Storage,
+    old: &Segment,
+    header: &format::Header,
+    size: u64,
+    master: Option<&Master>,
+) -> io::Result<Prepared> {
+    let sealing = seal(storage, header, master)?;
+    begin(storage, &kept::path(old.id), Arc::clone(&old.file), header, size, sealing)
+}
+
+/// Makes the key of a segment and keeps it, when payloads are sealed.
+fn seal(
+    storage: &dyn Storage,
+    header: &format::Header,
+    master: Option<&Master>,
+) -> io::Result<Option<DataKey>> {
+    let Some(master) = master else { return Ok(None) };
+    let (made, wrapped) = master.make(header.store_id, header.id)?;
+    key::write(storage, header.id, &wrapped)?;
+    Ok(Some(made))
+}
+
+/// Makes `file`, under a temporary name, the segment that `header` says.
+fn begin(
+    storage: &dyn Storage,
+    temporary: &str,
+    file: Arc<dyn File>,
+    header: &format::Header,
+    size: u64,
+    sealing: Option<DataKey>,
+) -> io::Result<Prepared> {
     let made = (|| {
         file.preallocate(header.prepared)?;
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
-        storage.rename(&temporary, &path(header.id))?;
+        storage.rename(temporary, &path(header.id))?;
         if is_planted(Bug::DirectoryNotSynced) { Ok(()) } else { storage.sync_dir(DIRECTORY) }
     })();
     if let Err(error) = made {
         // Best effort: what stays is removed at the next open, for no group stands in it.
-        let _ = storage.unlink(&temporary).or_else(|_| storage.unlink(&path(header.id)));
-        if master.is_some() {
+        let _ = storage.unlink(temporary).or_else(|_| storage.unlink(&path(header.id)));
+        if sealing.is_some() {
             let _ = storage.unlink(&key::path(header.id));
         }
         return Err(error);
@@ -264,6 +315,14 @@ pub(crate) fn create(
         segment.unlock(key);
     }
     Ok(Prepared { segment: Arc::new(segment), size })
+}
+
+/// Removes a file that may not be there.
+fn unlink(storage: &dyn Storage, path: &str) -> io::Result<()> {
+    match storage.unlink(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

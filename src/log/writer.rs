@@ -440,6 +440,12 @@ impl<P> Writer<P> {
         (!self.wanted.nothing()).then(|| self.take_waiting())
     }
 
+    /// Takes the segment `id` out of those that are ready to follow, if it is.
+    pub(super) fn drop_next(&mut self, id: u32) -> Option<Prepared> {
+        let place = self.next.iter().position(|next| next.segment.id == id)?;
+        self.next.remove(place)
+    }
+
     /// Files prepared and not begun.
     pub(super) fn take_next(&mut self) -> VecDeque<Prepared> {
         std::mem::take(&mut self.next)
