@@ -35,6 +35,8 @@ mod many;
 mod oracle;
 #[path = "sim/planted.rs"]
 mod planted;
+#[path = "sim/reuse.rs"]
+mod reuse;
 #[path = "sim/rot.rs"]
 mod rot;
 #[path = "sim/run.rs"]
@@ -137,10 +139,14 @@ fn p0_holds_at_every_crash_point() {
 }
 
 fn every_crash_point(workloads: u64) -> Tally {
+    every_crash_point_of(workloads, Script::draw_calm)
+}
+
+fn every_crash_point_of(workloads: u64, draw: fn(u64) -> Script) -> Tally {
     let every = variable("EVERY").unwrap_or(3).max(1);
     each_seed(workloads, |seed| {
         let mut all = Tally::default();
-        let script = Script::draw_calm(seed);
+        let script = draw(seed);
         let operations = hold(&script).operations;
         let mut rng = fastrand::Rng::with_seed(seed);
         for after in (seed % every..operations).step_by(every as usize) {
@@ -149,6 +155,25 @@ fn every_crash_point(workloads: u64) -> Tally {
         }
         all
     })
+}
+
+/// Stores in a steady state, whose segments are made of the files of retired ones: whatever is read
+/// meanwhile, and wherever the world ends.
+#[test]
+fn p0_holds_where_files_of_retired_segments_are_used_again() {
+    let tally = each_seed(60, |seed| {
+        let mut all = hold(&Script::draw_steady(seed).with_asides(4));
+        all += hold(&Script::draw_steady_and_cut_off(seed));
+        all
+    });
+    assert!(tally.reused >= tally.scripts, "{} reused in {} runs", tally.reused, tally.scripts);
+}
+
+/// Of a store in a steady state, each operation is where the world ends once.
+#[test]
+fn p0_holds_at_every_crash_point_of_a_steady_store() {
+    let tally = every_crash_point_of(1, Script::draw_steady);
+    assert!(tally.reused >= tally.scripts / 2, "{} reused in {} runs", tally.reused, tally.scripts);
 }
 
 /// Of a few workloads, each operation and each read fails once (EIO, or no space in the middle of a

@@ -129,9 +129,11 @@ impl<P> Log<P> {
         let mut outcome = Ok(());
         let (mut freed, mut removed) = (0, false);
         let (mut to_keep, mut staying) = (Vec::new(), Vec::new());
-        let unneeded = unneeded.into_iter().map(|kept| Going { segment: kept.segment, failed: true });
+        let unneeded =
+            unneeded.into_iter().map(|kept| Going { segment: kept.segment, failed: true });
         for it in unneeded.chain(going) {
-            let is_kept = room > 0 && !it.failed && it.segment.is_worth_keeping(self.config.segment_size);
+            let is_kept =
+                room > 0 && !it.failed && it.segment.is_worth_keeping(self.config.segment_size);
             let done = if is_kept {
                 it.segment.destroy_key(&*self.storage)
             } else {

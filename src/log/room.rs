@@ -291,7 +291,8 @@ fn is_full(error: &io::Error) -> bool {
 
 fn full_or_io(error: io::Error) -> Error {
     if is_full(&error) {
-        return Error::new(ErrorKind::Full, "there is no room for another claim").with_source(error);
+        return Error::new(ErrorKind::Full, "there is no room for another claim")
+            .with_source(error);
     }
     Error::io("preparing room in the log", error)
 }
@@ -539,5 +540,50 @@ mod tests {
             lost += u32::from(!stands);
         }
         assert!(lost > 0, "no sync failed");
+    }
+
+    /// A sync fails as a segment that is ready is made longer. It could never be written to: another
+    /// takes its place, and writes go on.
+    #[cfg(feature = "test-util")]
+    #[test]
+    fn c35_a_ready_segment_of_which_a_sync_failed_is_never_begun() {
+        let payload = [7; 4096];
+        let write = |log: &Log<()>| {
+            for _ in 0..16 {
+                match log.append(&result(&payload), Room::Free { reserve: 0 }, |_, _| ()) {
+                    Ok(_) => {}
+                    Err(NoRoom::Short(wanted)) => drop(log.ask_for_room(wanted).unwrap()),
+                    Err(NoRoom::Ended(error)) => panic!("{error}"),
+                }
+            }
+            let committed = log.commit(MARK, &mut Vec::new());
+            assert!(committed.is_ok(), "{:?}", committed.map_err(|failed| failed.error));
+        };
+        let mut dropped = 0;
+        for nth in 0..40 {
+            let disk = Arc::new(SimDisk::new(7));
+            let log = log_within(&disk, None);
+            log.begin(MARK, 0, 0);
+            for _ in 0..20 {
+                write(&log);
+                log.make_room().unwrap();
+            }
+            while !log.writer.lock().runs_short() {
+                write(&log);
+            }
+            let before = disk.operations();
+            disk.fail_operation(before + nth, crate::storage::Fault::Full);
+            let ready = log.writer.lock().next_id();
+            let _ = log.make_room();
+            if disk.operations() <= before + nth {
+                break;
+            }
+            dropped += u32::from(log.writer.lock().next_id() > ready + 1);
+            for _ in 0..60 {
+                log.make_room().unwrap();
+                write(&log);
+            }
+        }
+        assert!(dropped > 0, "no segment that was ready was dropped");
     }
 }

@@ -318,6 +318,10 @@ impl Run<'_> {
             return Ok(());
         }
         let claims = self.claims_of(number);
-        self.known.seen(number, &seen, &claims)
+        self.known.seen(number, &seen, &claims)?;
+        if let Ok(Some(record)) = seen {
+            self.hold(&record);
+        }
+        self.readers_read()
     }
 }

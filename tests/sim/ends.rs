@@ -62,6 +62,7 @@ impl Run<'_> {
         self.calls.clear();
         self.tickets.clear();
         self.stale.clear();
+        self.readers.clear();
         self.known.restart(lossy);
     }
 

@@ -27,12 +27,21 @@ impl Drop for Planted {
     }
 }
 
+/// The scripts a bug is looked for in: any, or those in which what it is about happens.
+fn drawn(bug: Bug, seed: u64) -> Script {
+    match bug {
+        Bug::ReusedUnderReader => Script::draw_steady(seed),
+        Bug::ReusedBeforeDirectorySync => Script::draw_steady_and_cut_off(seed),
+        _ => Script::draw(seed),
+    }
+}
+
 /// The first script that shows the bug, after how many that do not, and what it shows.
 fn caught(bug: Bug, base: u64) -> Option<(u64, Script, String)> {
     let _planted = Planted::new(bug);
     let max = variable("PLANTED_SCRIPTS").unwrap_or(SCRIPTS_MAX);
     (0..max).find_map(|nth| {
-        let script = Script::draw(base.wrapping_add(nth));
+        let script = drawn(bug, base.wrapping_add(nth));
         run(&script).err().map(|wrong| (nth, script, wrong))
     })
 }
@@ -82,6 +91,8 @@ trials! {
     x9_a_record_kept_too_long_is_caught: KeptTooLong,
     p0_1_a_renewal_that_is_lost_is_caught: RenewalLost,
     p0_1_a_segment_unlinked_before_it_is_retired_is_caught: UnlinkedBeforeRetired,
+    p0_1_a_file_reused_before_its_new_name_is_on_disk_is_caught: ReusedBeforeDirectorySync,
+    p0_3_a_file_reused_under_its_reader_is_caught: ReusedUnderReader,
     p0_1_a_checkpoint_before_its_sync_is_caught: CheckpointedBeforeSync,
     c37_waiters_that_are_not_told_are_caught: WaitersNotTold,
     c46_a_key_that_is_not_given_back_is_caught: GiveBackForgotten,

@@ -1,10 +1,11 @@
 //! Runs a script: a store in use on a simulated machine, every step told to the oracle.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use onceward::storage::SimDisk;
-use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, State, Store, Ticket};
+use onceward::{ErrorKind, Fingerprint, NOTE_OCTETS_MAX, Record, State, Store, Ticket};
 
 use crate::aside::Asides;
 use crate::call::Call;
@@ -50,6 +51,10 @@ pub(crate) struct Run<'a> {
     /// The disk is as a crash left it, and was not judged since.
     pub(crate) crashed: bool,
     pub(crate) asides: Asides,
+    /// Records somebody holds, with the payloads he was handed.
+    pub(crate) readers: VecDeque<(Record, Vec<u8>)>,
+    /// Segments of this store that were made of the files of others.
+    pub(crate) reused: u64,
     /// This world is on the side of another, and has none on its own.
     pub(crate) aside: bool,
     /// The store is damaged for good, and refused, or may not be judged any more: nothing follows.
@@ -104,6 +109,8 @@ impl<'a> Run<'a> {
             closing: false,
             crashed: false,
             asides: Asides::new(script.seed),
+            readers: VecDeque::new(),
+            reused: 0,
             aside: false,
             over: false,
         }
@@ -129,6 +136,7 @@ impl<'a> Run<'a> {
             self.tally.steps += 1;
             self.watch_step(made + nth);
             self.step(op)
+                .and_then(|()| self.readers_read())
                 .and_then(|()| self.come_back())
                 .map_err(|wrong| format!("at step {}, {op:?}: {wrong}", made + nth))?;
         }
@@ -236,6 +244,7 @@ impl<'a> Run<'a> {
                 self.rot(*seed, *bits, *live)?;
             }
         }
+        self.count_reused();
         self.poll()
     }
 

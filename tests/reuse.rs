@@ -1,0 +1,262 @@
+//! Files of retired segments that are kept, written again, or given back.
+#![cfg(feature = "test-util")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use onceward::storage::{Fault, SimDisk, Storage};
+use onceward::{
+    Bug, Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Store, Ticket, plant,
+    verify,
+};
+
+const BORN_MS: u64 = 1_750_000_000_000;
+const KIB: usize = 1024;
+const TTL: Duration = Duration::from_secs(10);
+
+fn print() -> Fingerprint {
+    Fingerprint::of("POST /v1/sites")
+}
+
+fn options(clock: &ManualClock) -> Options {
+    Options::new().segment_size(64 << 10).ttl(TTL).clock(clock.clone()).seeded(1).stepped()
+}
+
+fn on(disk: &Arc<SimDisk>, options: Options) -> Store {
+    options.open_storage(Arc::clone(disk) as Arc<dyn Storage>).unwrap()
+}
+
+/// Drives a future to its end by stepping the store.
+fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..100_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        let _ = store.step();
+    }
+    panic!("the store steps without end");
+}
+
+fn key(name: &str) -> Key<'_> {
+    Key::new("s", name).unwrap()
+}
+
+fn claim(store: &Store, name: &str) -> Result<Ticket, Error> {
+    match drive(store, store.claim(key(name), print()))? {
+        Claim::Granted(ticket) => Ok(ticket),
+        other => panic!("{name}: expected a grant, got {other:?}"),
+    }
+}
+
+fn complete(store: &Store, name: &str, payload: Vec<u8>) {
+    drive(store, claim(store, name).unwrap().complete(payload)).unwrap();
+}
+
+/// A few segments are filled, expire, and the store keeps house.
+fn round(store: &Store, clock: &ManualClock, nth: usize) {
+    for part in 0..10 {
+        complete(store, &format!("{nth} {part}"), vec![nth as u8; 20 * KIB]);
+    }
+    clock.advance(TTL + Duration::from_millis(1));
+    store.keep_house(40);
+}
+
+fn is_kept(path: &str) -> bool {
+    path.ends_with(".kept.tmp")
+}
+
+fn kept(disk: &SimDisk) -> usize {
+    disk.files().iter().filter(|path| is_kept(path)).count()
+}
+
+/// The lengths of the log's files, whatever they are called.
+fn octets(disk: &SimDisk) -> u64 {
+    let files = disk.files().into_iter();
+    let files = files.filter(|path| path.contains(".log") || is_kept(path));
+    files.map(|path| disk.read_file(&path).unwrap().len() as u64).sum()
+}
+
+fn payload_of(store: &Store, name: &str) -> onceward::Record {
+    store.get(key(name)).unwrap().unwrap()
+}
+
+/// A store on the real disk, under a real map, whose files are written again many times while
+/// somebody holds a record, and somebody else the octets of another.
+fn read_while_files_are_reused(directory: &Path, holds_octets: bool) -> Result<(), String> {
+    let clock = ManualClock::new(BORN_MS);
+    let store = options(&clock).open(directory).unwrap();
+    let (one, two) = (vec![0xaa; 5 * KIB], vec![0xbb; 5 * KIB]);
+    // In two segments, so that neither holds the other's; and not in the first, which is longer than
+    // others.
+    for (name, payload) in [("one", &one), ("two", &two)] {
+        for nth in 0..5 {
+            complete(&store, &format!("before {name} {nth}"), vec![1; 20 * KIB]);
+        }
+        complete(&store, name, payload.clone());
+    }
+    let record = payload_of(&store, "one");
+    let octets = holds_octets.then(|| payload_of(&store, "two").payload().unwrap().unwrap());
+    for nth in 0..60 {
+        round(&store, &clock, nth);
+        let read = record.payload().map_err(|error| error.to_string())?;
+        if read.as_deref() != Some(&one[..]) {
+            return Err("a record changed".to_owned());
+        }
+        if octets.as_deref().is_some_and(|octets| octets != two) {
+            return Err("octets changed".to_owned());
+        }
+    }
+    let reused = store.stats().segments_reused;
+    assert!(reused > 60, "{reused} segments were made of others");
+    drop((record, octets));
+    store.close().unwrap();
+    assert!(verify(directory).unwrap().is_sound());
+    Ok(())
+}
+
+#[test]
+fn p0_3_whoever_was_handed_a_payload_reads_it_whatever_becomes_of_its_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let read = read_while_files_are_reused(&directory.path().join("store"), true);
+    assert_eq!(read, Ok(()));
+    // The same, where nobody asks who reads: it shows.
+    plant(Some(Bug::ReusedUnderReader));
+    let read = read_while_files_are_reused(&directory.path().join("other"), false);
+    plant(None);
+    assert!(read.is_err(), "a file that was written again under its reader was not noticed");
+}
+
+/// In a steady state a store writes no zeros: each segment is made of one that went, and the disk
+/// takes no more for it.
+#[test]
+fn a_store_in_a_steady_state_makes_its_segments_of_those_that_went() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = on(&disk, options(&clock));
+    for nth in 0..10 {
+        round(&store, &clock, nth);
+    }
+    let before = store.stats();
+    for nth in 10..20 {
+        round(&store, &clock, nth);
+        assert_eq!(store.stats().log_bytes, octets(&disk), "each file is counted, once");
+        assert!(store.stats().log_bytes <= before.log_bytes * 2, "round {nth}");
+        assert!(kept(&disk) <= 8);
+    }
+    let after = store.stats();
+    let (reused, went) = (
+        after.segments_reused - before.segments_reused,
+        after.segments_removed - before.segments_removed,
+    );
+    assert!(reused * 10 >= went * 7, "{reused} of {went} were used again");
+    store.close().unwrap();
+    assert!(disk.files().iter().all(|path| !is_kept(path)), "{:?}", disk.files());
+}
+
+/// What is kept is for a store that needs it: who asks for the disk has it, an idle store keeps
+/// nothing, and neither does one that is closed or killed.
+#[test]
+fn kept_files_go_when_nobody_needs_them() {
+    let ways: [fn(&Store, &ManualClock, &Arc<SimDisk>); 3] = [
+        |store, _, _| {
+            let report = store.sweep().unwrap();
+            assert!(report.bytes_freed >= 3 * 48 * KIB as u64, "{report:?}");
+        },
+        |store, clock, _| {
+            // What is left expires, and is kept, too.
+            clock.advance(Duration::from_secs(3600));
+            store.keep_house(4);
+            clock.advance(Duration::from_secs(59));
+            store.keep_house(4);
+            let freed = store.stats().bytes_freed;
+            assert_eq!(freed, 0);
+            clock.advance(Duration::from_secs(2));
+            store.keep_house(4);
+            assert!(store.stats().bytes_freed > freed);
+        },
+        |store, _, _| store.close().unwrap(),
+    ];
+    for (nth, way) in ways.into_iter().enumerate() {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let store = on(&disk, options(&clock));
+        round(&store, &clock, 0);
+        round(&store, &clock, 1);
+        assert!(kept(&disk) >= 2, "{:?}", disk.files());
+        way(&store, &clock, &disk);
+        assert_eq!(kept(&disk), 0, "way {nth}: {:?}", disk.files());
+        assert!(nth == 2 || store.stats().log_bytes == octets(&disk), "way {nth}");
+    }
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = on(&disk, options(&clock));
+    round(&store, &clock, 0);
+    assert!(kept(&disk) > 0);
+    let next = Arc::new(disk.kill());
+    drop(store);
+    let store = on(&next, options(&clock).seeded(2));
+    assert_eq!(kept(&next), 0);
+    complete(&store, "another", vec![1; 10]);
+}
+
+/// A disk is not told to be full while there are files that are kept.
+#[test]
+fn c36_kept_files_are_room() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = on(&disk, options(&clock));
+    for nth in 0..4 {
+        round(&store, &clock, nth);
+    }
+    let before = kept(&disk);
+    assert!(before >= 3, "{:?}", disk.files());
+    let taken: usize = disk.files().iter().map(|path| disk.read_file(path).unwrap().len()).sum();
+    disk.set_capacity(Some(taken as u64));
+    // One that is kept does for a segment. A result larger than one needs a segment of its own, for
+    // which those that are kept go.
+    let large = drive(&store, claim(&store, "large").unwrap().complete(vec![1; 80 * KIB]));
+    assert!(large.is_ok(), "{large:?}: {:?}", disk.files());
+    complete(&store, "other", vec![1; 30 * KIB]);
+    store.checkpoint().unwrap();
+    assert!(kept(&disk) < before);
+    assert_eq!(store.stats().log_bytes, octets(&disk));
+    let full = (0..100).find_map(|nth| claim(&store, &format!("{nth}")).err());
+    assert!(full.is_none_or(|error| error.kind() == ErrorKind::Full));
+}
+
+/// A segment's file that is not removed is counted, and tried again by the next sweep, which goes on
+/// with the others; and the log is told once that the segment is retired.
+#[test]
+fn a_segment_that_is_not_removed_is_retired_once_and_others_go() {
+    let mut stayed = 0;
+    for (seed, nth) in (1..4).flat_map(|seed| (0..24).map(move |nth| (seed, nth))) {
+        let (disk, clock) = (Arc::new(SimDisk::new(seed)), ManualClock::new(BORN_MS));
+        let store = on(&disk, options(&clock));
+        for number in 0..9 {
+            complete(&store, &number.to_string(), vec![1; 20 * KIB]);
+        }
+        store.checkpoint().unwrap();
+        clock.advance(Duration::from_secs(3600));
+        let before = store.stats();
+        disk.fail_operation(disk.operations() + nth, Fault::Io);
+        let failed = store.sweep();
+        let left = store.stats();
+        if left.poisoned || store.stats().segments_removed == before.segments_removed {
+            continue;
+        }
+        assert_eq!(left.segments, 1, "{nth}: one failed, and the others stay: {failed:?}");
+        assert!(left.log_bytes >= octets(&disk), "{nth}: a file is not counted");
+        stayed += u64::from(failed.is_err() && octets(&disk) > left.segments * 64 * 1024);
+        // The tree may have been closed by what failed.
+        let _ = store.sweep();
+        let after = store.stats();
+        assert_eq!(after.log_bytes, octets(&disk), "{nth}: {:?}", disk.files());
+        let (retired, frames) =
+            (after.segments_removed - before.segments_removed, after.frames - before.frames);
+        assert_eq!(frames, retired, "{nth}: each is retired once");
+    }
+    assert!(stayed > 0, "no removal failed");
+}
