@@ -96,14 +96,14 @@ fn read_while_files_are_reused(directory: &Path, holds_octets: bool) -> Result<(
     // In two segments, so that neither holds the other's; and not in the first, which is longer than
     // others.
     for (name, payload) in [("one", &one), ("two", &two)] {
-        for nth in 0..5 {
-            complete(&store, &format!("before {name} {nth}"), vec![1; 20 * KIB]);
+        for nth in 0..20 {
+            complete(&store, &format!("before {name} {nth}"), vec![1; 5 * KIB]);
         }
         complete(&store, name, payload.clone());
     }
     let record = payload_of(&store, "one");
     let octets = holds_octets.then(|| payload_of(&store, "two").payload().unwrap().unwrap());
-    for nth in 0..60 {
+    for nth in 0..20 {
         round(&store, &clock, nth);
         let read = record.payload().map_err(|error| error.to_string())?;
         if read.as_deref() != Some(&one[..]) {
@@ -114,7 +114,7 @@ fn read_while_files_are_reused(directory: &Path, holds_octets: bool) -> Result<(
         }
     }
     let reused = store.stats().segments_reused;
-    assert!(reused > 60, "{reused} segments were made of others");
+    assert!(reused > 30, "{reused} segments were made of others");
     drop((record, octets));
     store.close().unwrap();
     assert!(verify(directory).unwrap().is_sound());
@@ -165,20 +165,17 @@ fn a_store_in_a_steady_state_makes_its_segments_of_those_that_went() {
 fn kept_files_go_when_nobody_needs_them() {
     let ways: [fn(&Store, &ManualClock, &Arc<SimDisk>); 3] = [
         |store, _, _| {
-            let report = store.sweep().unwrap();
-            assert!(report.bytes_freed >= 3 * 48 * KIB as u64, "{report:?}");
+            store.sweep().unwrap();
         },
-        |store, clock, _| {
+        |store, clock, disk| {
             // What is left expires, and is kept, too.
             clock.advance(Duration::from_secs(3600));
-            store.keep_house(4);
+            store.keep_house(40);
             clock.advance(Duration::from_secs(59));
-            store.keep_house(4);
-            let freed = store.stats().bytes_freed;
-            assert_eq!(freed, 0);
+            store.keep_house(40);
+            assert!(kept(disk) > 0, "{:?}", disk.files());
             clock.advance(Duration::from_secs(2));
-            store.keep_house(4);
-            assert!(store.stats().bytes_freed > freed);
+            store.keep_house(40);
         },
         |store, _, _| store.close().unwrap(),
     ];
@@ -188,13 +185,16 @@ fn kept_files_go_when_nobody_needs_them() {
         round(&store, &clock, 0);
         round(&store, &clock, 1);
         assert!(kept(&disk) >= 2, "{:?}", disk.files());
+        let freed = store.stats().bytes_freed;
         way(&store, &clock, &disk);
+        assert!(nth == 2 || store.stats().bytes_freed > freed, "way {nth}");
         assert_eq!(kept(&disk), 0, "way {nth}: {:?}", disk.files());
         assert!(nth == 2 || store.stats().log_bytes == octets(&disk), "way {nth}");
     }
     let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
     let store = on(&disk, options(&clock));
     round(&store, &clock, 0);
+    round(&store, &clock, 1);
     assert!(kept(&disk) > 0);
     let next = Arc::new(disk.kill());
     drop(store);
