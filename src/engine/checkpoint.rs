@@ -174,6 +174,17 @@ impl Inner {
         }
     }
 
+    /// Has the tree changed; once more, when the disk has no room but that of files that are kept.
+    pub(super) fn in_kept_room(
+        &self,
+        mut change: impl FnMut() -> Result<(), TreeError>,
+    ) -> Result<(), TreeError> {
+        match change() {
+            Err(error) if error.is_full() && self.log.release_kept() => change(),
+            changed => changed,
+        }
+    }
+
     /// Puts what is pending into the tree.
     fn put(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
         if checkpointer.tree.is_some() && checkpointer.done == Some(checkpointer.position) {

@@ -146,7 +146,7 @@ impl Inner {
         }
         let head = self.head(&checkpointer).encode();
         let Some(tree) = checkpointer.tree() else { return Ok(false) };
-        let merged = tree.merge(&head, bucket, &numbers);
+        let merged = self.in_kept_room(|| tree.merge(&head, bucket, &numbers));
         let merged = merged.map_err(|error| self.tree_failed(&mut checkpointer, error));
         self.relist(&mut checkpointer, None);
         merged.map(|()| true)

@@ -99,7 +99,11 @@ fn begun(
     let first = replay::first_group(&*file, of, |group, bytes| (group.salt, link_of(group, bytes)))
         .map_err(io)?;
     let len = file.len().map_err(io)?;
-    if first.is_none() && !replay::has_groups(&*file, of).map_err(io)? {
+    // Without the salt, octets of an earlier segment, a user's among them, could pass for a group. The
+    // first group's place never had any: whatever stands there is a group of this segment or of none.
+    let has_groups =
+        first.is_some() || salt.is_some() && replay::has_groups(&*file, of).map_err(io)?;
+    if !has_groups {
         // A file gets its name only once it is whole, so a shorter one was cut off since.
         let whole = header.as_ref().is_ok_and(|header| header.prepared <= len);
         if !whole {

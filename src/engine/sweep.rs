@@ -52,12 +52,14 @@ impl Inner {
         let _one = self.sweeping()?;
         self.log.poison().check()?;
         let mut report = SweepReport::default();
+        let released = self.log.released();
         // A tree that takes no checkpoint, as on a full disk, must not keep segments from going.
         let checkpointed = self.checkpoint();
         let swept = self.drop_expired(&mut report);
         let retired = self.retire(&mut report);
         let (bytes_freed, given_back) = self.log.give_back(keep);
-        report.bytes_freed = bytes_freed;
+        // What went because the disk was full has gone, too.
+        report.bytes_freed = bytes_freed + (self.log.released() - released);
         self.counters.swept(&report);
         retired.and(given_back)?;
         checkpointed.and(swept).map(|()| report)
@@ -140,7 +142,7 @@ impl Inner {
         });
         let dropped = forgotten.and_then(|()| {
             report.expired += self.cold.records_in(&expired);
-            tree.drop_buckets(&head, &expired)
+            self.in_kept_room(|| tree.drop_buckets(&head, &expired))
         });
         self.log.other_bytes.store(tree.file_len().unwrap_or(0), Relaxed);
         let dropped = dropped.map_err(|error| self.tree_failed(&mut checkpointer, error));

@@ -4,16 +4,20 @@
 //! 1. Once the frame that retires a segment is on disk, it is let go: it leaves the table, and no look
 //!    finds it from then on.
 //! 2. Its key is destroyed. A file that is likely to be needed soon gets a name that is nobody's data,
-//!    and the directory is synced: no crash can bring the old name back. Others are removed.
+//!    and the directory is synced: no crash can bring the old name back. Others are removed. This goes
+//!    in the order of the segments, because a frame that ends a claim stands behind it.
 //! 3. A kept file is written again when nobody holds the segment or its map: whoever was handed a
 //!    payload reads what he was handed.
+//!
+//! Files are made, named, removed, and their directory synced, under one lock. A sync that fails tells
+//! of it once, to whoever asked for it: under the lock nobody else waits for a name to be on disk.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::segment::{self, Segment};
+use super::segment::{self, Prepared, Segment};
 use super::{DIRECTORY, Log, TEMPORARY};
 use crate::error::Error;
 use crate::planted::{Bug, is_planted};
@@ -28,31 +32,56 @@ pub(super) fn path(id: u32) -> String {
     format!("{DIRECTORY}/{id:010}.kept{TEMPORARY}")
 }
 
-/// What is left of segments that were retired.
+/// What is left of segments that were retired, or dropped before they were begun.
 #[derive(Debug)]
 pub(super) struct Leftovers {
-    /// Let go, their files still to be kept or removed.
-    going: Vec<Going>,
+    /// Their files still to be kept or removed.
+    going: VecDeque<Going>,
     /// Files that may be written again, under names that are on disk, the oldest first.
     kept: VecDeque<Kept>,
-    /// The number of the next segment when segments were last given back.
+    /// Whether a segment was let go since `made` was counted.
+    is_news: bool,
+    /// The number of the next segment when `made` was counted.
     counted_upto: u32,
-    /// Segments made until then, since they had been given back before.
+    /// Segments made until then, since it had been counted before.
     made: u32,
+    /// Bytes the disk has had back because it was full.
+    released: u64,
 }
 
 #[derive(Debug)]
 struct Going {
     segment: Arc<Segment>,
-    /// Whether something failed that changes its name: nobody knows which it has, and it is only
-    /// removed.
-    failed: bool,
+    /// How long the file was when it was counted.
+    length: u64,
+    name: Name,
+    /// Whether the disk did not do what was asked of it in this round.
+    is_stuck: bool,
+}
+
+/// Which name a file has that goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    /// That of its segment. It may be kept.
+    Own,
+    /// Something failed that changes it: it is only removed.
+    Unknown,
+    /// One that no group counts under: it is only removed, whenever that is.
+    Idle,
 }
 
 #[derive(Debug)]
 struct Kept {
     segment: Arc<Segment>,
+    length: u64,
     since_ms: u64,
+}
+
+impl Kept {
+    fn going(self) -> Going {
+        let Self { segment, length, .. } = self;
+        Going { segment, length, name: Name::Idle, is_stuck: false }
+    }
 }
 
 /// Who gives segments back.
@@ -66,34 +95,75 @@ pub(crate) enum Keep {
 
 impl Leftovers {
     pub(super) fn new(next_segment: u32) -> Self {
-        let (going, kept) = (Vec::new(), VecDeque::new());
-        Self { going, kept, counted_upto: next_segment, made: 0 }
+        Self {
+            going: VecDeque::new(),
+            kept: VecDeque::new(),
+            is_news: false,
+            counted_upto: next_segment,
+            made: 0,
+            released: 0,
+        }
     }
 
     /// How many files are worth keeping: as many as segments were made in one of the last two rounds
-    /// that gave some back. So a store that is idle keeps none for long.
-    fn count(&mut self, next_segment: u32) -> usize {
+    /// in which some were let go. So a store that is idle keeps none for long.
+    fn most(&mut self, keep: Keep, next_segment: u32) -> usize {
+        if keep == Keep::Nothing {
+            return 0;
+        }
+        // What the disk does not remove says nothing of how many the store needs.
+        if !std::mem::take(&mut self.is_news) {
+            return FILES_MAX;
+        }
         let made = next_segment.saturating_sub(self.counted_upto);
         let before = std::mem::replace(&mut self.made, made);
         self.counted_upto = next_segment;
         made.max(before).min(FILES_MAX as u32) as usize
     }
 
-    /// Takes the files out that are not worth keeping, `most` at most staying.
-    fn take_unneeded(&mut self, keep: Keep, most: usize) -> VecDeque<Kept> {
-        let Keep::Needed { now_ms } = keep else { return std::mem::take(&mut self.kept) };
-        let is_old = |kept: &Kept| now_ms.saturating_sub(kept.since_ms) >= UNNEEDED_MS;
-        let old = self.kept.iter().take_while(|kept| is_old(kept)).count();
-        let many = self.kept.len().saturating_sub(most);
-        self.kept.drain(..old.max(many)).collect()
+    /// Begins a round: what is kept and not worth it goes, `most` at most staying. Gives how many more
+    /// may be kept.
+    fn begin_round(&mut self, keep: Keep, most: usize) -> usize {
+        self.going.iter_mut().for_each(|it| it.is_stuck = false);
+        let unneeded = match keep {
+            Keep::Nothing => self.kept.len(),
+            Keep::Needed { now_ms } => {
+                let is_old = |kept: &Kept| now_ms.saturating_sub(kept.since_ms) >= UNNEEDED_MS;
+                let old = self.kept.iter().take_while(|kept| is_old(kept)).count();
+                old.max(self.kept.len().saturating_sub(most))
+            }
+        };
+        self.going.extend(self.kept.drain(..unneeded).map(Kept::going));
+        most.saturating_sub(self.kept.len())
+    }
+
+    /// The place of the next that may go: of those whose order counts, none behind one that is stuck.
+    fn next(&self) -> Option<usize> {
+        let mut is_held_up = false;
+        self.going.iter().position(|it| {
+            let is_ordered = it.name != Name::Idle;
+            is_held_up |= is_ordered && it.is_stuck;
+            !it.is_stuck && !(is_ordered && is_held_up)
+        })
+    }
+
+    /// Takes out those from `place` on that are worth keeping, one behind the other, `most` at most.
+    fn take_worthy(&mut self, place: usize, most: usize, size: u64) -> Vec<Going> {
+        let mut worthy = Vec::new();
+        let is_worthy = |it: &Going| it.name == Name::Own && it.segment.is_worth_keeping(size);
+        while worthy.len() < most && self.going.get(place).is_some_and(is_worthy) {
+            worthy.extend(self.going.remove(place));
+        }
+        worthy
     }
 
     /// Takes a file out that has `needed` octets and that nobody reads any more.
-    fn take(&mut self, needed: u64) -> Option<Arc<Segment>> {
-        let place = self.kept.iter_mut().position(|kept| {
-            kept.segment.length.load(Relaxed) >= needed && Segment::is_nobodys(&mut kept.segment)
-        })?;
-        self.kept.remove(place).map(|kept| kept.segment)
+    fn take(&mut self, needed: u64) -> Option<Kept> {
+        let place = self
+            .kept
+            .iter_mut()
+            .position(|kept| kept.length >= needed && Segment::is_nobodys(&mut kept.segment))?;
+        self.kept.remove(place)
     }
 }
 
@@ -102,141 +172,176 @@ impl<P> Log<P> {
     /// with [`give_back`](Self::give_back), and is counted until then.
     pub(crate) fn let_go(&self, segment: Arc<Segment>) {
         let mut leftovers = self.preparing.lock();
+        let length = segment.settle_length();
         // Counted here before it is not counted there.
-        self.leftover_bytes.fetch_add(segment.length.load(Relaxed), Relaxed);
+        self.leftover_bytes.fetch_add(length, Relaxed);
         self.segments.remove(segment.id);
-        leftovers.going.push(Going { segment, failed: false });
+        leftovers.is_news = true;
+        leftovers.going.push_back(Going { segment, length, name: Name::Own, is_stuck: false });
     }
 
-    /// Keeps or removes the files of segments that were let go, and removes those that are kept and
-    /// not needed. Gives how many octets the disk has back; what fails is tried again the next time.
-    /// One at a time.
+    /// Keeps or removes the files of segments that were let go, in order, and removes those that are
+    /// kept and not needed. Gives how many octets the disk has back; what fails is tried again the next
+    /// time, and until then what must not go before it stays, too. One at a time. A store whose writes
+    /// have ended leaves all files to the next open: they may be another process's any moment.
     ///
     /// # Errors
     /// `Io`: the disk does not remove a file, or the directory's sync failed.
     pub(crate) fn give_back(&self, keep: Keep) -> (u64, Result<(), Error>) {
-        let (going, unneeded, mut room) = {
+        let mut room = {
             let mut leftovers = self.preparing.lock();
-            let most = match keep {
-                Keep::Nothing => 0,
-                Keep::Needed { .. } if leftovers.going.is_empty() => FILES_MAX,
-                Keep::Needed { .. } => leftovers.count(self.writer.lock().next_id()),
-            };
-            let unneeded = leftovers.take_unneeded(keep, most);
-            let room = most.saturating_sub(leftovers.kept.len());
-            (std::mem::take(&mut leftovers.going), unneeded, room)
+            let next_segment = self.writer.lock().next_id();
+            let most = leftovers.most(keep, next_segment);
+            leftovers.begin_round(keep, most)
         };
         let mut outcome = Ok(());
-        let (mut freed, mut removed) = (0, false);
-        let (mut to_keep, mut staying) = (Vec::new(), Vec::new());
-        let unneeded =
-            unneeded.into_iter().map(|kept| Going { segment: kept.segment, failed: true });
-        for it in unneeded.chain(going) {
-            let is_kept =
-                room > 0 && !it.failed && it.segment.is_worth_keeping(self.config.segment_size);
-            let done = if is_kept {
-                it.segment.destroy_key(&*self.storage)
-            } else {
-                it.segment.remove(&*self.storage)
-            };
-            match done {
-                Ok(()) if is_kept => {
-                    room -= 1;
-                    to_keep.push(it.segment);
-                }
-                Ok(()) => {
-                    removed = true;
-                    freed += self.forget(&it.segment);
-                }
-                Err(error) => {
-                    outcome = Err(error);
-                    staying.push(it);
-                }
+        let mut freed = 0;
+        loop {
+            // For each anew: others make room meanwhile, and closing waits for one file alone.
+            let mut leftovers = self.preparing.lock();
+            if self.poison.is_set() {
+                break;
             }
+            let Some(place) = leftovers.next() else {
+                if freed > 0 {
+                    outcome = outcome.and(self.storage.sync_dir(DIRECTORY));
+                }
+                break;
+            };
+            let worthy = leftovers.take_worthy(place, room, self.config.segment_size);
+            let done = if let (Keep::Needed { now_ms }, false) = (keep, worthy.is_empty()) {
+                room -= worthy.len();
+                self.keep(&mut leftovers, place, worthy, now_ms)
+            } else {
+                self.remove_at(&mut leftovers, place).map(|length| freed += length)
+            };
+            outcome = outcome.and(done);
         }
-        let kept = self.keep(to_keep, keep, removed);
-        self.preparing.lock().going.extend(staying);
-        let outcome = outcome.and(kept);
         (freed, outcome.map_err(|error| Error::io("removing segments", error)))
     }
 
-    /// Gives files the names they are kept under, and syncs the directory.
-    fn keep(&self, segments: Vec<Arc<Segment>>, keep: Keep, removed: bool) -> io::Result<()> {
-        let sync = || self.storage.sync_dir(DIRECTORY);
-        let Keep::Needed { now_ms: since_ms } = keep else {
-            return if removed { sync() } else { Ok(()) };
-        };
-        if segments.is_empty() {
-            return if removed { sync() } else { Ok(()) };
-        }
-        // A sync of the directory that fails tells of it once: as long as this is held, nobody else
-        // syncs it.
-        let mut leftovers = self.preparing.lock();
+    /// Gives files the names they are kept under, and syncs the directory. Those that are not kept are
+    /// put back to `place`.
+    fn keep(
+        &self,
+        leftovers: &mut Leftovers,
+        place: usize,
+        worthy: Vec<Going>,
+        since_ms: u64,
+    ) -> io::Result<()> {
         let mut renamed = Ok(());
-        let mut named = Vec::with_capacity(segments.len());
-        for segment in segments {
-            match self.storage.rename(&super::path(segment.id), &path(segment.id)) {
-                Ok(()) => named.push(segment),
-                Err(error) => {
-                    renamed = Err(error);
-                    leftovers.going.push(Going { segment, failed: true });
-                }
+        let (mut named, mut others) = (Vec::new(), Vec::new());
+        for mut it in worthy {
+            if renamed.is_ok() {
+                renamed = it.segment.destroy_key(&*self.storage).and_then(|()| {
+                    it.name = Name::Unknown;
+                    self.storage.rename(&super::path(it.segment.id), &path(it.segment.id))
+                });
+                it.is_stuck = renamed.is_err();
+            }
+            if it.name == Name::Unknown && !it.is_stuck {
+                named.push(it);
+            } else {
+                others.push(it);
             }
         }
-        let synced = if is_planted(Bug::ReusedBeforeDirectorySync) { Ok(()) } else { sync() };
-        for segment in named {
-            if synced.is_ok() {
-                leftovers.kept.push_back(Kept { segment, since_ms });
-            } else {
-                leftovers.going.push(Going { segment, failed: true });
-            }
+        let synced = if named.is_empty() || is_planted(Bug::ReusedBeforeDirectorySync) {
+            Ok(())
+        } else {
+            self.storage.sync_dir(DIRECTORY)
+        };
+        if synced.is_ok() {
+            let kept = named.into_iter().map(|Going { segment, length, .. }| Kept {
+                segment,
+                length,
+                since_ms,
+            });
+            leftovers.kept.extend(kept);
+        } else {
+            named.iter_mut().for_each(|it| it.is_stuck = true);
+            others.splice(..0, named);
+        }
+        for it in others.into_iter().rev() {
+            leftovers.going.insert(place, it);
         }
         renamed.and(synced)
     }
 
-    /// Counts a file that is gone no more; gives how long it was.
-    fn forget(&self, segment: &Segment) -> u64 {
-        let length = segment.length.load(Relaxed);
-        self.leftover_bytes.fetch_sub(length, Relaxed);
-        length
+    /// Removes the file at `place` of those that go; one that is not removed is stuck there. Gives how
+    /// long it was.
+    fn remove_at(&self, leftovers: &mut Leftovers, place: usize) -> io::Result<u64> {
+        let Some(it) = leftovers.going.get_mut(place) else { return Ok(0) };
+        it.segment.remove(&*self.storage).inspect_err(|_| it.is_stuck = true)?;
+        let length = it.length;
+        leftovers.going.remove(place);
+        self.forget(length);
+        Ok(length)
     }
 
-    /// Makes a kept file of at least `needed` octets segment `id`, the next, if there is one.
+    /// A file of so many octets is counted no more.
+    fn forget(&self, length: u64) {
+        self.leftover_bytes.fetch_sub(length, Relaxed);
+    }
+
+    /// Makes a kept file of at least `needed` octets segment `id`, the next. Whether there is one.
     pub(super) fn reuse(
         &self,
         leftovers: &mut Leftovers,
         (id, epoch): (u32, u64),
         needed: u64,
-    ) -> Option<io::Result<()>> {
-        let old = leftovers.take(needed)?;
-        let made = self.header(id, epoch, old.length.load(Relaxed)).and_then(|header| {
-            let size = self.config.segment_size;
-            segment::reuse(&*self.storage, &old, &header, size, self.config.master.as_ref())
+    ) -> bool {
+        let Some(old) = leftovers.take(needed) else { return false };
+        let made = self.header(id, epoch, old.length).and_then(|header| {
+            let (old, size) = (&old.segment, self.config.segment_size);
+            segment::reuse(&*self.storage, old, &header, size, self.config.master.as_ref())
         });
         if let Ok(prepared) = made {
             self.reused.fetch_add(1, Relaxed);
-            let added = self.add(prepared);
-            self.forget(&old);
-            return Some(added);
+            self.add(leftovers, prepared);
+            self.forget(old.length);
+            return true;
         }
-        // Whatever was in the way, and whichever name it has: it is made of nothing then.
-        leftovers.going.push(Going { segment: old, failed: true });
-        None
+        // Whatever was in the way, the disk being full perhaps: the file is room for another.
+        leftovers.going.push_front(old.going());
+        let _ = self.release_at(leftovers, 0);
+        false
     }
 
-    /// Removes a kept file, because the disk is full. Whether there was one.
+    /// Removes the file of a segment that was ready and is not begun. One that the disk does not remove
+    /// goes with [`give_back`](Self::give_back), and is counted until then.
+    pub(super) fn discard(&self, leftovers: &mut Leftovers, unused: Prepared) {
+        let (segment, length) = (Arc::clone(&unused.segment), unused.segment.settle_length());
+        self.leftover_bytes.fetch_add(length, Relaxed);
+        leftovers.going.push_front(Going { segment, length, name: Name::Idle, is_stuck: false });
+        // Tried again, and told of, by the next round.
+        let _ = self.remove_at(leftovers, 0);
+    }
+
+    /// Removes one file that is kept, or one that goes anyway, because the disk is full. Whether there
+    /// was one.
     pub(super) fn release_one(&self, leftovers: &mut Leftovers) -> bool {
-        while let Some(Kept { segment, .. }) = leftovers.kept.pop_front() {
-            if segment.remove(&*self.storage).is_ok() {
-                self.forget(&segment);
+        leftovers.going.iter_mut().for_each(|it| it.is_stuck = false);
+        while let Some(kept) = leftovers.kept.pop_front() {
+            leftovers.going.push_front(kept.going());
+            if self.release_at(leftovers, 0) {
                 return true;
             }
-            leftovers.going.push(Going { segment, failed: true });
+        }
+        while let Some(place) = leftovers.next() {
+            if self.release_at(leftovers, place) {
+                return true;
+            }
         }
         false
     }
 
-    /// Removes all kept files, because the disk is full. Whether there were any.
+    fn release_at(&self, leftovers: &mut Leftovers, place: usize) -> bool {
+        let removed = self.remove_at(leftovers, place);
+        leftovers.released += removed.as_ref().copied().unwrap_or(0);
+        removed.is_ok()
+    }
+
+    /// Removes all files that are kept or go anyway, because the disk is full. Whether there were any.
     pub(crate) fn release_kept(&self) -> bool {
         let mut leftovers = self.preparing.lock();
         let mut released = false;
@@ -246,19 +351,22 @@ impl<P> Log<P> {
         released
     }
 
-    /// Removes the files that were made ahead or kept, and what is left of retired segments. At close.
+    /// Octets the disk has had back because it was full, since the log is there.
+    pub(crate) fn released(&self) -> u64 {
+        self.preparing.lock().released
+    }
+
+    /// Removes the files that were made ahead or kept, and what is left of retired segments. At close,
+    /// once writes have ended: nobody makes, names or removes a file from then on.
     pub(crate) fn remove_unused(&self) {
         let mut leftovers = self.preparing.lock();
         // What stays is removed at the next open: no group stands in it, or none that counts.
         for prepared in self.writer.lock().take_next() {
             let _ = prepared.segment.remove(&*self.storage);
         }
-        let going = leftovers.going.drain(..).map(|going| going.segment).collect::<Vec<_>>();
-        let kept = leftovers.kept.drain(..).map(|kept| kept.segment);
-        for segment in kept.chain(going) {
-            if segment.remove(&*self.storage).is_ok() {
-                self.forget(&segment);
-            }
+        leftovers.begin_round(Keep::Nothing, 0);
+        while let Some(place) = leftovers.next() {
+            let _ = self.remove_at(&mut leftovers, place);
         }
     }
 

@@ -111,7 +111,7 @@ impl<P> Log<P> {
             let Err(error) = self.step(&mut leftovers, &plan) else { continue };
             // Another may be had in its place, once; or with the room of a file that is kept.
             let may_go_on = plan.last.has_failed()
-                && self.drop_failed(&plan.last)
+                && self.drop_failed(&mut leftovers, &plan.last)
                 && !std::mem::replace(&mut dropped, true)
                 || is_full(&error) && self.release_one(&mut leftovers);
             if !may_go_on {
@@ -122,13 +122,10 @@ impl<P> Log<P> {
 
     /// Drops a segment that is ready and of which a sync failed: it could never be written to. `false`
     /// when it was begun meanwhile.
-    fn drop_failed(&self, failed: &Segment) -> bool {
-        let dropped = self.writer.lock().drop_next(failed.id);
-        // What stays of it is removed at the next open, for no group stands in it.
-        dropped.is_some_and(|dropped| {
-            let _ = dropped.segment.remove(&*self.storage);
-            true
-        })
+    fn drop_failed(&self, leftovers: &mut Leftovers, failed: &Segment) -> bool {
+        let Some(dropped) = self.writer.lock().drop_next(failed.id) else { return false };
+        self.discard(leftovers, dropped);
+        true
     }
 
     /// Extends the last segment, or makes another.
@@ -161,21 +158,22 @@ impl<P> Log<P> {
             (first, if plan.urgent { least } else { first })
         };
         let next = (plan.next_id, plan.epoch);
-        if size == self.config.segment_size
-            && let Some(added) = self.reuse(leftovers, next, needed)
-        {
-            return added;
+        if size == self.config.segment_size && self.reuse(leftovers, next, needed) {
+            return Ok(());
         }
         let first = first.min(size);
         self.smaller_and_smaller(first, least.min(size), |length| {
             let prepared = self.create(next, length, size)?;
-            self.add(prepared)
+            self.add(leftovers, prepared);
+            Ok(())
         })
     }
 
-    pub(super) fn add(&self, prepared: Prepared) -> io::Result<()> {
+    pub(super) fn add(&self, leftovers: &mut Leftovers, prepared: Prepared) {
         let unused = self.writer.lock().add(prepared);
-        unused.iter().try_for_each(|unused| unused.segment.remove(&*self.storage))
+        for unused in unused {
+            self.discard(leftovers, unused);
+        }
     }
 
     /// Goes on in a new segment, made now if none is ready.
@@ -194,19 +192,18 @@ impl<P> Log<P> {
             let size = self.config.segment_size.max(length);
             let next = (id, self.config.epoch);
             loop {
-                let kept = if size == self.config.segment_size {
-                    self.reuse(&mut leftovers, next, length)
-                } else {
-                    None
-                };
-                let made = kept.unwrap_or_else(|| {
-                    self.within_max_disk(length)
-                        .and_then(|()| self.create(next, length, size))
-                        .and_then(|prepared| self.add(prepared))
-                });
+                if size == self.config.segment_size && self.reuse(&mut leftovers, next, length) {
+                    break;
+                }
+                let made =
+                    self.within_max_disk(length).and_then(|()| self.create(next, length, size));
                 match made {
+                    Ok(prepared) => {
+                        self.add(&mut leftovers, prepared);
+                        break;
+                    }
                     Err(error) if is_full(&error) && self.release_one(&mut leftovers) => {}
-                    outcome => break outcome.map_err(full_or_io)?,
+                    Err(error) => return Err(full_or_io(error)),
                 }
             }
         }

@@ -38,6 +38,10 @@ pub(crate) struct Segment {
     key: OnceLock<DataKey>,
     /// Whether a sync of the file has failed.
     failed: Mutex<bool>,
+    /// Whether the file is cut no more; held while it is.
+    settled: Mutex<bool>,
+    /// Whether this process made the file.
+    is_made_here: bool,
     /// Records of the index that stand here.
     pub(crate) live: AtomicU64,
     /// Records that were ever published here.
@@ -70,6 +74,8 @@ impl Segment {
             map,
             key: OnceLock::new(),
             failed: Mutex::default(),
+            settled: Mutex::default(),
+            is_made_here: true,
             live: 0.into(),
             records: 0.into(),
             last_expiry_ms: 0.into(),
@@ -83,7 +89,7 @@ impl Segment {
     pub(crate) fn open(storage: &dyn Storage, id: u32, salt: u64) -> io::Result<Self> {
         let file = storage.open(&path(id))?;
         let length = file.len()?;
-        Self::new(id, salt, file, length, length)
+        Ok(Self { is_made_here: false, ..Self::new(id, salt, file, length, length)? })
     }
 
     /// The key under which its payloads are sealed.
@@ -111,10 +117,12 @@ impl Segment {
     }
 
     /// Whether the file, of a segment that was retired, does for another one of `size` octets. Not
-    /// when a sync of it ever failed: what a later one says of its blocks would be worth nothing.
+    /// when a sync of it ever failed: what a later one says of its blocks would be worth nothing. Nor
+    /// when an earlier process made it, of whose syncs nobody knows; and under which it may have been
+    /// plain, while payloads are sealed now.
     pub(super) fn is_worth_keeping(&self, size: u64) -> bool {
         let length = self.length.load(Relaxed);
-        (size - size / 4..=size).contains(&length) && !self.has_failed()
+        (size - size / 4..=size).contains(&length) && self.is_made_here && !self.has_failed()
     }
 
     /// Whether nobody but the caller holds the segment or its map, and nobody can any more: a hold of
@@ -161,11 +169,21 @@ impl Segment {
     ///
     /// Only once the link of the segment that follows is durable: it says where this one ends.
     pub(crate) fn trim(&self, least: u64) {
+        let settled = self.settled.lock();
+        if *settled {
+            return;
+        }
         let end = self.end.load(Relaxed);
         let rest = self.length.load(Relaxed).saturating_sub(end);
         if rest > least && self.file.set_len(end).is_ok() {
             self.length.store(end, Relaxed);
         }
+    }
+
+    /// Has the file cut no more: it may soon be another segment's. Gives how long it is.
+    pub(super) fn settle_length(&self) -> u64 {
+        *self.settled.lock() = true;
+        self.length.load(Relaxed)
     }
 
     /// Gives `look` the head of the frame at `offset`, its checksum compared.

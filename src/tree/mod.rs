@@ -69,6 +69,14 @@ pub(crate) enum TreeError {
     Io(io::Error),
 }
 
+impl TreeError {
+    /// Whether the disk had no room.
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,14 +90,11 @@ impl std::error::Error for TreeError {}
 
 impl From<TreeError> for Error {
     fn from(error: TreeError) -> Self {
+        let full = error.is_full();
         match error {
             TreeError::Damaged(_) => Self::corrupt(error.to_string()),
-            TreeError::Io(error) => match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Self::new(ErrorKind::Full, FILE).with_source(error)
-                }
-                _ => Self::io(FILE, error),
-            },
+            TreeError::Io(cause) if full => Self::new(ErrorKind::Full, FILE).with_source(cause),
+            TreeError::Io(cause) => Self::io(FILE, cause),
         }
     }
 }
