@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use onceward::storage::{Fault, SimDisk, Storage};
 use onceward::{
-    Bug, Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Store, Ticket, plant,
-    verify,
+    Bug, Claim, ClaimOptions, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Store,
+    Ticket, plant, verify,
 };
 
 const BORN_MS: u64 = 1_750_000_000_000;
@@ -259,4 +259,118 @@ fn a_segment_that_is_not_removed_is_retired_once_and_others_go() {
         assert_eq!(frames, retired, "{nth}: each is retired once");
     }
     assert!(stayed > 0, "no removal failed");
+}
+
+/// The store may take no more, all but a few records have expired, and each of these few needs room to
+/// be written again: the files of the segments before are that room. One sweep ends it.
+#[test]
+fn c36_a_sweep_at_the_bound_has_the_room_of_what_it_took_off() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let max = 80 * (64 << 10) as u64;
+    let store = on(&disk, options(&clock).max_disk(max));
+    let month = ClaimOptions::new().ttl(TTL * 1000);
+    let mut names = 0;
+    loop {
+        let name = names.to_string();
+        let long = (3..6).contains(&names);
+        let claimed = if long {
+            drive(&store, store.claim_with(key(&name), print(), month))
+        } else {
+            drive(&store, store.claim(key(&name), print()))
+        };
+        let ticket = match claimed {
+            Ok(Claim::Granted(ticket)) => ticket,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Full);
+                break;
+            }
+        };
+        // Of those that stay each is large, so that no segment's rest takes it.
+        let payload = if long { vec![9; 12 * KIB] } else { vec![1; 2 * KIB] };
+        drive(&store, ticket.complete(payload)).unwrap();
+        names += 1;
+    }
+    assert!(store.stats().segments > 60);
+    clock.advance(TTL * 2);
+    let before = octets(&disk);
+    let report = store.sweep().unwrap();
+    assert!(report.segments_removed > 60, "{report:?}");
+    assert!(store.stats().segments <= 3, "{:?}: {report:?}", store.stats());
+    for name in 3..6 {
+        let record = payload_of(&store, &name.to_string());
+        assert_eq!(record.payload().unwrap().unwrap(), vec![9; 12 * KIB]);
+    }
+    assert_eq!(store.stats().log_bytes, octets(&disk));
+    assert!(report.bytes_freed >= before - octets(&disk), "{report:?}: {before}");
+}
+
+/// A sweep that the disk has no room for has that of the files that are kept, whatever it writes; and
+/// says how much the disk has back.
+#[test]
+fn c36_a_sweep_of_a_full_disk_has_the_room_of_kept_files() {
+    let mut released = 0;
+    for nth in 0..60 {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let store = on(&disk, options(&clock));
+        for number in 0..4 {
+            round(&store, &clock, number);
+        }
+        for number in 0..4 {
+            complete(&store, &format!("more {number}"), vec![1; KIB]);
+        }
+        store.checkpoint().unwrap();
+        clock.advance(Duration::from_secs(3600));
+        assert!(kept(&disk) > 0);
+        let (before, at) = (octets(&disk), disk.operations() + nth);
+        disk.fail_operation(at, Fault::Full);
+        let swept = store.sweep();
+        if disk.operations() <= at {
+            break;
+        }
+        if let Err(error) = swept {
+            // What is not removed and what poisons is no want of room.
+            assert_ne!(error.kind(), ErrorKind::Full, "operation {nth}: {error:?}");
+            continue;
+        }
+        released += 1;
+        let stats = store.stats();
+        let report = swept.unwrap();
+        assert_eq!(stats.log_bytes, octets(&disk), "{nth}");
+        assert_eq!(report.bytes_freed, before - octets(&disk), "{nth}: {report:?}");
+    }
+    assert!(released > 0);
+}
+
+/// A file that was kept cannot be used for want of room for the new segment's key: it is room itself.
+#[cfg(feature = "encrypt")]
+#[test]
+fn c36_a_kept_file_that_is_not_used_is_room() {
+    let mut full_disks = 0;
+    for nth in 0..80 {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let keys = onceward::Keys::from_fn(onceward::KeyId::of(&[7; 32]), |_| Some([7; 32]));
+        let store = on(&disk, options(&clock).encryption(keys));
+        for number in 0..3 {
+            round(&store, &clock, number);
+        }
+        assert!(kept(&disk) >= 1, "{:?}", disk.files());
+        let (before, reused) = (kept(&disk), store.stats().segments_reused);
+        disk.fail_operation(disk.operations() + nth, Fault::Full);
+        let mut outcome = Ok(());
+        for number in 0..8 {
+            outcome = claim(&store, &format!("more {number}"))
+                .and_then(|ticket| drive(&store, ticket.complete(vec![1; 9 * KIB])));
+            if outcome.is_err() || kept(&disk) < before {
+                break;
+            }
+        }
+        if let Err(error) = outcome {
+            assert_ne!(error.kind(), ErrorKind::Full, "operation {nth}: {error:?}");
+            continue;
+        }
+        full_disks += u64::from(kept(&disk) < before && store.stats().segments_reused == reused);
+        assert!(store.stats().log_bytes <= octets(&disk), "operation {nth}");
+    }
+    assert!(full_disks > 0, "each kept file was used");
 }

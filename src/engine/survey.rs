@@ -260,3 +260,101 @@ impl Survey {
         (link.previous_segment == id).then_some(link.previous_end)
     }
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::format::group;
+    use crate::storage::SimDisk;
+    use crate::{Claim, ErrorKind, Fingerprint, Key, ManualClock, Options};
+
+    /// A segment that is ready and not begun, in a file that had payloads: one of them has the octets
+    /// of a group, as anybody can make one who guesses the number of the segment. When the header does
+    /// not stand, nothing else tells it from a group of the segment.
+    #[test]
+    fn p0_3_without_a_salt_nothing_in_a_file_is_believed_but_a_first_group() {
+        let ttl = Duration::from_secs(10);
+        let clock = ManualClock::new(1_750_000_000_000);
+        let disk = Arc::new(SimDisk::new(1));
+        let options = |seed| {
+            let options = Options::new().segment_size(64 << 10).ttl(ttl).clock(clock.clone());
+            options.seeded(seed).stepped()
+        };
+        let store = options(1).open_storage(Arc::clone(&disk) as Arc<dyn Storage>).unwrap();
+        let complete = |name: &str| {
+            let key = Key::new("scope", name).unwrap();
+            let mut claimed = Box::pin(store.claim(key, Fingerprint::of("a request")));
+            let Claim::Granted(ticket) = drive(&store, claimed.as_mut()).unwrap() else {
+                panic!("a grant")
+            };
+            let mut completed = Box::pin(ticket.complete(vec![b'p'; 20 << 10]));
+            drive(&store, completed.as_mut()).unwrap();
+        };
+        for round in 0..4 {
+            for nth in 0..10 {
+                complete(&format!("{round} {nth}"));
+            }
+            clock.advance(ttl + Duration::from_millis(1));
+            store.keep_house(40);
+        }
+        let reused = store.stats().segments_reused;
+        let mut nth = 0;
+        while store.stats().segments_reused == reused {
+            complete(&format!("last {nth}"));
+            nth += 1;
+        }
+        let disk_after = Arc::new(disk.kill());
+        drop(store);
+        let ready = disk_after.files().into_iter().rfind(|path| path.ends_with(".log")).unwrap();
+        let bytes = disk_after.read_file(&ready).unwrap();
+        let header = Header::decode(&bytes).unwrap();
+        // In the middle of an earlier payload.
+        let at = bytes.windows(4096).position(|window| window == [b'p'; 4096]).unwrap();
+        let at = at.next_multiple_of(8);
+        let mut forged = vec![0; group::HEADER];
+        let length = forged.len() as u64;
+        group::Header {
+            salt: 1,
+            segment: header.id,
+            count: 0,
+            epoch: 1,
+            last_sequence: 1 << 40,
+            durable_upto: 1 << 40,
+            previous: 0,
+            length,
+            store_ms: 1_750_000_000_000,
+            prepared: 64 << 10,
+            ttl_max_ms: 10_000,
+        }
+        .seal(&mut forged, at as u64, &[0; 16]);
+        let mut planted = bytes;
+        planted.splice(at..at + forged.len(), forged);
+        disk_after.write_file(&ready, &planted).unwrap();
+        // The salt tells.
+        let copy = Arc::new(disk_after.kill());
+        let sound = options(2).open_storage(copy).unwrap();
+        assert_eq!(sound.stats().suspect_until_ms, None);
+        drop(sound);
+        let disk = Arc::new(disk_after.kill());
+        disk.flip_bit(&ready, 8 * 20).unwrap();
+        let opened = options(2).open_storage(disk);
+        let error = opened.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("is damaged, or was cut off"), "{error}");
+    }
+
+    fn drive<T>(
+        store: &crate::Store,
+        mut future: std::pin::Pin<&mut impl Future<Output = T>>,
+    ) -> T {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        loop {
+            if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            let _ = store.step();
+        }
+    }
+}

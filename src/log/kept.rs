@@ -375,3 +375,6 @@ impl<P> Log<P> {
         self.reused.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;
