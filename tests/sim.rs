@@ -161,7 +161,7 @@ fn every_crash_point_of(workloads: u64, draw: fn(u64) -> Script) -> Tally {
 /// meanwhile, and wherever the world ends.
 #[test]
 fn p0_holds_where_files_of_retired_segments_are_used_again() {
-    let tally = each_seed(60, |seed| {
+    let tally = each_seed(25, |seed| {
         let mut all = hold(&Script::draw_steady(seed).with_asides(4));
         all += hold(&Script::draw_steady_and_cut_off(seed));
         all
