@@ -92,6 +92,7 @@ trials! {
     p0_1_a_filter_that_lacks_a_key_is_caught: FilterBitsMissing,
     p0_1_an_older_run_that_wins_is_caught: OlderRunWins,
     p0_1_a_stale_ticket_that_is_accepted_is_caught: StaleTicketAccepted,
+    p0_2_appends_behind_the_seal_are_caught: AppendedBehindSeal,
 }
 
 /// What is shown is small: a script that shows a planted bug is cut down to a few steps, and still
