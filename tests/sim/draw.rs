@@ -10,6 +10,44 @@ use crate::world::{KEYS, LONG_SEGMENT, SEGMENT, TTL_MS};
 /// Ten years, in milliseconds.
 const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
+/// What a script has much of, for what takes that to show: one script in ten leans to one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lean {
+    /// Keys claimed again whose records the tree alone has.
+    Spilled,
+    /// Many claims in flight on a disk that fills up.
+    Full,
+    /// Bits that turn over.
+    Rot,
+    /// Checkpoints of what is not synced.
+    Buffered,
+    /// Segments given back to the disk, while claims made in them are in flight.
+    GivenBack,
+    /// A device that fails.
+    Failing,
+}
+
+impl Lean {
+    fn draw(seed: u64) -> Option<Self> {
+        let mut rng = Rng::with_seed(seed ^ 0x6c65_616e);
+        let leans =
+            [Self::Spilled, Self::Full, Self::Rot, Self::Buffered, Self::GivenBack, Self::Failing];
+        (rng.u32(..10) == 0).then(|| leans[rng.usize(..leans.len())])
+    }
+
+    /// How often this kind comes at the least.
+    fn least(self, kind: Kind) -> u32 {
+        match (self, kind) {
+            (Self::Spilled | Self::Buffered, Kind::Checkpoint)
+            | (Self::Buffered, Kind::Crash)
+            | (Self::GivenBack, Kind::Sweep) => 12,
+            (Self::Full, Kind::Capacity) => 4,
+            (Self::Spilled, Kind::Keep) | (Self::Rot, Kind::Rot) | (Self::Failing, Kind::Fail) => 8,
+            _ => 0,
+        }
+    }
+}
+
 /// What a script is drawn from: some kinds of steps not at all, others more often.
 struct Drawing {
     rng: Rng,
@@ -22,6 +60,7 @@ struct Drawing {
     segment: u64,
     /// Of what happens while the store closes.
     beside: Rng,
+    lean: Option<Lean>,
 }
 
 /// Which kinds of steps there are, and how often each comes as a rule.
@@ -74,18 +113,24 @@ impl Script {
     /// The script of this seed. Kinds of steps come and go between scripts, for what takes many of
     /// one kind in a row to show does not show where all kinds are mixed evenly.
     pub(crate) fn draw(seed: u64) -> Self {
+        Self::draw_leaning(seed, Lean::draw(seed))
+    }
+
+    /// The same, leaning to something or to nothing.
+    pub(crate) fn draw_leaning(seed: u64, lean: Option<Lean>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let buffered = rng.u32(..5) == 0;
+        let buffered = rng.u32(..5) == 0 || lean == Some(Lean::Buffered);
         // One store in twelve has segments that are long, of which the last is read where it stands
         // when it is opened, and not written again as a whole.
         let segment = if rng.u32(..12) == 0 { LONG_SEGMENT } else { SEGMENT };
         let max_disk =
             (rng.u32(..10) == 0).then(|| rng.u64(1_700_000..2_400_000) + 4 * (segment - SEGMENT));
-        let keys = if rng.u32(..8) == 0 { 40 } else { KEYS };
+        let keys = if rng.u32(..8) == 0 || lean == Some(Lean::Full) { 40 } else { KEYS };
         // Half of the stores keep next to nothing in memory: what is checkpointed leaves it in the
         // next round of the housekeeper.
         let mut memory = Rng::with_seed(seed ^ 0x6d65_6d6f_7279);
         let resident = memory.bool().then(|| [0, 0, 1, 4][memory.usize(..4)]);
+        let resident = if lean == Some(Lean::Spilled) { Some(0) } else { resident };
         let mut weights = KINDS.map(|(kind, weight)| match kind {
             Kind::Checkpoint | Kind::Keep if resident.is_some() => (kind, 8),
             Kind::Claim | Kind::Finish | Kind::Settle => (kind, weight),
@@ -97,6 +142,9 @@ impl Script {
         if let Some((_, weight)) = weights.iter_mut().find(|(kind, _)| *kind == Kind::Crash) {
             *weight = (*weight).max(2);
         }
+        if let Some(lean) = lean {
+            weights = weights.map(|(kind, weight)| (kind, weight.max(lean.least(kind))));
+        }
         let mut drawing = Drawing {
             large: if segment > SEGMENT { 3 } else { [0, 1, 1, 2][rng.usize(..4)] },
             one_print: rng.bool(),
@@ -105,6 +153,7 @@ impl Script {
             segment,
             beside: Rng::with_seed(seed ^ 0x6265_7369_6465),
             rng,
+            lean,
         };
         let length = drawing.rng.usize(20..100);
         let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
@@ -128,6 +177,7 @@ impl Script {
 impl Drawing {
     fn step(&mut self, kind: Kind, ops: &mut Vec<Op>) {
         let rng = &mut self.rng;
+        let gives_back_one_in = if self.lean == Some(Lean::GivenBack) { 2 } else { 4 };
         let op = match kind {
             Kind::Claim => {
                 let print = if self.one_print { 0 } else { usize::from(rng.u32(..6) == 0) };
@@ -159,8 +209,11 @@ impl Drawing {
             }
             Kind::Get => Op::Get { key: rng.usize(..self.keys) },
             Kind::Look => Op::Look,
+            Kind::Checkpoint if self.lean == Some(Lean::Spilled) && rng.u32(..3) == 0 => {
+                return self.claimed_again(ops);
+            }
             Kind::Checkpoint => Op::Checkpoint,
-            Kind::Sweep if rng.u32(..4) == 0 => return self.giving_back(ops),
+            Kind::Sweep if rng.u32(..gives_back_one_in) == 0 => return self.giving_back(ops),
             Kind::Sweep => Op::Sweep,
             Kind::Keep => Op::Keep { round: [1, 4, 40][rng.usize(..3)] },
             Kind::Advance => {
@@ -226,7 +279,14 @@ impl Drawing {
     /// A segment is given back, for all that was in it has expired; and the power goes before
     /// anything else is written, or as it is.
     fn giving_back(&mut self, ops: &mut Vec<Op>) {
+        let leaning = self.lean == Some(Lean::GivenBack);
+        if leaning {
+            self.step(Kind::Claim, ops);
+            ops.push(Op::Settle);
+        }
         for nth in 0..4 {
+            // The oldest claim stays in flight.
+            let nth = if leaning { 1 } else { nth };
             let (key, patience) = (self.rng.usize(..self.keys), Patience::No);
             ops.push(Op::Claim { key, print: 0, ttl_ms: TTL_MS, patience });
             ops.push(Op::Settle);
@@ -239,6 +299,23 @@ impl Drawing {
         ops.push(Op::Sweep);
         let after = self.rng.u64(..3);
         ops.push(Op::Crash { after, end: End::draw(&mut self.rng), nested: Vec::new() });
+    }
+
+    /// A key is claimed again after its record, which the tree alone has, expired and was not swept;
+    /// and the tree alone has the newer one, too.
+    fn claimed_again(&mut self, ops: &mut Vec<Op>) {
+        let (key, patience) = (self.rng.usize(..self.keys), Patience::No);
+        for _ in 0..2 {
+            ops.push(Op::Advance { ms: TTL_MS + 1 });
+            ops.push(Op::Claim { key, print: 0, ttl_ms: TTL_MS, patience });
+            ops.push(Op::Settle);
+            // The ticket is the last of those there are, whose number is not known here.
+            for nth in 0..3 {
+                ops.push(Op::Finish { nth, how: How::Complete(self.length()) });
+            }
+            ops.extend([Op::Settle, Op::Checkpoint, Op::Keep { round: 1 }]);
+        }
+        ops.push(Op::Get { key });
     }
 
     /// A disk fills up while many claims are in flight, all of which end in as many octets as an
@@ -280,12 +357,15 @@ impl Drawing {
                     _ => Kind::Sweep,
                 };
                 let after = self.rng.u64(..apart);
-                if kind == Kind::Sweep {
-                    ops.push((after, Op::Sweep));
-                } else {
-                    let mut one = Vec::new();
-                    self.step(kind, &mut one);
-                    ops.extend(one.into_iter().map(|op| (after, op)));
+                match kind {
+                    // Alone: what else these draw has steps that are none of a client's.
+                    Kind::Sweep => ops.push((after, Op::Sweep)),
+                    Kind::Checkpoint => ops.push((after, Op::Checkpoint)),
+                    _ => {
+                        let mut one = Vec::new();
+                        self.step(kind, &mut one);
+                        ops.extend(one.into_iter().map(|op| (after, op)));
+                    }
                 }
             }
         }
