@@ -63,6 +63,8 @@ pub enum Bug {
     OlderRunWins,
     /// A ticket of a store that was closed since is used up as if it still held its key (fencing).
     StaleTicketAccepted,
+    /// Others append while the store closes, behind its seal or into its group.
+    AppendedBehindSeal,
 }
 
 #[cfg(feature = "test-util")]
@@ -97,6 +99,7 @@ impl Bug {
         Self::FilterBitsMissing,
         Self::OlderRunWins,
         Self::StaleTicketAccepted,
+        Self::AppendedBehindSeal,
     ];
 }
 
@@ -111,6 +114,13 @@ thread_local! {
 #[cfg(feature = "test-util")]
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
+}
+
+/// The bug that is planted, for the threads that work for this one.
+#[cfg(feature = "test-util")]
+#[must_use]
+pub fn planted() -> Option<Bug> {
+    PLANTED.get()
 }
 
 /// Whether this bug is planted.

@@ -12,12 +12,16 @@
 
 #[path = "sim/aside.rs"]
 mod aside;
+#[path = "sim/beside.rs"]
+mod beside;
 #[path = "sim/call.rs"]
 mod call;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/damage.rs"]
 mod damage;
+#[path = "sim/draw.rs"]
+mod draw;
 #[cfg(feature = "encrypt")]
 #[path = "sim/encrypted.rs"]
 mod encrypted;
@@ -106,6 +110,7 @@ fn p0_holds_whatever_happens() {
         ("waits that ended", tally.waited),
         ("flipped bits", tally.flips),
         ("long segments", tally.long),
+        ("steps beside a close", tally.beside),
     ] {
         assert!(count * 30 >= tally.scripts, "{count} {what} in {} scripts", tally.scripts);
     }
@@ -161,7 +166,7 @@ fn every_crash_point_of(workloads: u64, draw: fn(u64) -> Script) -> Tally {
 /// meanwhile, and wherever the world ends.
 #[test]
 fn p0_holds_where_files_of_retired_segments_are_used_again() {
-    let tally = each_seed(60, |seed| {
+    let tally = each_seed(25, |seed| {
         let mut all = hold(&Script::draw_steady(seed).with_asides(4));
         all += hold(&Script::draw_steady_and_cut_off(seed));
         all

@@ -38,6 +38,8 @@ pub(crate) struct Tally {
     pub(crate) long: u64,
     /// Segments made of the files of retired ones.
     pub(crate) reused: u64,
+    /// Steps made while a store was being closed.
+    pub(crate) beside: u64,
     /// Verifications that agreed.
     pub(crate) verified: u64,
     /// Bits turned over.
@@ -66,6 +68,7 @@ impl AddAssign for Tally {
         self.waited += more.waited;
         self.long += more.long;
         self.reused += more.reused;
+        self.beside += more.beside;
         self.verified += more.verified;
         self.flips += more.flips;
         self.trace = self.trace.rotate_left(1) ^ more.trace;
@@ -77,7 +80,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} runs, {} crash points, {} crashes ({} nested, {} with the power), {} faults, {} flipped bits, \
-             {} clock moves, {} dropped futures, {} waits, {} refusals, {} long segments, {} reused, {} verified",
+             {} clock moves, {} dropped futures, {} waits, {} refusals, {} long segments, {} reused, {} steps beside a close, {} verified",
             self.scripts,
             self.points,
             self.crashes,
@@ -91,6 +94,7 @@ impl fmt::Display for Tally {
             self.refused,
             self.long,
             self.reused,
+            self.beside,
             self.verified
         )
     }
