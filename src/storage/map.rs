@@ -76,6 +76,14 @@ impl Map for FileMap {
         Ok(Cow::Borrowed(self.slice(&range)))
     }
 
+    fn near(&self, range: Range<u64>) -> Option<&[u8]> {
+        if range.end > self.known_len.load(Ordering::Relaxed) {
+            return None;
+        }
+        let range = within_map(&range, self.map.len()).ok()?;
+        Some(self.slice(&range))
+    }
+
     fn bytes(self: Arc<Self>, range: Range<u64>) -> io::Result<Bytes> {
         let range = self.check(&range)?;
         if range.is_empty() {
@@ -88,8 +96,10 @@ impl Map for FileMap {
     fn prefetch(&self, start: u64, len: usize) {
         let start = usize::try_from(start).map_or(self.map.len(), |start| start & !(LINE - 1));
         let end = start.saturating_add(len).min(self.map.len());
-        for line in (start..end).step_by(LINE) {
+        let mut line = start;
+        while line < end {
             prefetch_at(self.map.as_ptr().wrapping_add(line));
+            line += LINE;
         }
     }
 }
