@@ -146,3 +146,62 @@ fn examine_in(
     })?;
     Ok(header.map(|header| Settled { segment, location, header }))
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::index::Identity;
+    use crate::storage::{Disk, SimDisk, Storage};
+    use crate::{Claim, Fingerprint, ManualClock, Options};
+
+    /// A slot says half a hash: what it leads to is another key's often enough to be told apart.
+    #[test]
+    fn a_glance_tells_of_the_keys_own_live_result_and_of_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Storage> = Arc::new(Disk::new(directory.path()));
+        for storage in [disk, Arc::new(SimDisk::new(1))] {
+            let clock = ManualClock::new(1_750_000_000_000);
+            let options = Options::new().ttl(Duration::from_secs(60)).clock(clock.clone());
+            let store = options.open_storage(storage).unwrap();
+            let inner = store.inner();
+            let print = Fingerprint::of("a request");
+            let granted = |key| match store.blocking_claim(key, print).unwrap() {
+                Claim::Granted(ticket) => ticket,
+                other => panic!("not granted: {other:?}"),
+            };
+            let key = |name| Key::new("scope", name).unwrap();
+            granted(key("result")).blocking_complete("done").unwrap();
+            granted(key("note")).blocking_complete_without_payload("none").unwrap();
+            drop(granted(key("doubt")));
+            let doubted = store.blocking_claim(key("doubt"), print).unwrap();
+            assert!(matches!(doubted, Claim::InDoubt(_)));
+            let found = |name| {
+                let identity = Identity::of(key(name), &inner.identity.secret);
+                let candidates = inner.index.shard(identity).candidates(identity);
+                candidates.only().unwrap()
+            };
+            let alive = |known: Known, now_ms| known.at(now_ms);
+            let plain = |at, key| inner.plain(found(at), key, alive);
+            let (known, record) = plain("result", key("result")).unwrap();
+            assert!(matches!(known, Known::Complete { fingerprint, .. } if fingerprint == print));
+            assert_eq!(record.payload().unwrap().unwrap(), "done");
+            assert_eq!(record.state(), State::Complete);
+            assert_eq!(record.expires_at().unwrap(), record.claimed_at() + Duration::from_secs(60));
+            for other in ["resulx", "resul", "results", "note"] {
+                assert!(plain("result", key(other)).is_none(), "{other}");
+            }
+            for scope in ["scopE", "scop", "scoper", ""] {
+                let other = Key::new(scope, "result").unwrap();
+                assert!(plain("result", other).is_none(), "{scope}");
+            }
+            assert!(plain("note", key("note")).is_none());
+            assert!(plain("doubt", key("doubt")).is_none());
+            clock.advance(Duration::from_secs(60));
+            assert!(plain("result", key("result")).is_some(), "to the very millisecond");
+            clock.advance(Duration::from_millis(1));
+            assert!(plain("result", key("result")).is_none());
+        }
+    }
+}

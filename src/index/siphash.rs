@@ -12,41 +12,43 @@ pub(super) fn hash(secret: &[u8; 16], first: u8, parts: [&[u8]; 2]) -> u128 {
         v2: k0 ^ 0x6c79_6765_6e65_7261,
         v3: k1 ^ 0x7465_6462_7974_6573,
     };
-    // What does not fill a word yet: fewer than 64 bits.
-    let (mut pending, mut bits) = (u64::from(first), u8::BITS);
+    // What does not fill a word yet.
+    let (mut pending, mut octets) = (u64::from(first), 1);
     let mut len = 1_usize;
     for part in parts {
         len += part.len();
-        let (words, rest) = part.as_chunks();
+        let begin =
+            part.first_chunk().map_or_else(|| short(part), |word| u64::from_le_bytes(*word));
+        let shifted = begin << (u8::BITS * octets);
+        let Some((_, rest)) = part.split_at_checked(WORD - octets as usize) else {
+            pending |= shifted;
+            octets += part.len() as u32;
+            continue;
+        };
+        state.take(pending | shifted);
+        // Straight from where they stand: shifting each to its place costs as much as a round.
+        let (words, rest) = rest.as_chunks();
         for word in words {
-            let word = u64::from_le_bytes(*word);
-            state.take(pending | word << bits);
-            pending = (word >> 1) >> (63 - bits);
+            state.take(u64::from_le_bytes(*word));
         }
-        let rest_bits = u8::BITS * rest.len() as u32;
-        let word = last_octets(part, rest);
-        pending |= word << bits;
-        bits += rest_bits;
-        if bits >= u64::BITS {
-            bits -= u64::BITS;
-            state.take(pending);
-            pending = word >> (rest_bits - bits);
-        }
+        octets = rest.len() as u32;
+        pending = match part.last_chunk() {
+            // Two shifts, for none may be by all 64 bits.
+            Some(word) => (u64::from_le_bytes(*word) >> 8) >> (56 - u8::BITS * octets),
+            None => short(rest),
+        };
     }
     state.take(pending | (len as u64) << 56);
     state.finish()
 }
 
-/// `rest`, which `part` ends with, as a word; fewer than 8 octets.
+/// Octets of a word.
+const WORD: usize = 8;
+
+/// Fewer octets than a word has, as one.
 #[inline]
-fn last_octets(part: &[u8], rest: &[u8]) -> u64 {
-    if rest.is_empty() {
-        return 0;
-    }
-    match part.last_chunk() {
-        Some(word) => u64::from_le_bytes(*word) >> (u64::BITS - u8::BITS * rest.len() as u32),
-        None => rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)),
-    }
+fn short(octets: &[u8]) -> u64 {
+    octets.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet))
 }
 
 struct State {

@@ -239,4 +239,22 @@ mod tests {
         }
         assert_eq!(map.view(0..100).unwrap().len(), 100);
     }
+
+    #[test]
+    fn what_is_near_is_what_is_viewed_and_never_past_what_the_file_is_known_to_have() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        std::os::unix::fs::FileExt::write_all_at(&*file, &[7; 100], 0).unwrap();
+        let map = FileMap::new(Arc::clone(&file), 8192).unwrap();
+        for range in [0..100, 1..2, 99..100, 50..50, 100..100] {
+            assert_eq!(map.near(range.clone()), Some(&*map.view(range).unwrap()));
+        }
+        let [reversed, beyond] = [Range { start: 2, end: 1 }, 0..8193];
+        for range in [0..101, 101..102, reversed, beyond] {
+            assert_eq!(map.near(range), None);
+        }
+        file.set_len(200).unwrap();
+        assert_eq!(map.near(0..200), None, "nobody has asked the system yet");
+        assert_eq!(map.view(0..200).unwrap().len(), 200);
+        assert_eq!(map.near(0..200).map(<[u8]>::len), Some(200));
+    }
 }
