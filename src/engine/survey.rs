@@ -307,7 +307,9 @@ mod tests {
         }
         let disk_after = Arc::new(disk.kill());
         drop(store);
-        let ready = disk_after.files().into_iter().rfind(|path| path.ends_with(".log")).unwrap();
+        let is_segment =
+            |path: &String| path.rsplit('/').next().is_some_and(|name| log::id_of(name).is_some());
+        let ready = disk_after.files().into_iter().rfind(is_segment).unwrap();
         let bytes = disk_after.read_file(&ready).unwrap();
         let header = Header::decode(&bytes).unwrap();
         // In the middle of an earlier payload.

@@ -124,7 +124,9 @@ impl Leftovers {
     /// Begins a round: what is kept and not worth it goes, `most` at most staying. Gives how many more
     /// may be kept.
     fn begin_round(&mut self, keep: Keep, most: usize) -> usize {
-        self.going.iter_mut().for_each(|it| it.is_stuck = false);
+        for it in &mut self.going {
+            it.is_stuck = false;
+        }
         let unneeded = match keep {
             Keep::Nothing => self.kept.len(),
             Keep::Needed { now_ms } => {
@@ -143,7 +145,7 @@ impl Leftovers {
         self.going.iter().position(|it| {
             let is_ordered = it.name != Name::Idle;
             is_held_up |= is_ordered && it.is_stuck;
-            !it.is_stuck && !(is_ordered && is_held_up)
+            !(it.is_stuck || is_ordered && is_held_up)
         })
     }
 
@@ -258,7 +260,9 @@ impl<P> Log<P> {
             });
             leftovers.kept.extend(kept);
         } else {
-            named.iter_mut().for_each(|it| it.is_stuck = true);
+            for it in &mut named {
+                it.is_stuck = true;
+            }
             others.splice(..0, named);
         }
         for it in others.into_iter().rev() {
@@ -309,7 +313,7 @@ impl<P> Log<P> {
 
     /// Removes the file of a segment that was ready and is not begun. One that the disk does not remove
     /// goes with [`give_back`](Self::give_back), and is counted until then.
-    pub(super) fn discard(&self, leftovers: &mut Leftovers, unused: Prepared) {
+    pub(super) fn discard(&self, leftovers: &mut Leftovers, unused: &Prepared) {
         let (segment, length) = (Arc::clone(&unused.segment), unused.segment.settle_length());
         self.leftover_bytes.fetch_add(length, Relaxed);
         leftovers.going.push_front(Going { segment, length, name: Name::Idle, is_stuck: false });
@@ -320,7 +324,9 @@ impl<P> Log<P> {
     /// Removes one file that is kept, or one that goes anyway, because the disk is full. Whether there
     /// was one.
     pub(super) fn release_one(&self, leftovers: &mut Leftovers) -> bool {
-        leftovers.going.iter_mut().for_each(|it| it.is_stuck = false);
+        for it in &mut leftovers.going {
+            it.is_stuck = false;
+        }
         while let Some(kept) = leftovers.kept.pop_front() {
             leftovers.going.push_front(kept.going());
             if self.release_at(leftovers, 0) {

@@ -124,7 +124,7 @@ impl<P> Log<P> {
     /// when it was begun meanwhile.
     fn drop_failed(&self, leftovers: &mut Leftovers, failed: &Segment) -> bool {
         let Some(dropped) = self.writer.lock().drop_next(failed.id) else { return false };
-        self.discard(leftovers, dropped);
+        self.discard(leftovers, &dropped);
         true
     }
 
@@ -171,7 +171,7 @@ impl<P> Log<P> {
 
     pub(super) fn add(&self, leftovers: &mut Leftovers, prepared: Prepared) {
         let unused = self.writer.lock().add(prepared);
-        for unused in unused {
+        for unused in &unused {
             self.discard(leftovers, unused);
         }
     }

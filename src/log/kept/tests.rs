@@ -187,7 +187,7 @@ fn sync() -> String {
 
 /// Those of the calls that take a segment its own name.
 fn gone(calls: &[String]) -> Vec<String> {
-    let own = |call: &&String| call.ends_with(".log") || **call == sync();
+    let own = |call: &&String| !call.contains(TEMPORARY);
     calls.iter().filter(own).cloned().collect()
 }
 
@@ -227,7 +227,7 @@ fn a_file_that_stays_keeps_those_behind_it_and_no_others() {
         assert_eq!(kept(&log), 2);
         let_go_before(&log, 8);
         let keep = if stays == unlink(4) { Keep::Nothing } else { NEEDED };
-        disk.refuse(&[stays.clone()]);
+        disk.refuse(std::slice::from_ref(&stays));
         disk.take_calls();
         assert!(log.give_back(keep).1.is_err());
         let there: Vec<u32> =
@@ -348,7 +348,7 @@ fn a_file_made_ahead_that_is_not_removed_is_counted() {
     assert!(id > log.active().id, "one is ready");
     disk.refuse(&[unlink(id)]);
     let unused = log.writer.lock().drop_next(id).unwrap();
-    log.discard(&mut log.preparing.lock(), unused);
+    log.discard(&mut log.preparing.lock(), &unused);
     assert_eq!(log.disk_bytes(), disk.octets());
     disk.refuse(&[]);
     assert!(log.give_back(NEEDED).0 > 0);
