@@ -73,7 +73,8 @@ pub struct Stats {
 pub struct SweepReport {
     /// Records forgotten.
     pub expired: u64,
-    /// Bytes given back to the disk, files that were kept since an earlier sweep among them.
+    /// Bytes given back to the disk: files that were kept since an earlier sweep among them, and what
+    /// went while this one ran because the disk was full.
     pub bytes_freed: u64,
     /// Segments taken off the log.
     pub segments_removed: u64,
