@@ -320,7 +320,9 @@ impl StoreTime {
     }
 
     fn after(&self, since_boot: Duration, by_wall_ms: u64) -> u64 {
-        let elapsed = since_boot.saturating_sub(self.start.since_boot).as_millis() as u64;
+        let elapsed = since_boot.saturating_sub(self.start.since_boot);
+        let elapsed = (elapsed.as_secs().saturating_mul(1000))
+            .saturating_add(u64::from(elapsed.subsec_millis()));
         let ms = self.start_ms.saturating_add(elapsed.max(by_wall_ms));
         // A line that every thread writes is dear; it is written once a millisecond.
         let latest = self.latest_ms.load(std::sync::atomic::Ordering::Relaxed);

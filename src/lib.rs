@@ -85,10 +85,10 @@ pub use key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 pub use options::{Durability, Options};
 pub use outcome::{Claim, ClaimOptions, Record, Resolution, Resolved, State};
 #[cfg(feature = "test-util")]
-pub use planted::{Bug, plant};
+pub use planted::{Bug, plant, planted};
 pub use stats::{Finding, FoundKey, Stats, SweepReport, VerifyProgress, VerifyReport};
 #[cfg(all(feature = "test-util", not(onceward_shuttle)))]
-pub use sync::panic_under_lock;
+pub use sync::{at_locks, panic_under_lock};
 
 /// The README's examples, held to the API.
 #[cfg(all(doctest, feature = "http"))]

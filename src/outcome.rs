@@ -159,10 +159,22 @@ impl Record {
         self
     }
 
-    /// This record, complete with a payload that is checked when read.
-    pub(crate) fn with_unverified(mut self, content: Unverified) -> Self {
-        self.content = Content::Unverified(content);
-        self
+    /// A complete record, with a payload that is checked when read; times as those of
+    /// [`bare`](Record::bare).
+    #[inline]
+    pub(crate) fn complete(
+        fingerprint: Fingerprint,
+        claimed_at_ms: u64,
+        expires_at_ms: u64,
+        content: Unverified,
+    ) -> Self {
+        Self {
+            state: State::Complete,
+            fingerprint,
+            claimed_at_ms,
+            expires_at_ms: Some(expires_at_ms),
+            content: Content::Unverified(content),
+        }
     }
 
     /// The state of the key.

@@ -59,6 +59,8 @@ pub enum Bug {
     OlderRunWins,
     /// A ticket of a store that was closed since is used up as if it still held its key (fencing).
     StaleTicketAccepted,
+    /// Others append while the store closes, behind its seal or into its group.
+    AppendedBehindSeal,
 }
 
 #[cfg(feature = "test-util")]
@@ -91,6 +93,7 @@ impl Bug {
         Self::FilterBitsMissing,
         Self::OlderRunWins,
         Self::StaleTicketAccepted,
+        Self::AppendedBehindSeal,
     ];
 }
 
@@ -105,6 +108,13 @@ thread_local! {
 #[cfg(feature = "test-util")]
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
+}
+
+/// The bug that is planted, for the threads that work for this one.
+#[cfg(feature = "test-util")]
+#[must_use]
+pub fn planted() -> Option<Bug> {
+    PLANTED.get()
 }
 
 /// Whether this bug is planted.

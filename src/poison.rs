@@ -26,10 +26,12 @@ impl Poison {
     }
 
     /// Why writes ended, if they have.
+    #[inline]
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.0.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
+    #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.0.get().is_some()
     }

@@ -1,12 +1,16 @@
 //! Locks, threads, and the atomics that readers without a lock go by: the real ones; or, in
 //! `threads/`, those of a scheduler that runs the store in every order it can think of; or, under
-//! `test-util`, real ones under which a thread may panic.
+//! `test-util`, real ones under which a thread may panic, and at which it may be held up.
 
+#[cfg(all(feature = "test-util", not(onceward_shuttle)))]
+mod at_locks;
 #[cfg(all(feature = "test-util", not(onceward_shuttle)))]
 mod failing;
 #[cfg(onceward_shuttle)]
 mod shuttled;
 
+#[cfg(all(feature = "test-util", not(onceward_shuttle)))]
+pub use at_locks::at_locks;
 #[cfg(all(feature = "test-util", not(onceward_shuttle)))]
 pub use failing::panic_under_lock;
 #[cfg(all(feature = "test-util", not(onceward_shuttle)))]

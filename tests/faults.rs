@@ -364,8 +364,12 @@ fn p0_a_clock_that_panics_in_any_call_hangs_nobody() {
         let switch = Arc::new(AtomicBool::new(false));
         let clock = ManualClock::new(1_750_000_000_000);
         let store = open_with(&disk, Panics(clock.clone(), Arc::clone(&switch)));
+        let [known, other] = ["known", "other"].map(|name| Key::new("acct_1", name).unwrap());
+        match drive(&store, store.claim(known, print())).unwrap() {
+            Claim::Granted(ticket) => drive(&store, ticket.complete("known")).unwrap(),
+            other => panic!("{other:?}"),
+        }
         let mut ticket = Some(grant(&store));
-        let other = Key::new("acct_1", "other").unwrap();
         switch.store(true, Ordering::SeqCst);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match call {
             0 => drop(poll(pin!(store.claim(other, print())))),
@@ -373,7 +377,7 @@ fn p0_a_clock_that_panics_in_any_call_hangs_nobody() {
             2 => drop(store.step()),
             3 => drop(store.sweep()),
             4 => drop(store.checkpoint()),
-            _ => drop(store.get(other)),
+            _ => drop(store.get(known)),
         }));
         switch.store(false, Ordering::SeqCst);
         // A step without work reads no clock.

@@ -12,12 +12,16 @@
 
 #[path = "sim/aside.rs"]
 mod aside;
+#[path = "sim/beside.rs"]
+mod beside;
 #[path = "sim/call.rs"]
 mod call;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/damage.rs"]
 mod damage;
+#[path = "sim/draw.rs"]
+mod draw;
 #[cfg(feature = "encrypt")]
 #[path = "sim/encrypted.rs"]
 mod encrypted;
@@ -104,6 +108,7 @@ fn p0_holds_whatever_happens() {
         ("waits that ended", tally.waited),
         ("flipped bits", tally.flips),
         ("long segments", tally.long),
+        ("steps beside a close", tally.beside),
     ] {
         assert!(count * 30 >= tally.scripts, "{count} {what} in {} scripts", tally.scripts);
     }

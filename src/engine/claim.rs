@@ -83,8 +83,12 @@ impl Inner {
             identity: Identity::of(key, &self.identity.secret),
             owner: Owner::of(key),
             fingerprint,
-            ttl_ms: expiry::millis(options.ttl_asked().unwrap_or(self.options.ttl)).max(1),
+            ttl_ms: self.ttl_ms(options),
         }
+    }
+
+    fn ttl_ms(&self, options: ClaimOptions) -> u64 {
+        expiry::millis(options.ttl_asked().unwrap_or(self.options.ttl)).max(1)
     }
 
     /// Claims until there is an answer.
@@ -117,42 +121,63 @@ impl Inner {
         }
     }
 
-    /// The answer to a claim that a settled record answers, which takes no copy of the key and
-    /// writes nothing; `None` when there is none such.
+    /// The answer to a claim that a result or somebody's flight answers, which takes no copy of the
+    /// key and writes nothing; `None` when there is none such.
     pub(super) fn answered(
-        &self,
+        self: &Arc<Self>,
         key: Key<'_>,
         fingerprint: Fingerprint,
+        options: ClaimOptions,
     ) -> Result<Option<Claim<Store>>, Error> {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
-        let candidates = if let Some((settled, ())) = self.index.glance(identity, || ()) {
-            settled
-        } else {
-            let shard = self.index.shard(identity);
-            if shard.flights.contains_key(&identity) {
-                return Ok(None);
-            }
-            shard.candidates(identity)
-        };
-        if candidates.is_empty() {
-            return Ok(None);
+        if let Some((found, ())) = self.index.glance(identity, || ()) {
+            return Ok(found.and_then(|location| self.replayed(location, key, fingerprint)));
         }
-        let Some(glance) = self.glance(&candidates, key) else { return Ok(None) };
-        let (Some(settled), now_ms) = glance? else { return Ok(None) };
-        let claim: fn(Record) -> Claim<Store> =
-            match decide::claim(Some(settled.known()), fingerprint, now_ms) {
-                Verdict::Replay => Claim::Replay,
-                Verdict::Mismatch => Claim::Mismatch,
-                // What is in doubt goes the long way, as everything does that a bug could grant.
-                Verdict::InDoubt | Verdict::Grant | Verdict::InFlight => return Ok(None),
-            };
-        settled.record().map(|record| Some(claim(record)))
+        let mut shard = self.index.shard(identity);
+        if !shard.flights.contains_key(&identity) {
+            let candidates = shard.candidates(identity);
+            drop(shard);
+            let only = candidates.only();
+            return Ok(only.and_then(|location| self.replayed(location, key, fingerprint)));
+        }
+        let flight = shard.flights.get_mut(&identity).filter(|it| it.owner.as_key() == key);
+        let Some(flight) = flight else { return Ok(None) };
+        let owner = flight.owner.clone();
+        let request = Request { identity, owner, fingerprint, ttl_ms: self.ttl_ms(options) };
+        Ok(match self.behind(flight, &request)? {
+            Attempt::Answer(claim) => Some(claim),
+            _ => None,
+        })
+    }
+
+    /// The answer to a claim of `key` that the result at `location` is, if it is one.
+    #[inline]
+    fn replayed(
+        &self,
+        location: Location,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+    ) -> Option<Claim<Store>> {
+        let judge = |known, now_ms| match decide::claim(Some(known), fingerprint, now_ms) {
+            Verdict::Replay => Some(true),
+            Verdict::Mismatch => Some(false),
+            // What is in doubt goes the long way, as everything does that a bug could grant.
+            Verdict::InDoubt | Verdict::Grant | Verdict::InFlight => None,
+        };
+        let (replay, record) = self.plain(location, key, judge)?;
+        Some(if replay { Claim::Replay(record) } else { Claim::Mismatch(record) })
     }
 
     /// One attempt, without waiting.
     fn attempt(self: &Arc<Self>, request: &Request) -> Result<Attempt, Error> {
         let key = request.owner.as_key();
+        self.refuse_closed()?;
+        if let Some((Some(location), ())) = self.index.glance(request.identity, || ())
+            && let Some(claim) = self.replayed(location, key, request.fingerprint)
+        {
+            return Ok(Attempt::Answer(claim));
+        }
         loop {
             self.refuse_closed()?;
             // Before the lock: a clock is the caller's code, and may panic.
@@ -341,6 +366,12 @@ impl Inner {
             return Err(Error::new(ErrorKind::Full, "there is no room for another claim"));
         }
         Ok(())
+    }
+
+    /// Whether damaged bytes may hold a key, or did until a while ago.
+    #[inline]
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect_until_ms.load(std::sync::atomic::Ordering::Relaxed) != 0
     }
 
     /// Unknown never becomes a grant: while damaged bytes may hold the key, it is refused.

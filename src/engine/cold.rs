@@ -124,6 +124,7 @@ impl Cold {
 
     /// Which list there is. Together with a look at the index under the key's lock it says where
     /// everything is.
+    #[inline]
     pub(super) fn seen(&self) -> Seen {
         Seen(self.seen.load(Ordering::SeqCst))
     }

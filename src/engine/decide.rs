@@ -22,6 +22,7 @@ pub(crate) enum Known {
 impl Known {
     /// What is still known at `now_ms`: an expired record is not. A living claim does not expire
     /// (C41).
+    #[inline]
     pub(crate) fn at(self, now_ms: u64) -> Option<Self> {
         match self {
             Self::Complete { expires_at_ms, .. } | Self::InDoubt { expires_at_ms, .. }
@@ -33,6 +34,7 @@ impl Known {
         }
     }
 
+    #[inline]
     fn fingerprint(self) -> Fingerprint {
         match self {
             Self::InFlight { fingerprint }
@@ -53,6 +55,7 @@ pub(crate) enum Verdict {
 }
 
 /// Decides a claim with `fingerprint` on what is known at `now_ms`.
+#[inline]
 pub(crate) fn claim(known: Option<Known>, fingerprint: Fingerprint, now_ms: u64) -> Verdict {
     let Some(known) = known.and_then(|known| known.at(now_ms)) else { return Verdict::Grant };
     if known.fingerprint() != fingerprint {

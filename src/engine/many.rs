@@ -10,12 +10,13 @@ use std::task::{Context, Poll};
 
 use super::claim::Claimed;
 use super::cold::Seen;
-use super::record::examine_in;
+use super::decide::Known;
+use super::record::plain_in;
 use super::{Inner, Store};
 use crate::error::Error;
 use crate::event::block_on;
 use crate::fingerprint::Fingerprint;
-use crate::index::{Candidates, Identity};
+use crate::index::Identity;
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::Hold;
@@ -113,9 +114,9 @@ enum Look {
     /// Nothing was read yet.
     Begun(Identity),
     /// Nobody holds the key; where its record may stand, if it has one there; what was cold then.
-    Slots(Candidates, Seen),
+    Slots(Option<Location>, Seen),
     /// The one place where its record may stand, in a segment that is there.
-    Frame(Location, Arc<Hold>, Seen),
+    Frame(Location, Arc<Hold>),
     /// In flight.
     InFlight(Record),
     /// Two keys share half a hash, or a segment has just gone: the key is looked at by itself.
@@ -142,34 +143,30 @@ impl Inner {
         for (look, key) in looks.iter_mut().zip(keys) {
             let Look::Begun(identity) = *look else { continue };
             let glanced = self.index.glance(identity, || self.cold.seen());
-            if let Some((candidates, seen)) = glanced {
-                *look = Look::Slots(candidates, seen);
+            if let Some((found, seen)) = glanced {
+                *look = Look::Slots(found, seen);
                 continue;
             }
             let shard = self.index.shard(identity);
             let flight = shard.flights.get(&identity).filter(|flight| flight.is_seen(*key));
-            *look = match flight {
-                Some(flight) => Look::InFlight(flight.record()),
-                None => Look::Slots(shard.candidates(identity), self.cold.seen()),
-            };
+            if let Some(flight) = flight {
+                *look = Look::InFlight(flight.record());
+                continue;
+            }
+            let candidates = shard.candidates(identity);
+            let only = candidates.only();
+            let clear = only.is_some() || candidates.is_empty();
+            *look = if clear { Look::Slots(only, self.cold.seen()) } else { Look::Alone };
         }
         let slots = looks.iter_mut().filter_map(|look| {
-            let Look::Slots(candidates, seen) = &*look else { return None };
-            let seen = *seen;
-            if candidates.is_empty() {
-                return None;
-            }
-            let Some(location) = candidates.only() else {
-                *look = Look::Alone;
-                return None;
-            };
-            Some((location.segment(), (location, seen, look)))
+            let Look::Slots(Some(location), _) = *look else { return None };
+            Some((location.segment(), (location, look)))
         });
-        self.log.segments.hold_each(slots, |(location, seen, look), hold| {
+        self.log.segments.hold_each(slots, |(location, look), hold| {
             *look = match hold {
                 Some(hold) => {
                     hold.prefetch(location.offset());
-                    Look::Frame(location, hold, seen)
+                    Look::Frame(location, hold)
                 }
                 // It has just gone.
                 None => Look::Alone,
@@ -178,18 +175,15 @@ impl Inner {
         // After the slots were read: what has expired by now was there to be seen, or is gone.
         let now_ms = self.lately_ms();
         found.extend(looks.drain(..).zip(keys).map(|(look, key)| match look {
-            Look::Frame(location, hold, seen) => {
-                examine_in(hold, location, *key).and_then(|settled| {
-                    let alive = settled.as_ref().is_some_and(|it| it.known().at(now_ms).is_some());
+            Look::Frame(location, hold) => {
+                let alive = |known: Known| known.at(now_ms).map(drop);
+                match plain_in(hold, location, *key, alive) {
+                    Some(((), record)) => Ok(Some(record)),
                     // Without a live record there, it may be cold.
-                    if alive || (settled.is_none() && seen.is_empty()) {
-                        self.seen(settled, now_ms)
-                    } else {
-                        self.get(*key)
-                    }
-                })
+                    None => self.get(*key),
+                }
             }
-            Look::Slots(_, seen) if seen.is_empty() => self.seen(None, now_ms),
+            Look::Slots(None, seen) if seen.is_empty() => self.seen(None, now_ms),
             Look::InFlight(record) => Ok(Some(record)),
             Look::Begun(_) | Look::Alone | Look::Slots(..) => self.get(*key),
         }));

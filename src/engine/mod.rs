@@ -98,6 +98,7 @@ impl Inner {
     }
 
     /// Store time a moment ago, milliseconds: what looks go by (see [`StoreTime::lately`]).
+    #[inline]
     fn lately_ms(&self) -> u64 {
         self.time.lately(&*self.options.clock)
     }

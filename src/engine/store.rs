@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
 use super::claim::Request;
-use super::decide;
+use super::decide::{self, Known};
 use super::iter::{Item, Iter};
 use super::publish::Publish;
 use super::record::Settled;
@@ -15,7 +15,7 @@ use crate::event::{Event, block_on};
 use crate::expiry;
 use crate::fingerprint::Fingerprint;
 use crate::format::frame::{self, Kind, RESOLVED};
-use crate::index::{Flight, Identity, Owner, Phase};
+use crate::index::{Candidates, Flight, Identity, Owner, Phase};
 use crate::key::Key;
 use crate::log::{Draft, NoRoom, Room};
 use crate::options::Options;
@@ -112,7 +112,7 @@ impl Store {
         fingerprint: Fingerprint,
         options: ClaimOptions,
     ) -> Result<Claim<Store>, Error> {
-        if let Some(claim) = self.inner.answered(key, fingerprint)? {
+        if let Some(claim) = self.inner.answered(key, fingerprint, options)? {
             return Ok(claim);
         }
         block_on(self.claim_with(key, fingerprint, options))
@@ -278,13 +278,29 @@ impl std::fmt::Debug for Store {
 }
 
 impl Inner {
+    #[inline]
     pub(super) fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
         self.refuse_closed()?;
         let identity = Identity::of(key, &self.identity.secret);
+        if let Some((found, seen)) = self.index.glance(identity, || self.cold.seen()) {
+            if let Some(location) = found {
+                let alive = |known: Known, now_ms| known.at(now_ms).map(drop);
+                if let Some(((), record)) = self.plain(location, key, alive) {
+                    return Ok(Some(record));
+                }
+            } else if seen.is_empty() && !self.is_suspect() {
+                return Ok(None);
+            }
+        }
+        self.get_at_length(identity, key)
+    }
+
+    /// [`get`](Self::get) of any key: one that is in flight, cold, in doubt, expired, damaged.
+    fn get_at_length(&self, identity: Identity, key: Key<'_>) -> Result<Option<Record>, Error> {
         loop {
             let glanced = self.index.glance(identity, || self.cold.seen());
-            let (candidates, seen) = if let Some(settled) = glanced {
-                settled
+            let (candidates, seen) = if let Some((found, seen)) = glanced {
+                (Candidates::of(found), seen)
             } else {
                 let shard = self.index.shard(identity);
                 if let Some(flight) = shard.flights.get(&identity).filter(|it| it.is_seen(key)) {
@@ -324,7 +340,13 @@ impl Inner {
         }
     }
 
+    #[inline]
     pub(super) fn refuse_closed(&self) -> Result<(), Error> {
+        if self.log.poison().is_set() { self.refuse_ended() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn refuse_ended(&self) -> Result<(), Error> {
         match self.log.poison().check() {
             Err(error) if error.kind() == ErrorKind::Closed => Err(error),
             _ => Ok(()),

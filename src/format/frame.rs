@@ -46,6 +46,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    #[inline]
     fn of(octet: u8) -> Option<Self> {
         Some(match octet {
             1 => Self::Claim,
@@ -135,6 +136,7 @@ impl Header {
 
 /// The header at the start of `bytes`, its checksum *not* compared: only to learn how long the head
 /// is. `None` when there are too few octets.
+#[inline]
 pub(crate) fn peek_head_len(bytes: &[u8]) -> Option<u64> {
     let scope = *bytes.get(SCOPE_LEN)?;
     let key = *bytes.get(KEY_LEN)?;
@@ -149,25 +151,22 @@ pub(crate) struct Frame<'a> {
     pub(crate) key: &'a [u8],
 }
 
-/// Decodes the head of the frame at the start of `bytes`.
-#[inline]
-pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
-    let head_len = peek_head_len(bytes).ok_or(Damage("a frame is cut off"))? as usize;
-    let whole = bytes.get(..head_len).ok_or(Damage("a frame is cut off"))?;
-    // Of a known length: where its fields stand is within.
-    let (head, names) = whole.split_first_chunk::<HEADER>().ok_or(Damage("a frame is cut off"))?;
-    if crc(seed, whole.get(KIND..).unwrap_or_default()) != u32_at(head, CRC) {
-        return Err(Damage("a frame's checksum does not hold"));
-    }
-    let [kind, flags, scope_len, key_len] = field(head, KIND);
-    let kind = Kind::of(kind).ok_or(Damage("a frame of no known kind"))?;
-    if kind.is_keyed() == (key_len == 0) {
-        return Err(Damage("a frame has a key where none belongs, or none where one does"));
-    }
-    let (scope, key) = names.split_at_checked(usize::from(scope_len)).unwrap_or_default();
-    Ok(Frame {
-        header: Header {
-            kind,
+/// A head that passed its checksum, where it stands: what of it is wanted is read when it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    octets: &'a [u8; HEADER],
+    pub(crate) kind: Kind,
+    pub(crate) scope: &'a [u8],
+    pub(crate) key: &'a [u8],
+}
+
+impl Head<'_> {
+    #[inline]
+    pub(crate) fn header(&self) -> Header {
+        let head = self.octets;
+        let [flags, scope_len, key_len] = field(head, FLAGS);
+        Header {
+            kind: self.kind,
             flags,
             scope_len,
             key_len,
@@ -178,10 +177,34 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
             claimed_at_ms: u64_at(head, CLAIMED_AT),
             term_ms: u64_at(head, TERM),
             fingerprint: Fingerprint::from_digest(field(head, FINGERPRINT)),
-        },
-        scope,
-        key,
-    })
+        }
+    }
+}
+
+/// The head of the frame at the start of `bytes`, its checksum compared.
+#[inline]
+pub(crate) fn check(bytes: &[u8], seed: u32) -> Result<Head<'_>, Damage> {
+    let head_len = peek_head_len(bytes).ok_or(Damage("a frame is cut off"))? as usize;
+    let whole = bytes.get(..head_len).ok_or(Damage("a frame is cut off"))?;
+    // Of a known length: where its fields stand is within.
+    let (head, names) = whole.split_first_chunk::<HEADER>().ok_or(Damage("a frame is cut off"))?;
+    if crc(seed, whole.get(KIND..).unwrap_or_default()) != u32_at(head, CRC) {
+        return Err(Damage("a frame's checksum does not hold"));
+    }
+    let [kind, _, scope_len, key_len] = field(head, KIND);
+    let kind = Kind::of(kind).ok_or(Damage("a frame of no known kind"))?;
+    if kind.is_keyed() == (key_len == 0) {
+        return Err(Damage("a frame has a key where none belongs, or none where one does"));
+    }
+    let (scope, key) = names.split_at_checked(usize::from(scope_len)).unwrap_or_default();
+    Ok(Head { octets: head, kind, scope, key })
+}
+
+/// Decodes the head of the frame at the start of `bytes`.
+#[inline]
+pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Damage> {
+    let head = check(bytes, seed)?;
+    Ok(Frame { header: head.header(), scope: head.scope, key: head.key })
 }
 
 /// What a sealed payload is bound to: the store, the segment, the place, and the frame's head with

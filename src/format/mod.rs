@@ -54,6 +54,7 @@ fn distinct<const N: usize>(first: u8) -> [u8; N] {
 /// CRC-32 (ISO-HDLC, the one of zlib) of `bytes`, begun from `seed`.
 ///
 /// A seed made of the place ties bytes to where they were written: the same bytes elsewhere fail.
+#[inline]
 pub(crate) fn crc(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(bytes);

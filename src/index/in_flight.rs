@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
-use crate::key::Key;
+use crate::key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 use crate::location::Location;
 use crate::outcome::{Record, State};
 use crate::sync::Mutex;
@@ -21,7 +21,14 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) fn of(key: Key<'_>) -> Self {
-        let octets = key.scope().iter().chain(key.key()).copied().collect();
+        // In one piece first: an `Arc` takes a slice as it is, and an iterator octet by octet.
+        let mut octets = [0; SCOPE_OCTETS_MAX + KEY_OCTETS_MAX];
+        let (scope, rest) = octets.split_at_mut(key.scope().len());
+        let (name, _) = rest.split_at_mut(key.key().len());
+        scope.copy_from_slice(key.scope());
+        name.copy_from_slice(key.key());
+        let len = key.scope().len() + key.key().len();
+        let octets = octets.get(..len).unwrap_or_default().into();
         Self { octets, scope_len: key.scope().len() as u8 }
     }
 

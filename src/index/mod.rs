@@ -10,6 +10,7 @@ mod filter;
 mod hostile_tests;
 mod in_flight;
 mod shard;
+mod siphash;
 mod slots;
 mod steady;
 mod table;
@@ -20,10 +21,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
-
 use crate::error::Error;
 use crate::key::Key;
+use crate::location::Location;
 use crate::poison::Poison;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
@@ -51,24 +51,8 @@ pub(crate) struct Identity(pub(crate) u128);
 impl Identity {
     #[inline]
     pub(crate) fn of(key: Key<'_>, secret: &[u8; 16]) -> Self {
-        let mut hasher = SipHasher13::new_with_key(secret);
-        // One stream of octets, however it is cut. Word by word, through registers: octets that are
-        // put together in memory are read there only when all that came before is done.
-        hasher.write_u8(key.scope().len() as u8);
-        for part in [key.scope(), key.key()] {
-            let (words, rest) = part.as_chunks();
-            for word in words {
-                hasher.write_u64(u64::from_ne_bytes(*word));
-            }
-            let (halves, rest) = rest.as_chunks();
-            for half in halves {
-                hasher.write_u32(u32::from_ne_bytes(*half));
-            }
-            for octet in rest {
-                hasher.write_u8(*octet);
-            }
-        }
-        Self(hasher.finish128().as_u128())
+        // A scope has 255 octets at most.
+        Self(siphash::hash(secret, key.scope().len() as u8, [key.scope(), key.key()]))
     }
 
     /// The half that a slot keeps.
@@ -168,15 +152,15 @@ impl Index {
         Self { shards: (0..SHARDS).map(part).collect(), poison }
     }
 
-    /// The slots that may be the key's, while nobody holds a key of its shard, and what `also` says,
-    /// without a lock; `None` when it takes the lock to tell. Both were so at one moment of the call, as
-    /// they are under the lock.
+    /// Where the frame of the one slot that may be the key's stands, if there is one, while nobody holds
+    /// a key of its shard, and what `also` says, without a lock; `None` when it takes the lock to tell.
+    /// Both were so at one moment of the call, as they are under the lock.
     #[inline]
     pub(crate) fn glance<T>(
         &self,
         identity: Identity,
         also: impl Fn() -> T,
-    ) -> Option<(Candidates, T)> {
+    ) -> Option<(Option<Location>, T)> {
         let part = self.part(identity.shard());
         for _ in 0..GLANCES {
             let version = part.version.before()?;
@@ -186,7 +170,7 @@ impl Index {
             let found = part.slots.glance(identity.low());
             let also = also();
             if part.version.is_still(version) {
-                return found.ok().map(|found| (Candidates::of(found), also));
+                return found.ok().map(|found| (found, also));
             }
         }
         None
@@ -309,9 +293,10 @@ impl Drop for Poisoning<'_> {
 
 #[cfg(test)]
 mod tests {
+    use siphasher::sip128::SipHasher13;
+
     use super::*;
     use crate::format::frame::Kind;
-    use crate::location::Location;
 
     #[test]
     fn scope_and_key_do_not_run_into_one_another() {
@@ -365,9 +350,9 @@ mod tests {
         let index = Index::new(Arc::default());
         let (key, other) = (Identity(7), Identity(8));
         let glance = || index.glance(key, || ()).map(|(found, ())| found);
-        assert_eq!(glance(), Some(Candidates::default()));
+        assert_eq!(glance(), Some(None));
         index.shard(key).put(key, None, at(1));
-        assert_eq!(glance(), Some(Candidates::of(Some(at(1)))));
+        assert_eq!(glance(), Some(Some(at(1))));
         let mut shard = index.shard(key);
         assert!(glance().is_some(), "it is locked, and nothing is changed");
         shard.put(key, Some(at(1)), at(2));
@@ -376,7 +361,7 @@ mod tests {
         drop(shard);
         assert_eq!(glance(), None, "a key of the shard is in flight");
         index.shard(key).flights.clear();
-        assert_eq!(glance(), Some(Candidates::of(Some(at(2)))));
+        assert_eq!(glance(), Some(Some(at(2))));
     }
 
     fn flight() -> Flight {
@@ -412,7 +397,7 @@ mod tests {
                 (change.borrow_mut())();
             }
         });
-        assert_eq!(looked, Some((Candidates::of(Some(at(2))), ())), "as it is after the change");
+        assert_eq!(looked, Some((Some(at(2)), ())), "as it is after the change");
         assert_eq!(index.glance(key, || (change.borrow_mut())()), None, "it changed each time");
     }
 

@@ -130,7 +130,7 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    pub(super) fn of(first: Option<Location>) -> Self {
+    pub(crate) fn of(first: Option<Location>) -> Self {
         Self { first, others: Vec::new() }
     }
 

@@ -25,6 +25,7 @@ impl Remembered {
         Self(newest.iter().map(|hold| (hold.id, Arc::downgrade(hold))).collect())
     }
 
+    #[inline]
     fn hold(&self, id: u32) -> Option<Arc<Hold>> {
         // Ids follow one another but for what went before its time, so the guess is right.
         let (first, _) = self.0.first()?;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{DIRECTORY, TEMPORARY, file_name, key, path};
 use crate::crypt::{DataKey, Master};
 use crate::error::Error;
-use crate::format::frame::{self, Frame, HEAD_MAX};
+use crate::format::frame::{self, Frame, HEAD_MAX, Head};
 use crate::format::{seed, segment as format};
 use crate::outcome::{Place, Source};
 use crate::planted::{Bug, is_planted};
@@ -156,14 +156,48 @@ impl Segment {
         offset: u64,
         look: impl FnOnce(&Frame<'_>) -> R,
     ) -> Result<R, Error> {
-        let corrupt =
-            |what: &str| Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)));
+        let window = self.window(offset);
+        let viewed;
+        let head = if let Some(head) = self.map.near(window.clone()) {
+            head
+        } else {
+            let outside = |_| self.corrupt("a frame outside its segment", offset);
+            viewed = self.map.view(window).map_err(outside)?;
+            &viewed
+        };
+        let decoded = frame::decode(head, seed(self.salt, offset));
+        Ok(look(&decoded.map_err(|bad| self.corrupt(bad.0, offset))?))
+    }
+
+    /// Gives `look` the head of the frame at `offset`, its checksum compared; `None` when `look` says
+    /// so, and when there is no such head: what there is, [`head`](Self::head) says.
+    #[inline]
+    pub(crate) fn glance<R>(
+        &self,
+        offset: u64,
+        look: impl FnOnce(&Head<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let window = self.window(offset);
+        let viewed;
+        let head = if let Some(head) = self.map.near(window.clone()) {
+            head
+        } else {
+            viewed = self.map.view(window).ok()?;
+            &viewed
+        };
+        look(&frame::check(head, seed(self.salt, offset)).ok()?)
+    }
+
+    /// As long as a head at `offset` may be: how long it is, is in it.
+    #[inline]
+    fn window(&self, offset: u64) -> Range<u64> {
         let end = self.end.load(Acquire);
-        // As long as a head may be: how long this one is, is in it.
-        let window = offset..end.min(offset.saturating_add(HEAD_MAX as u64));
-        let head = self.map.view(window).map_err(|_| corrupt("a frame outside its segment"))?;
-        let frame = frame::decode(&head, seed(self.salt, offset)).map_err(|bad| corrupt(bad.0))?;
-        Ok(look(&frame))
+        offset..end.min(offset.saturating_add(HEAD_MAX as u64))
+    }
+
+    #[cold]
+    fn corrupt(&self, what: &str, offset: u64) -> Error {
+        Error::corrupt(format!("{what}, in {} at {offset}", file_name(self.id)))
     }
 
     /// Asks for the frame at `offset` to be brought near, its head and the beginning of its payload

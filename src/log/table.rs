@@ -32,6 +32,7 @@ impl Deref for Hold {
 
 impl Hold {
     /// The payload of the frame at `offset`, to be verified when it is read.
+    #[inline]
     pub(crate) fn payload(self: Arc<Self>, offset: u64, header: &Header) -> Unverified {
         let place = Place {
             start: offset + header.head_len(),

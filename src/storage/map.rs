@@ -76,6 +76,14 @@ impl Map for FileMap {
         Ok(Cow::Borrowed(self.slice(&range)))
     }
 
+    fn near(&self, range: Range<u64>) -> Option<&[u8]> {
+        if range.end > self.known_len.load(Ordering::Relaxed) {
+            return None;
+        }
+        let range = within_map(&range, self.map.len()).ok()?;
+        Some(self.slice(&range))
+    }
+
     fn bytes(self: Arc<Self>, range: Range<u64>) -> io::Result<Bytes> {
         let range = self.check(&range)?;
         if range.is_empty() {
@@ -88,8 +96,10 @@ impl Map for FileMap {
     fn prefetch(&self, start: u64, len: usize) {
         let start = usize::try_from(start).map_or(self.map.len(), |start| start & !(LINE - 1));
         let end = start.saturating_add(len).min(self.map.len());
-        for line in (start..end).step_by(LINE) {
+        let mut line = start;
+        while line < end {
             prefetch_at(self.map.as_ptr().wrapping_add(line));
+            line += LINE;
         }
     }
 }
@@ -228,5 +238,23 @@ mod tests {
             map.prefetch(start, len);
         }
         assert_eq!(map.view(0..100).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn what_is_near_is_what_is_viewed_and_never_past_what_the_file_is_known_to_have() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        std::os::unix::fs::FileExt::write_all_at(&*file, &[7; 100], 0).unwrap();
+        let map = FileMap::new(Arc::clone(&file), 8192).unwrap();
+        for range in [0..100, 1..2, 99..100, 50..50, 100..100] {
+            assert_eq!(map.near(range.clone()), Some(&*map.view(range).unwrap()));
+        }
+        let [reversed, beyond] = [Range { start: 2, end: 1 }, 0..8193];
+        for range in [0..101, 101..102, reversed, beyond] {
+            assert_eq!(map.near(range), None);
+        }
+        file.set_len(200).unwrap();
+        assert_eq!(map.near(0..200), None, "nobody has asked the system yet");
+        assert_eq!(map.view(0..200).unwrap().len(), 200);
+        assert_eq!(map.near(0..200).map(<[u8]>::len), Some(200));
     }
 }

@@ -124,6 +124,13 @@ pub trait Map: Debug + Send + Sync + 'static {
     /// The bytes of `range`.
     fn view(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>>;
 
+    /// The bytes of `range` where they stand, if that can be told at once; what else there is to say of
+    /// them, [`view`](Map::view) says. A map that has none in place has none here.
+    fn near(&self, range: Range<u64>) -> Option<&[u8]> {
+        let _ = range;
+        None
+    }
+
     /// The bytes of `range`, holding the map for as long as they live.
     fn bytes(self: Arc<Self>, range: Range<u64>) -> io::Result<Bytes>;
 

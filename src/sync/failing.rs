@@ -1,12 +1,16 @@
-//! Locks under which a thread panics when it is told to, to put on trial what a panic leaves behind.
-//! `parking_lot`'s, but for that; in builds with the feature `test-util` alone.
+//! Locks under which a thread panics when it is told to, to put on trial what a panic leaves behind;
+//! and at which it may be held up, as `at_locks` says. `parking_lot`'s, but for that; in builds with
+//! the feature `test-util` alone.
 
 use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::WaitTimeoutResult;
+
+use super::at_locks::{come, has_hook};
 
 thread_local! {
     /// How many more uses of what a lock guards go well; `None` for all.
@@ -28,33 +32,60 @@ fn used() {
 }
 
 #[derive(Default)]
-pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
+pub(crate) struct Mutex<T> {
+    mutex: parking_lot::Mutex<T>,
+    /// Whether a thread that is held up at locks has it.
+    kept: AtomicBool,
+}
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self(parking_lot::Mutex::new(value))
+        Self { mutex: parking_lot::Mutex::new(value), kept: AtomicBool::new(false) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard(self.0.lock())
+        if has_hook() {
+            come(false);
+            while self.kept.load(Relaxed) {
+                come(true);
+            }
+        }
+        self.guard(self.mutex.lock())
     }
 
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock().map(MutexGuard)
+        self.mutex.try_lock().map(|guard| self.guard(guard))
+    }
+
+    fn guard<'a>(&'a self, guard: parking_lot::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.kept.store(has_hook(), Relaxed);
+        MutexGuard { guard, kept: &self.kept }
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.mutex.fmt(f)
     }
 }
 
-pub(crate) struct MutexGuard<'a, T>(parking_lot::MutexGuard<'a, T>);
+pub(crate) struct MutexGuard<'a, T> {
+    guard: parking_lot::MutexGuard<'a, T>,
+    kept: &'a AtomicBool,
+}
 
 impl<T> MutexGuard<'_, T> {
     pub(crate) fn unlocked<R>(this: &mut Self, run: impl FnOnce() -> R) -> R {
-        parking_lot::MutexGuard::unlocked(&mut this.0, run)
+        this.kept.store(false, Relaxed);
+        let output = parking_lot::MutexGuard::unlocked(&mut this.guard, run);
+        this.kept.store(has_hook(), Relaxed);
+        output
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        self.kept.store(false, Relaxed);
     }
 }
 
@@ -62,14 +93,14 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         used();
-        &self.0
+        &self.guard
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         used();
-        &mut self.0
+        &mut self.guard
     }
 }
 
@@ -82,7 +113,12 @@ impl Condvar {
     }
 
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-        self.0.wait(&mut guard.0);
+        if has_hook() {
+            // Who waits looks again: a wait may end for no reason.
+            MutexGuard::unlocked(guard, || come(true));
+        } else {
+            self.0.wait(&mut guard.guard);
+        }
     }
 
     pub(crate) fn wait_for<T>(
@@ -90,7 +126,7 @@ impl Condvar {
         guard: &mut MutexGuard<'_, T>,
         timeout: Duration,
     ) -> WaitTimeoutResult {
-        self.0.wait_for(&mut guard.0, timeout)
+        self.0.wait_for(&mut guard.guard, timeout)
     }
 
     pub(crate) fn wait_until<T>(
@@ -98,7 +134,7 @@ impl Condvar {
         guard: &mut MutexGuard<'_, T>,
         deadline: Instant,
     ) -> WaitTimeoutResult {
-        self.0.wait_until(&mut guard.0, deadline)
+        self.0.wait_until(&mut guard.guard, deadline)
     }
 
     pub(crate) fn wait_while_for<T>(
@@ -107,7 +143,7 @@ impl Condvar {
         condition: impl FnMut(&mut T) -> bool,
         timeout: Duration,
     ) -> WaitTimeoutResult {
-        self.0.wait_while_for(&mut guard.0, condition, timeout)
+        self.0.wait_while_for(&mut guard.guard, condition, timeout)
     }
 
     pub(crate) fn notify_one(&self) -> bool {
@@ -128,14 +164,28 @@ impl<T> RwLock<T> {
     }
 
     pub(crate) fn read(&self) -> parking_lot::RwLockReadGuard<'_, T> {
-        let guard = self.0.read();
+        let guard = taken(|| self.0.try_read()).unwrap_or_else(|| self.0.read());
         used();
         guard
     }
 
     pub(crate) fn write(&self) -> parking_lot::RwLockWriteGuard<'_, T> {
-        let guard = self.0.write();
+        let guard = taken(|| self.0.try_write()).unwrap_or_else(|| self.0.write());
         used();
         guard
+    }
+}
+
+/// Tries until it has what it tries for, if this thread is one that is held up at locks.
+fn taken<G>(mut attempt: impl FnMut() -> Option<G>) -> Option<G> {
+    if !has_hook() {
+        return None;
+    }
+    come(false);
+    loop {
+        match attempt() {
+            None => come(true),
+            taken => return taken,
+        }
     }
 }

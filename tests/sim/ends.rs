@@ -8,7 +8,7 @@ use onceward::storage::Storage;
 use onceward::{ErrorKind, verify_storage};
 
 use crate::run::{Held, Run};
-use crate::script::{End, Way};
+use crate::script::{End, Op, Way};
 
 impl Run<'_> {
     /// The world ends now, ends again as often as it shall while it comes back, and comes back.
@@ -67,22 +67,26 @@ impl Run<'_> {
 
     /// Closes the store, as a process does that ends well. Whether the store ended well, too: a
     /// device that failed, or a disk that is full, may be in the way, and the power may go.
-    pub(crate) fn close(&mut self) -> Result<bool, String> {
-        let Some(store) = self.store.take() else { return Ok(false) };
+    /// Others make the steps `beside` meanwhile.
+    pub(crate) fn close(&mut self, beside: &[(u64, Op)]) -> Result<bool, String> {
+        let Some(store) = self.store.clone() else { return Ok(false) };
         let stats = store.stats();
-        let closed = store.close();
+        self.closing = true;
+        let closed = self.close_beside(&store, beside)?;
         self.look_aside()?;
         self.notice_faults();
-        self.closing = true;
         if self.disk.is_off() {
             self.closing = false;
-            self.store = Some(store);
             return Ok(false);
         }
         let whole = closed.is_ok();
         self.tolerate("close", closed)?;
         self.poll()?;
         self.closing = false;
+        if let Some((key, call)) = self.calls.first() {
+            return Err(format!("the store is closed, and {} of key {key} waits", call.name()));
+        }
+        self.store = None;
         drop(store);
         if whole {
             self.known.closed();
@@ -115,8 +119,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(crate) fn reopen(&mut self, reboot: bool, asleep_ms: u64) -> Result<(), String> {
-        self.close()?;
+    pub(crate) fn reopen(
+        &mut self,
+        reboot: bool,
+        asleep_ms: u64,
+        beside: &[(u64, Op)],
+    ) -> Result<(), String> {
+        self.close(beside)?;
         if self.disk.is_off() {
             return Ok(());
         }

@@ -77,7 +77,7 @@ fn c36_a_full_disk_is_told_as_such_while_a_store_is_being_made() {
         ops: vec![
             Claim { key: 0, print: 0, ttl_ms: 10_000, patience: No },
             Crash { after: 0, end: end(Total), nested: Vec::new() },
-            Reopen { reboot: false, asleep_ms: 0 },
+            Reopen { reboot: false, asleep_ms: 0, beside: Vec::new() },
             Capacity { slack: Some(13_210) },
             Crash { after: 20, end: end(Torn(16_093_430_195_510_936_334, 1)), nested },
         ],
@@ -100,7 +100,7 @@ fn p0_1_a_segment_with_a_damaged_cold_record_stays() {
             Claim { key: 6, print: 0, ttl_ms: 2500, patience: Past },
             Claim { key: 4, print: 0, ttl_ms: 2500, patience: Past },
             Claim { key: 2, print: 0, ttl_ms: 10_000, patience: Long },
-            Reopen { reboot: true, asleep_ms: 0 },
+            Reopen { reboot: true, asleep_ms: 0, beside: Vec::new() },
             Claim { key: 5, print: 0, ttl_ms: 10_000, patience: Past },
             Advance { ms: 10_001 },
             Settle,

@@ -25,7 +25,7 @@ impl Run<'_> {
 
     /// Whether the store is to be opened: not when the power is off.
     fn rot_closed(&mut self, seed: u64, bits: u32) -> Result<bool, String> {
-        let sealed = self.close()?;
+        let sealed = self.close(&[])?;
         self.stale.clear();
         if sealed {
             self.turn(seed, bits);
@@ -43,7 +43,7 @@ impl Run<'_> {
         self.turn(seed, bits);
         self.look_at_all(&store)?;
         drop(store);
-        let sealed = self.close()?;
+        let sealed = self.close(&[])?;
         self.over = !sealed;
         self.disk.cut_one_in(self.script.aside_one_in);
         Ok(sealed)

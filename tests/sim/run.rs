@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
         self.faulty |= came > 0;
     }
 
-    fn step(&mut self, op: &Op) -> Result<(), String> {
+    pub(crate) fn step(&mut self, op: &Op) -> Result<(), String> {
         if let Op::Crash { .. } = op
             && let Some((end, nested)) = self.armed.take()
         {
@@ -221,9 +221,9 @@ impl<'a> Run<'a> {
                 self.tally.clock += 1;
                 self.time.set_wall(*by_ms);
             }
-            Op::Reopen { reboot, asleep_ms } => {
+            Op::Reopen { reboot, asleep_ms, beside } => {
                 drop(store);
-                self.reopen(*reboot, *asleep_ms)?;
+                self.reopen(*reboot, *asleep_ms, beside)?;
             }
             Op::Crash { .. } | Op::Fail { .. } | Op::FailRead { .. } => self.arm(op),
             Op::Capacity { slack } => {
@@ -380,7 +380,7 @@ impl<'a> Run<'a> {
         }
         self.settle_and_look()?;
         self.heal()?;
-        self.reopen(false, 0)?;
+        self.reopen(false, 0, &[])?;
         if self.over {
             return Ok(());
         }

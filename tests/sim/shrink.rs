@@ -78,6 +78,16 @@ fn simpler(op: &Op) -> Vec<Op> {
             ops.push(Op::Crash { after, end: awake, nested });
             ops
         }
+        Op::Reopen { reboot, asleep_ms, beside } => (0..beside.len())
+            .map(|gone| {
+                let mut fewer = beside.clone();
+                let (after, _) = fewer.remove(gone);
+                if let Some((next, _)) = fewer.get_mut(gone) {
+                    *next += after;
+                }
+                Op::Reopen { reboot, asleep_ms, beside: fewer }
+            })
+            .collect(),
         Op::Finish { nth, how: How::Complete(len) } => {
             let shorter = |len| Op::Finish { nth, how: How::Complete(len) };
             [0, 1, 100, 1_000, 10_000, 66_000]

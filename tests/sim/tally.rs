@@ -36,6 +36,8 @@ pub(crate) struct Tally {
     pub(crate) waited: u64,
     /// Stores opened whose last segment was long.
     pub(crate) long: u64,
+    /// Steps made while a store was being closed.
+    pub(crate) beside: u64,
     /// Verifications that agreed.
     pub(crate) verified: u64,
     /// Bits turned over.
@@ -63,6 +65,7 @@ impl AddAssign for Tally {
         self.mismatched += more.mismatched;
         self.waited += more.waited;
         self.long += more.long;
+        self.beside += more.beside;
         self.verified += more.verified;
         self.flips += more.flips;
         self.trace = self.trace.rotate_left(1) ^ more.trace;
@@ -74,7 +77,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} runs, {} crash points, {} crashes ({} nested, {} with the power), {} faults, {} flipped bits, \
-             {} clock moves, {} dropped futures, {} waits, {} refusals, {} long segments, {} verified",
+             {} clock moves, {} dropped futures, {} waits, {} refusals, {} long segments, {} steps beside a close, {} verified",
             self.scripts,
             self.points,
             self.crashes,
@@ -87,6 +90,7 @@ impl fmt::Display for Tally {
             self.waited,
             self.refused,
             self.long,
+            self.beside,
             self.verified
         )
     }
