@@ -1,6 +1,7 @@
 //! `cargo bench --features test-util --bench reads`: the read path beside its floor, in turn, over
 //! the same files: hits with every byte read, state and fingerprint alone, misses, replays; one key
-//! at a time and many; on one thread and on two. And the heap the index takes for a key.
+//! at a time and many; on one thread and on two. And the heap the index takes for a key. *One after
+//! another* is the floor once more, each look begun when the one before it has its record.
 //!
 //! `READS_RECORDS` is how many records there are (4,000,000), `READS_DIRECTORY` where a store that
 //! was filled before is kept for the next run, `READS_ONLY` a part of the names of the rows wanted,
@@ -54,9 +55,11 @@ fn main() {
 
     let rows: &[(&str, &[Text], &Work<'_>)] = &[
         ("floor, every byte read", &known, &|texts| floor.look_up(texts, true)),
+        ("one after another, every byte read", &known, &|texts| floor.look_up_in_turn(texts, true)),
         ("get, every byte read", &known, &|texts| get(&store, texts, true)),
         ("get_many, every byte read", &known, &|texts| get_many(&store, texts, true)),
         ("floor, head", &known, &|texts| floor.look_up(texts, false)),
+        ("one after another, head", &known, &|texts| floor.look_up_in_turn(texts, false)),
         ("get, head", &known, &|texts| get(&store, texts, false)),
         ("get_many, head", &known, &|texts| get_many(&store, texts, false)),
         ("claim, replay", &known, &|texts| replay(&store, texts)),

@@ -84,9 +84,21 @@ impl Floor {
     /// Looks each of `texts` up, its head compared; with `whole` its payload, too, and every byte
     /// read. Gives how many there were.
     pub(crate) fn look_up(&self, texts: &[Text], whole: bool) -> usize {
+        self.look_up_by::<false>(texts, whole)
+    }
+
+    /// [`look_up`](Self::look_up), where each look begins when the one before it has read its record:
+    /// the processor knows no key sooner, and waits for one look's memory at a time.
+    pub(crate) fn look_up_in_turn(&self, texts: &[Text], whole: bool) -> usize {
+        self.look_up_by::<true>(texts, whole)
+    }
+
+    fn look_up_by<const IN_TURN: bool>(&self, texts: &[Text], whole: bool) -> usize {
         let (mut found, mut sum) = (0, 0_u64);
         let mask = self.slots.len() - 1;
-        for text in texts {
+        let zero = if IN_TURN { std::hint::black_box(0) } else { 0 };
+        for nth in 0..texts.len() {
+            let Some(text) = texts.get(nth + (sum & zero) as usize) else { break };
             let hash = hash(text);
             let mut at = hash as usize & mask;
             while let Some(&(other, place)) = self.slots.get(at).filter(|slot| slot.1 != 0) {

@@ -370,6 +370,12 @@ fn written(run: &mut Run) {
     run.turns("s10/cycles", &peers, rounds, |run, peer, _| {
         fresh(run, "cycles", peer, args.clone())
     });
+    // Once the first results expire, segments are used again. Peers have no such state: they keep all.
+    let args = args.with("name", "s10/steady").with("ttl", 3).with("before", run.scale.steady);
+    let args = args.with("cycles", 8 * counted);
+    run.turns("s10/steady", &["onceward"], rounds, |run, peer, _| {
+        fresh(run, "cycles", peer, args.clone())
+    });
 }
 
 fn layer(run: &mut Run) {

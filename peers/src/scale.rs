@@ -36,6 +36,8 @@ pub(crate) struct Scale {
     pub(crate) alone: u64,
     /// Cycles whose octets are counted.
     pub(crate) counted: u64,
+    /// Seconds of cycles after which as much expires as is written, before octets are counted.
+    pub(crate) steady: f64,
     /// Cycles of a sample of a store that has grown.
     pub(crate) grown: u64,
     /// Requests of a sample of the middleware.
@@ -59,6 +61,7 @@ impl Scale {
             long: 60.0,
             alone: 3000,
             counted: 500_000,
+            steady: 15.0,
             grown: 300_000,
             requests: 100_000,
         }
@@ -75,6 +78,7 @@ impl Scale {
             long: 3.0,
             alone: 300,
             counted: 30_000,
+            steady: 6.0,
             grown: 20_000,
             requests: 20_000,
             ..Self::full()

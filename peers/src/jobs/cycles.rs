@@ -163,24 +163,41 @@ fn name(args: &Args) -> String {
 }
 
 /// Cycles of a store that begins with nothing to do and is given the time to end so: for onceward
-/// the checkpoint lag is zero at the start, and at the end of the time that is measured.
+/// the checkpoint lag is zero at the start, and at the end of the time that is measured. With
+/// `before`, the store has been at work for so many seconds that are not counted.
 pub(crate) fn measure<P: Peer>(args: &Args) {
     let setup = args.setup();
     let from = args.number("from", 0);
+    let count: u64 = args.number("cycles", u64::MAX / 2);
+    let before = Duration::from_secs_f64(args.number("before", 0.0));
     // What others have not yet written is none of this run's.
     rustix::fs::sync();
-    let device = machine::device_written(&setup.directory);
+    let mut device = machine::device_written(&setup.directory);
     let peer = Arc::new(P::open(&setup));
-    let count: u64 = args.number("cycles", u64::MAX / 2);
-    let of = Arc::new(Run {
-        peer,
-        length: setup.length,
-        from,
-        next: AtomicU64::new(from),
-        end: from + count,
-        stop: AtomicBool::new(false),
-        timed: args.number("timed", 0) == 1,
-    });
+    let cycles = |from: u64, count: u64| {
+        Arc::new(Run {
+            peer: Arc::clone(&peer),
+            length: setup.length,
+            from,
+            next: AtomicU64::new(from),
+            end: from + count,
+            stop: AtomicBool::new(false),
+            timed: args.number("timed", 0) == 1,
+        })
+    };
+    let mut from = from;
+    let mut figures = Figures::default();
+    if !before.is_zero() {
+        let of = cycles(from, u64::MAX / 2);
+        run(&of, setup.tasks, before);
+        from = of.next.load(Relaxed);
+        peer.settle();
+        rustix::fs::sync();
+        device = machine::device_written(&setup.directory);
+        figures = Figures::of(&*peer);
+    }
+    let of = cycles(from, count);
+    drop(peer);
     let time = Duration::from_secs_f64(args.number("seconds", 1e6));
     let begun = Instant::now();
     let (times, looked) = run(&of, setup.tasks, time);
@@ -202,40 +219,64 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
             if times.is_empty() {
                 continue;
             }
-            for (part, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+            for (part, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("most", 1.0)] {
                 tell(format!("{name}/{what} {part}"), times.quantile(quantile) / 1e3);
             }
         }
     }
     if args.number("device", 0) == 1 {
-        written(of, &setup.directory, device, done, args);
+        written(of, &setup.directory, &Before { device, figures }, done, args);
     }
+}
+
+/// What onceward has written so far, by its own count: nothing for a peer.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    log: f64,
+    zeros: f64,
+}
+
+impl Figures {
+    fn of<P: Peer>(peer: &P) -> Self {
+        let figures = peer.figures();
+        let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|it| it.1);
+        let segments = of("segments_zeroed").unwrap_or_default();
+        // Every segment here is of the one size, and is filled with zeros as a whole.
+        let zeros = segments * 64.0 * f64::from(1 << 20);
+        Self { log: of("log_written").unwrap_or_default(), zeros }
+    }
+}
+
+/// What was written before a run.
+struct Before {
+    device: u64,
+    figures: Figures,
 }
 
 /// Tells what a run wrote, for each octet of key and payload.
 fn written<P: Peer>(
     run: Arc<Run<P>>,
     directory: &std::path::Path,
-    before: u64,
+    before: &Before,
     done: u64,
     args: &Args,
 ) {
-    let figures = run.peer.figures();
+    let figures = Figures::of(&*run.peer);
     let Some(run) = Arc::into_inner(run) else { panic!("a task has not ended") };
+    let length = run.length;
     let Some(peer) = Arc::into_inner(run.peer) else { panic!("a task has not ended") };
     peer.close();
     rustix::fs::sync();
-    let device = machine::device_written(directory) - before;
-    let octets = done as f64 * (36 + run.length) as f64;
+    let device = (machine::device_written(directory) - before.device) as f64;
+    let octets = done as f64 * (36 + length) as f64;
     let name = name(args);
-    tell(format!("{name}/device"), device as f64 / octets);
-    let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
-    if let (Some(log), Some(segments)) = (of("log_written"), of("segments_made")) {
-        // Every segment here is of the one size, and is filled with zeros as a whole.
-        let zeros = segments * 64.0 * f64::from(1 << 20);
+    tell(format!("{name}/device"), device / octets);
+    if figures.log > 0.0 {
+        let log = figures.log - before.figures.log;
+        let zeros = figures.zeros - before.figures.zeros;
         tell(format!("{name}/log"), log / octets);
         tell(format!("{name}/zeroing"), zeros / octets);
-        tell(format!("{name}/tree and the rest"), (device as f64 - log - zeros) / octets);
+        tell(format!("{name}/tree and the rest"), (device - log - zeros) / octets);
     }
 }
 
