@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::planted::{Bug, is_planted};
 
 /// The most files that are kept.
-const FILES_MAX: usize = 8;
+const FILES_MAX: u32 = 64;
 /// How long one is kept that no segment needs, milliseconds of store time.
 const UNNEEDED_MS: u64 = 60_000;
 
@@ -105,20 +105,22 @@ impl Leftovers {
         }
     }
 
-    /// How many files are worth keeping: as many as segments were made in one of the last two rounds
-    /// in which some were let go. So a store that is idle keeps none for long.
+    /// How many files are worth keeping: half as many again as segments were made in one of the last
+    /// two rounds in which some were let go, for a sweep lets many go at once, and each that is removed
+    /// may hold up a sync. So a store that is idle keeps none for long.
     fn most(&mut self, keep: Keep, next_segment: u32) -> usize {
         if keep == Keep::Nothing {
             return 0;
         }
         // What the disk does not remove says nothing of how many the store needs.
         if !std::mem::take(&mut self.is_news) {
-            return FILES_MAX;
+            return FILES_MAX as usize;
         }
         let made = next_segment.saturating_sub(self.counted_upto);
         let before = std::mem::replace(&mut self.made, made);
         self.counted_upto = next_segment;
-        made.max(before).min(FILES_MAX as u32) as usize
+        let needed = made.max(before);
+        needed.saturating_add(needed.div_ceil(2)).min(FILES_MAX) as usize
     }
 
     /// Begins a round: what is kept and not worth it goes, `most` at most staying. Gives how many more
