@@ -636,3 +636,34 @@ fn a_segment_of_256_kib_is_written_again_and_a_longer_one_is_not() {
         }
     }
 }
+
+/// A store whose writes have failed is closed, and others of the same process open the directory: what
+/// it had handed out is read all the same.
+#[test]
+fn p0_3_a_payload_outlives_its_store_and_the_openings_that_follow() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    // Longer than what is written again as a whole: of this segment the last group alone is.
+    let is_long = |disk: &SimDisk| end_of(disk, &newest_begun(disk)) > 300 * KIB;
+    let last = (0..90).find(|number| {
+        complete(&store, *number, 60 * KIB);
+        is_long(&disk)
+    });
+    let last = format!("{:03}", last.unwrap());
+    let record = store.get(Key::new("s", &last).unwrap()).unwrap().unwrap();
+    let mut claim = Box::pin(store.claim(Key::new("s", "lost").unwrap(), print()));
+    assert!(claim.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    disk.fail_operation(disk.operations(), Fault::Io);
+    assert!(store.step().is_err());
+    assert!(store.close().is_err());
+    for opening in 2..5 {
+        let store = open(options(&clock).seeded(opening), &disk).unwrap();
+        complete(&store, 100 + opening as usize, 8);
+        // Time enough to go on in another segment, and to cut those before.
+        clock.advance(Duration::from_secs(2 * 60 * 60));
+        store.keep_house(0);
+        let read = record.read(|payload| payload == [7; 60 * KIB]);
+        assert_eq!(read.unwrap(), Some(true), "opening {opening}");
+        store.close().unwrap();
+    }
+}
