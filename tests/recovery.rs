@@ -500,6 +500,24 @@ fn segments_without_a_store_are_nobodys_to_take() {
 }
 
 #[test]
+fn a_file_of_somebody_elses_among_segments_is_not_taken_for_a_half_made_store() {
+    for (path, ours) in [("segments/1.log.tmp", true), ("segments/notes.txt", false)] {
+        let disk = Arc::new(SimDisk::new(1));
+        disk.create_dir("").unwrap();
+        disk.create_dir("segments").unwrap();
+        disk.write_file(path, b"").unwrap();
+        let digest = disk.digest();
+        let opened = open(options(&ManualClock::new(BORN_MS)), &disk);
+        if ours {
+            opened.unwrap().close().unwrap();
+        } else {
+            assert_eq!(opened.unwrap_err().kind(), ErrorKind::UnsupportedFormat);
+            assert_eq!(disk.digest(), digest, "nothing was done");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_store_is_not_verified() {
     let parent = tempfile::tempdir().unwrap();
     let kind = |path: &std::path::Path| verify(path).unwrap_err().kind();
