@@ -28,7 +28,7 @@ const SPAN: u64 = 16;
 /// outlive it by more than this part of the retention.
 const FEW: u64 = 4;
 /// A segment whose rest is at most this part of one is not trimmed.
-const REST: u64 = 1024;
+pub(super) const REST: u64 = 1024;
 /// Slots that are removed under one lock of their shard, at most.
 const TOGETHER: usize = 32;
 const LONG: u64 = 8;
