@@ -726,7 +726,7 @@ fn p0_3_a_payload_outlives_its_store_and_the_openings_that_follow() {
         // Time enough to go on in another segment, and to cut those before.
         clock.advance(Duration::from_secs(2 * 60 * 60));
         store.keep_house(0);
-        let read = record.read(|payload| payload == [7; 60 * KIB]);
+        let read = record.read(|payload| payload == vec![7; 60 * KIB]);
         assert_eq!(read.unwrap(), Some(true), "opening {opening}");
         store.close().unwrap();
     }

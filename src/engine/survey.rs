@@ -246,12 +246,15 @@ impl Survey {
     }
 
     /// Lets the segments of `chain` before `first`, which nobody replays, end where the next one says,
-    /// whatever their files have behind that.
+    /// whatever their files have behind that. Of all but the last, files are cut no more: an ended store
+    /// of this process may have handed out what stands behind that end, in groups that were written
+    /// again. Only who opens the log next cuts a file, and behind all groups.
     pub(super) fn end_before(&self, chain: &[u32], first: u32) {
-        for (id, next) in chain.iter().zip(chain.iter().skip(1)).filter(|(id, _)| **id < first) {
-            if let (Some(begun), Some(end)) = (self.begun.get(id), self.end_of(*id, *next)) {
+        for (id, next) in chain.iter().zip(chain.iter().skip(1)) {
+            let Some(begun) = self.begun.get(id) else { continue };
+            begun.segment.settle_length();
+            if let Some(end) = self.end_of(*id, *next).filter(|_| *id < first) {
                 begun.segment.end.store(end, Relaxed);
-                begun.segment.settle_length();
             }
         }
     }

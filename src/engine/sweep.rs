@@ -163,7 +163,9 @@ impl Inner {
         let share_shard = |a: &Entry, b: &Entry| identity(a).shard() == identity(b).shard();
         for entries in entries.chunks(TOGETHER) {
             // Their slots are in no cache: waited for together, not one after the other.
-            entries.iter().for_each(|entry| self.index.prefetch(identity(entry)));
+            for entry in entries {
+                self.index.prefetch(identity(entry));
+            }
             for entries in entries.chunk_by(share_shard) {
                 let Some(first) = entries.first() else { continue };
                 let mut shard = self.index.shard(identity(first));
