@@ -169,6 +169,29 @@ fn p0_a_walk_shows_what_a_look_at_the_key_shows() {
     assert_eq!(both(&store), None, "nobody knows whether it is on disk");
 }
 
+/// Once it is closed, a store whose writes had failed knows nothing any more: somebody else may own
+/// the directory, and have decided otherwise.
+#[test]
+fn p0_a_store_that_is_poisoned_and_then_closed_is_closed_to_all() {
+    let (disk, store) = new_store();
+    drive(&store, grant(&store).complete(b"done".to_vec())).unwrap();
+    let other = Key::new("acct_1", "other").unwrap();
+    let mut claim = Box::pin(store.claim(other, print()));
+    assert!(poll(claim.as_mut()).is_pending());
+    disk.fail_operation(disk.operations(), Fault::Io);
+    assert!(store.step().is_err());
+    drop(claim);
+    let left = store.clone();
+    assert!(matches!(left.get(key()), Ok(Some(_))), "looks go on");
+    assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Poisoned);
+    let closed = |error: onceward::Error| assert_eq!(error.kind(), ErrorKind::Closed);
+    closed(left.get(key()).unwrap_err());
+    closed(left.get(other).unwrap_err());
+    closed(left.blocking_claim(key(), print()).unwrap_err());
+    closed(left.get_many(&[key()]).remove(0).unwrap_err());
+    closed(left.checkpoint().unwrap_err());
+}
+
 /// A finish that was begun is finished, with its payload or, where it waited for room, as a
 /// tombstone.
 #[test]

@@ -500,6 +500,24 @@ fn segments_without_a_store_are_nobodys_to_take() {
 }
 
 #[test]
+fn a_file_of_somebody_elses_among_segments_is_not_taken_for_a_half_made_store() {
+    for (path, ours) in [("segments/1.log.tmp", true), ("segments/notes.txt", false)] {
+        let disk = Arc::new(SimDisk::new(1));
+        disk.create_dir("").unwrap();
+        disk.create_dir("segments").unwrap();
+        disk.write_file(path, b"").unwrap();
+        let digest = disk.digest();
+        let opened = open(options(&ManualClock::new(BORN_MS)), &disk);
+        if ours {
+            opened.unwrap().close().unwrap();
+        } else {
+            assert_eq!(opened.unwrap_err().kind(), ErrorKind::UnsupportedFormat);
+            assert_eq!(disk.digest(), digest, "nothing was done");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_store_is_not_verified() {
     let parent = tempfile::tempdir().unwrap();
     let kind = |path: &std::path::Path| verify(path).unwrap_err().kind();
@@ -634,5 +652,36 @@ fn a_segment_of_256_kib_is_written_again_and_a_longer_one_is_not() {
             // any case: the claim before it makes the segment stay.
             assert_eq!(stays, past > 0, "{past} octets past it, checkpoint: {checkpoint}");
         }
+    }
+}
+
+/// A store whose writes have failed is closed, and others of the same process open the directory: what
+/// it had handed out is read all the same.
+#[test]
+fn p0_3_a_payload_outlives_its_store_and_the_openings_that_follow() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    // Longer than what is written again as a whole: of this segment the last group alone is.
+    let is_long = |disk: &SimDisk| end_of(disk, &newest_begun(disk)) > 300 * KIB;
+    let last = (0..90).find(|number| {
+        complete(&store, *number, 60 * KIB);
+        is_long(&disk)
+    });
+    let last = format!("{:03}", last.unwrap());
+    let record = store.get(Key::new("s", &last).unwrap()).unwrap().unwrap();
+    let mut claim = Box::pin(store.claim(Key::new("s", "lost").unwrap(), print()));
+    assert!(claim.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    disk.fail_operation(disk.operations(), Fault::Io);
+    assert!(store.step().is_err());
+    assert!(store.close().is_err());
+    for opening in 2..5 {
+        let store = open(options(&clock).seeded(opening), &disk).unwrap();
+        complete(&store, 100 + opening as usize, 8);
+        // Time enough to go on in another segment, and to cut those before.
+        clock.advance(Duration::from_secs(2 * 60 * 60));
+        store.keep_house(0);
+        let read = record.read(|payload| payload == [7; 60 * KIB]);
+        assert_eq!(read.unwrap(), Some(true), "opening {opening}");
+        store.close().unwrap();
     }
 }

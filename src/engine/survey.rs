@@ -250,6 +250,7 @@ impl Survey {
         for (id, next) in chain.iter().zip(chain.iter().skip(1)).filter(|(id, _)| **id < first) {
             if let (Some(begun), Some(end)) = (self.begun.get(id), self.end_of(*id, *next)) {
                 begun.segment.end.store(end, Relaxed);
+                begun.segment.settle_length();
             }
         }
     }

@@ -180,8 +180,8 @@ impl Segment {
         }
     }
 
-    /// Has the file cut no more: it may soon be another segment's. Gives how long it is.
-    pub(super) fn settle_length(&self) -> u64 {
+    /// Has the file cut no more. Gives how long it is.
+    pub(crate) fn settle_length(&self) -> u64 {
         *self.settled.lock() = true;
         self.length.load(Relaxed)
     }

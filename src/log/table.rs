@@ -235,9 +235,14 @@ impl Segments {
 
     /// The record at `location` is gone from the index.
     pub(crate) fn discount(&self, location: Location) {
+        self.discount_many(location.segment(), 1);
+    }
+
+    /// So many records of segment `id` are gone from the index.
+    pub(crate) fn discount_many(&self, id: u32, records: u64) {
         self.read(|row| {
-            if let Some(segment) = row.get(location.segment()) {
-                segment.live.fetch_sub(1, Relaxed);
+            if let Some(segment) = row.get(id) {
+                segment.live.fetch_sub(records, Relaxed);
             }
         });
     }

@@ -230,6 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn a_look_says_where_a_hash_stands() {
+        let (all, bytes) = (entries(3), block(3));
+        let looked = |hash| look(&ID, &bytes, hash).unwrap();
+        let [first, middle, last] = [0, 1, 2].map(|nth: usize| all[nth].hash);
+        assert_eq!(looked(first - 3), Looked::Before(3));
+        assert_eq!(looked(last + 7), Looked::Behind(7));
+        assert_eq!(looked(first + 1), Looked::Between);
+        for (nth, hash, is_first, is_last) in
+            [(0, first, true, false), (1, middle, false, false), (2, last, false, true)]
+        {
+            let entries = vec![all[nth]];
+            assert_eq!(looked(hash), Looked::Found { entries, first: is_first, last: is_last });
+        }
+    }
+
+    #[test]
     fn a_run_takes_as_many_blocks_as_hold_its_entries() {
         for (entries, parts) in [(1, 1), (252, 1), (253, 2), (504, 2), (505, 3)] {
             assert_eq!(parts_for(entries), parts, "{entries} entries");
