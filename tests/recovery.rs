@@ -587,6 +587,52 @@ fn a_short_segment_with_a_damaged_header_stays() {
     assert!(segments(&disk).contains(&path), "{:?}", disk.files());
 }
 
+/// One sector of a segment is lost, with its header and its first group: what stands behind it is
+/// found all the same, and a key that is not known is refused.
+#[test]
+fn a_segment_without_its_first_sector_is_damaged_and_no_more() {
+    for last in [true, false] {
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let store = open(options(&clock), &disk).unwrap();
+        for number in 0..4 {
+            complete(&store, number, 200);
+        }
+        let path = newest_begun(&disk);
+        if !last {
+            complete(&store, 4, 900 * KIB);
+            complete(&store, 5, 900 * KIB);
+            assert_ne!(newest_begun(&disk), path);
+        }
+        let disk = killed(&disk, store);
+        let mut octets = disk.read_file(&path).unwrap();
+        octets[..512].fill(0);
+        disk.write_file(&path, &octets).unwrap();
+        let store = open(options(&clock).seeded(2), &disk).unwrap();
+        assert!(matches!(claim(&store, 3).unwrap(), Claim::Replay(_)), "last: {last}");
+        assert_eq!(claim(&store, 77).unwrap_err().kind(), ErrorKind::Corrupt, "last: {last}");
+    }
+}
+
+/// A store that was killed gives back what it had made ready, at once.
+#[test]
+fn an_opening_cuts_the_last_segment_behind_its_groups() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    let path = loop {
+        complete(&store, disk.files().len() * 100 + end_of(&disk, &newest_begun(&disk)), 20 * KIB);
+        let path = newest_begun(&disk);
+        if end_of(&disk, &path) > 300 * KIB {
+            break path;
+        }
+    };
+    let disk = killed(&disk, store);
+    let (end, before) = (end_of(&disk, &path), disk.read_file(&path).unwrap().len());
+    assert!(before > end + 100 * KIB, "{before}");
+    let store = open(options(&clock).seeded(2), &disk).unwrap();
+    assert_eq!(disk.read_file(&path).unwrap().len(), end);
+    drop(killed(&disk, store));
+}
+
 /// A checkpoint knows what was on disk before it. Where that does not stand any more it was damaged,
 /// and is no torn tail, however short the segment: nothing that stood there is free.
 #[test]
@@ -680,7 +726,7 @@ fn p0_3_a_payload_outlives_its_store_and_the_openings_that_follow() {
         // Time enough to go on in another segment, and to cut those before.
         clock.advance(Duration::from_secs(2 * 60 * 60));
         store.keep_house(0);
-        let read = record.read(|payload| payload == [7; 60 * KIB]);
+        let read = record.read(|payload| payload == vec![7; 60 * KIB]);
         assert_eq!(read.unwrap(), Some(true), "opening {opening}");
         store.close().unwrap();
     }

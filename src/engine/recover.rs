@@ -18,6 +18,7 @@ use super::counters::Counters;
 use super::publish::{Publish, Queue};
 use super::restore::{Copy, Restore};
 use super::survey::survey;
+use super::sweep::REST;
 use super::timer::Timer;
 use super::{Inner, create, threads};
 use crate::clock::StoreTime;
@@ -91,6 +92,10 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     create::remove(&*storage, create::NEWBORN)
         .map_err(|error| Error::io("finishing the store's creation", error))?;
     keep_reserve(&*storage);
+    // Now that the new link says where it ends.
+    if let Some((_, last)) = restore.survey.begun.last_key_value() {
+        last.segment.trim(options.segment_size / REST);
+    }
     for id in retired {
         // Nothing lives in what is left, and the new link does not name it.
         let _ = remove_segment(&*storage, &restore, id);
@@ -130,7 +135,11 @@ fn clear_away(storage: &dyn Storage, restore: &Restore) -> Result<(), Error> {
     let temporary = restore.survey.temporary.iter().filter(|path| *path != create::NEWBORN);
     let io = |error| Error::io("removing a segment that was never begun", error);
     for path in restore.survey.unused.iter().chain(temporary) {
-        create::remove(storage, path).map_err(io)?;
+        match create::remove(storage, path) {
+            // Nobody's data, under a name that is not given again: tried anew by each open.
+            Err(_) if log::is_kept(path) => {}
+            removed => removed.map_err(io)?,
+        }
     }
     // Nothing was sealed under the key of a segment that is not there, or that has no group.
     let keys = restore.survey.keys.iter();

@@ -310,12 +310,6 @@ impl Restore {
         refuse_cut_off(id, &found, from.offset, length)?;
         self.damaged |= bad.is_some() || !found.damage.is_empty();
         segment.end.store(found.end, Relaxed);
-        if next.is_some() {
-            // An ended store of this process may have handed out what stands behind that end, in
-            // groups that were written again. Only who opens the log next cuts a file, and behind all
-            // groups.
-            segment.settle_length();
-        }
         self.note(&found);
         self.previous = end.previous.unwrap_or(0);
         self.end = (id, end.offset);

@@ -69,7 +69,7 @@ pub(super) fn survey(storage: &dyn Storage, identity: &Identity) -> Result<Surve
             return Err(Error::corrupt(format!("{path} is not one of the store's files")));
         };
         survey.last_id = survey.last_id.max(id);
-        match begun(storage, identity.id, id, &path)? {
+        match begun(storage, identity, id, &path)? {
             Some(begun) => {
                 survey.begun.insert(id, begun);
             }
@@ -82,7 +82,7 @@ pub(super) fn survey(storage: &dyn Storage, identity: &Identity) -> Result<Surve
 
 fn begun(
     storage: &dyn Storage,
-    store_id: [u8; 16],
+    identity: &Identity,
     id: u32,
     path: &str,
 ) -> Result<Option<Begun>, Error> {
@@ -90,19 +90,24 @@ fn begun(
     let file = storage.open_read_only(path).map_err(io)?;
     let header: Result<Header, String> = replay::read_header(&*file).map_err(io)?;
     if let Ok(header) = &header
-        && (header.store_id != store_id || header.id != id)
+        && (header.store_id != identity.id || header.id != id)
     {
         return Err(Error::corrupt(format!("{path} is of another store, or another segment")));
     }
-    let salt = header.as_ref().ok().map(|header| header.salt);
-    let of = Of { segment: id, salt };
+    let told = header.as_ref().ok().map(|header| header.salt);
+    let of = Of { segment: id, salt: told };
     let first = replay::first_group(&*file, of, |group, bytes| (group.salt, link_of(group, bytes)))
         .map_err(io)?;
     let len = file.len().map_err(io)?;
     // Without the salt, octets of an earlier segment, a user's among them, could pass for a group. The
     // first group's place never had any: whatever stands there is a group of this segment or of none.
-    let has_groups =
-        first.is_some() || salt.is_some() && replay::has_groups(&*file, of).map_err(io)?;
+    let (salt, link) = match first {
+        Some((salt, link)) => (Some(salt), link),
+        None if told.is_some() => (told, None),
+        None => (replay::proven_salt(&*file, id, &identity.secret).map_err(io)?, None),
+    };
+    let of = Of { segment: id, salt };
+    let has_groups = salt.is_some() && replay::has_groups(&*file, of).map_err(io)?;
     if !has_groups {
         // A file gets its name only once it is whole, so a shorter one was cut off since.
         let whole = header.as_ref().is_ok_and(|header| header.prepared <= len);
@@ -111,10 +116,6 @@ fn begun(
         }
         return Ok(None);
     }
-    let (salt, link) = match first {
-        Some((salt, link)) => (Some(salt), link),
-        None => (salt, None),
-    };
     let segment = Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
     if let Some(link) = &link {
         segment.began_ms.store(link.time.store_ms, Relaxed);
@@ -123,7 +124,7 @@ fn begun(
     segment.end.store(len, Relaxed);
     Ok(Some(Begun {
         segment: Arc::new(segment),
-        of: Of { segment: id, salt },
+        of,
         link,
         header_damaged: header.is_err(),
         sealed: header.as_ref().is_ok_and(|header| header.sealed),
@@ -245,12 +246,15 @@ impl Survey {
     }
 
     /// Lets the segments of `chain` before `first`, which nobody replays, end where the next one says,
-    /// whatever their files have behind that.
+    /// whatever their files have behind that. Of all but the last, files are cut no more: an ended store
+    /// of this process may have handed out what stands behind that end, in groups that were written
+    /// again. Only who opens the log next cuts a file, and behind all groups.
     pub(super) fn end_before(&self, chain: &[u32], first: u32) {
-        for (id, next) in chain.iter().zip(chain.iter().skip(1)).filter(|(id, _)| **id < first) {
-            if let (Some(begun), Some(end)) = (self.begun.get(id), self.end_of(*id, *next)) {
+        for (id, next) in chain.iter().zip(chain.iter().skip(1)) {
+            let Some(begun) = self.begun.get(id) else { continue };
+            begun.segment.settle_length();
+            if let Some(end) = self.end_of(*id, *next).filter(|_| *id < first) {
                 begun.segment.end.store(end, Relaxed);
-                begun.segment.settle_length();
             }
         }
     }

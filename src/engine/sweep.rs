@@ -28,7 +28,7 @@ const SPAN: u64 = 16;
 /// outlive it by more than this part of the retention.
 const FEW: u64 = 4;
 /// A segment whose rest is at most this part of one is not trimmed.
-const REST: u64 = 1024;
+pub(super) const REST: u64 = 1024;
 /// Slots that are removed under one lock of their shard, at most.
 const TOGETHER: usize = 32;
 const LONG: u64 = 8;
@@ -163,7 +163,9 @@ impl Inner {
         let share_shard = |a: &Entry, b: &Entry| identity(a).shard() == identity(b).shard();
         for entries in entries.chunks(TOGETHER) {
             // Their slots are in no cache: waited for together, not one after the other.
-            entries.iter().for_each(|entry| self.index.prefetch(identity(entry)));
+            for entry in entries {
+                self.index.prefetch(identity(entry));
+            }
             for entries in entries.chunk_by(share_shard) {
                 let Some(first) = entries.first() else { continue };
                 let mut shard = self.index.shard(identity(first));

@@ -218,11 +218,12 @@ impl Inner {
         self.timer.stop();
         self.sweeping.end();
         self.threads.join();
-        self.log.remove_unused();
         if sealed.is_ok() {
             self.log.active().trim(0);
         }
         let tree = self.tree.lock().close();
+        // Last, for it may take a while and nothing depends on it.
+        self.log.remove_unused();
         *self.lock.lock() = None;
         sealed.and(tree)
     }

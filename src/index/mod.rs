@@ -60,7 +60,7 @@ impl Identity {
         self.0 as u64
     }
 
-    const fn shard(self) -> usize {
+    pub(crate) const fn shard(self) -> usize {
         (self.0 >> 64) as usize & (SHARDS - 1)
     }
 

@@ -27,9 +27,17 @@ const FILES_MAX: u32 = 64;
 /// How long one is kept that no segment needs, milliseconds of store time.
 const UNNEEDED_MS: u64 = 60_000;
 
+/// What the name of a kept file ends in, before what says that it is nobody's data.
+const KEPT: &str = ".kept";
+
 /// The name under which the file of segment `id` is kept.
 pub(super) fn path(id: u32) -> String {
-    format!("{DIRECTORY}/{id:010}.kept{TEMPORARY}")
+    format!("{DIRECTORY}/{id:010}{KEPT}{TEMPORARY}")
+}
+
+/// Whether a file of this name was kept.
+pub(crate) fn is_kept(path: &str) -> bool {
+    path.strip_suffix(TEMPORARY).is_some_and(|name| name.ends_with(KEPT))
 }
 
 /// What is left of segments that were retired, or dropped before they were begun.
@@ -369,7 +377,8 @@ impl<P> Log<P> {
     pub(crate) fn remove_unused(&self) {
         let mut leftovers = self.preparing.lock();
         // What stays is removed at the next open: no group stands in it, or none that counts.
-        for prepared in self.writer.lock().take_next() {
+        let unused = self.writer.lock().take_next();
+        for prepared in unused {
             let _ = prepared.segment.remove(&*self.storage);
         }
         leftovers.begin_round(Keep::Nothing, 0);

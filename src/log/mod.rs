@@ -31,7 +31,7 @@ use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
-pub(crate) use kept::Keep;
+pub(crate) use kept::{Keep, is_kept};
 pub(crate) use segment::Segment;
 pub(crate) use table::{Hold, Segments};
 

@@ -236,6 +236,30 @@ pub(crate) fn has_groups(file: &dyn File, of: Of) -> io::Result<bool> {
     Ok(reader.search(all, of)?.is_some())
 }
 
+/// The salt of a segment of which neither the header nor the first group stands: that of a group whose
+/// keyed hash the group right behind it carries. In a payload, of this segment or of an earlier one in
+/// the same file, there may be octets that pass for groups of any salt, but for that hash.
+pub(crate) fn proven_salt(
+    file: &dyn File,
+    segment: u32,
+    secret: &[u8; 16],
+) -> io::Result<Option<u64>> {
+    let mut reader = Reader::new(file)?;
+    let of = Of { segment, salt: None };
+    let mut offset = segment::HEADER as u64;
+    while let Some(found) = reader.search(offset..reader.len, of)? {
+        let Some((header, bytes)) = reader.group(found, of)? else { break };
+        let hash = group::hash(bytes, secret);
+        let behind = Of { segment, salt: Some(header.salt) };
+        let next = reader.group(found + header.length, behind)?;
+        if next.is_some_and(|(next, _)| next.previous == hash) {
+            return Ok(Some(header.salt));
+        }
+        offset = found + 8;
+    }
+    Ok(None)
+}
+
 /// The number up to which any group of this segment says that frames were on disk, wherever it
 /// stands.
 pub(crate) fn vouched(file: &dyn File, of: Of) -> io::Result<u64> {
@@ -632,6 +656,28 @@ mod tests {
         assert!(has_groups(&log.file(), OF).unwrap(), "the second stands");
         assert!(!has_groups(&log.damage(1).file(), OF).unwrap());
         assert!(!has_groups(&Octets::default(), OF).unwrap());
+    }
+
+    #[test]
+    fn p0_3_a_salt_is_proven_by_two_groups_of_which_one_has_the_others_keyed_hash() {
+        let proven = |log: &Written| proven_salt(&log.file(), OF.segment, &SECRET).unwrap();
+        let log = Written::new().plain().plain().plain().damage(0);
+        assert_eq!(proven(&log), Some(SALT));
+        assert_eq!(proven(&log.damage(1)), None, "one is none");
+        // Whoever writes groups of his own knows no secret.
+        let forged = |salt| {
+            let change = move |header: &mut Header| {
+                header.salt = salt;
+                header.previous = 7;
+            };
+            Written::new().group(16, change).group(16, change)
+        };
+        assert_eq!(proven(&forged(5)), None);
+        let mut both = forged(5);
+        both.previous = 0;
+        assert_eq!(proven(&both.plain().plain()), Some(SALT), "behind forged ones, too");
+        let other = proven_salt(&Written::new().plain().plain().file(), OF.segment + 1, &SECRET);
+        assert_eq!(other.unwrap(), None);
     }
 
     #[test]
