@@ -92,8 +92,10 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     create::remove(&*storage, create::NEWBORN)
         .map_err(|error| Error::io("finishing the store's creation", error))?;
     keep_reserve(&*storage);
-    // Now that the new link says where it ends.
-    if let Some((_, last)) = restore.survey.begun.last_key_value() {
+    // Now that the new link says where it ends. Not one that goes: of a group that is read and not surely
+    // on disk the next open may find nothing, and take the file for one that was cut off.
+    let last = restore.survey.begun.last_key_value();
+    if let Some((_, last)) = last.filter(|(id, _)| !retired.contains(id)) {
         last.segment.trim(options.segment_size / REST);
     }
     for id in retired {
