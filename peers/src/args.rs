@@ -16,7 +16,10 @@ impl Args {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => panic!("{argument} is not of the form name=value"),
         };
-        Self(arguments.map(pair).collect())
+        let mut pairs: Vec<_> = arguments.map(pair).collect();
+        // As `words` has them: what came later goes before.
+        pairs.reverse();
+        Self(pairs)
     }
 
     /// With one more, which comes before an earlier one of its name.
@@ -62,5 +65,19 @@ impl Args {
             still: self.number("still", 0) == 1,
             index_memory: self.number("index_memory", 4 << 30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_last_holds_in_the_process_that_is_told_too() {
+        let args = Args::default().with("name", "first").with("ttl", 15).with("name", "last");
+        assert_eq!(args.text("name", ""), "last");
+        let told = Args::parse(args.words());
+        assert_eq!(told.text("name", ""), "last");
+        assert_eq!(told.number("ttl", 0), 15);
     }
 }

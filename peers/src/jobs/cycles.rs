@@ -273,7 +273,8 @@ fn written<P: Peer>(
     tell(format!("{name}/device"), device / octets);
     if figures.log > 0.0 {
         let log = figures.log - before.figures.log;
-        let zeros = figures.zeros - before.figures.zeros;
+        // One that is made of a retired one's file and not begun yet is counted as used again only.
+        let zeros = (figures.zeros - before.figures.zeros).max(0.0);
         tell(format!("{name}/log"), log / octets);
         tell(format!("{name}/zeroing"), zeros / octets);
         tell(format!("{name}/tree and the rest"), (device - log - zeros) / octets);
