@@ -108,9 +108,10 @@ impl Inner {
         Ok(())
     }
 
-    /// Commits and syncs what was appended before the call.
+    /// Commits and syncs what was appended before the call. Once: what others append meanwhile is
+    /// theirs, and may have no end.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        while self.commit_once()? {}
+        self.commit_once()?;
         self.log.sync()
     }
 
