@@ -158,7 +158,6 @@ impl Inner {
     /// Removes the slots that still stand where these entries say, which are in the order of their
     /// hashes: a key claimed again since then, or one resolved, stays. Gives how many those were.
     fn forget(&self, entries: &[Entry]) -> u64 {
-        let mut forgotten = 0;
         let mut gone = BTreeMap::<u32, u64>::new();
         let identity = |entry: &Entry| Identity::from_ordered(entry.hash);
         let share_shard = |a: &Entry, b: &Entry| identity(a).shard() == identity(b).shard();
@@ -178,11 +177,10 @@ impl Inner {
                 }
             }
         }
-        for (segment, records) in gone {
-            forgotten += records;
-            self.log.segments.discount_many(segment, records);
+        for (segment, records) in &gone {
+            self.log.segments.discount_many(*segment, *records);
         }
-        forgotten
+        gone.values().sum()
     }
 
     /// Gives the oldest segments back, in order, as long as nothing in them lives, or little enough

@@ -349,20 +349,9 @@ mod tests {
     #[test]
     fn a_log_that_writes_much_extends_no_segment_it_has_begun() {
         let log = log();
-        log.begin(TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] }, 0, 0);
+        log.begin(MARK, 0, 0);
         let payload = [7; 4096];
-        let draft = Draft {
-            kind: Kind::Complete,
-            flags: 0,
-            scope: b"",
-            key: b"key",
-            payload: &payload,
-            payload_crc: payload_crc(&payload),
-            claim_sequence: Some(1),
-            claimed_at_ms: 0,
-            term_ms: 1,
-            fingerprint: Fingerprint::of("a request"),
-        };
+        let draft = result(&payload);
         // Once room was made it is known that much is written.
         log.make_room().unwrap();
         let mut begun = BTreeMap::new();
@@ -386,7 +375,7 @@ mod tests {
     #[test]
     fn what_is_reserved_has_room_while_a_larger_segment_takes_the_place_of_those_ready() {
         let log = log();
-        log.begin(TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] }, 0, 0);
+        log.begin(MARK, 0, 0);
         let draft = Draft {
             kind: Kind::Claim,
             flags: 0,
