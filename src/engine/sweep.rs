@@ -326,9 +326,10 @@ impl Inner {
         if !is_kept(at) || is_expired(header.term_ms, self.now_ms()) {
             return Ok(false);
         }
+        let hash = identity.ordered();
         'listed: loop {
             let list = self.cold.list();
-            for cold in list.pieces.iter().filter(|cold| cold.may_have(identity)) {
+            for cold in list.pieces.iter().filter(|cold| cold.may_have(hash)) {
                 let Some(sought) = self.seek(&list, &cold.piece, identity)? else {
                     // It went while it was asked, and another may have what it had.
                     continue 'listed;

@@ -134,10 +134,15 @@ impl Inner {
         }
     }
 
-    /// Reads what the tree has, and then ends. What the disk refuses is tried again later.
+    /// Reads what the tree has, its filters first, and then ends. What the disk refuses is tried
+    /// again later.
     fn warm_up(&self) {
         while !self.threads.is_stopping() {
-            match self.warm() {
+            let warmed = match self.warm_filter() {
+                Ok(false) => self.warm(),
+                filtered => filtered,
+            };
+            match warmed {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(_) => {
@@ -180,6 +185,7 @@ impl Inner {
         if self.cold.is_damaged() {
             let _ = self.reload();
         }
+        while let Ok(true) = self.warm_filter() {}
         let _ = self.warm();
         let _ = self.spill();
         let _ = self.merge_pieces();
