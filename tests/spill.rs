@@ -245,36 +245,6 @@ fn a_damaged_piece_is_refused_and_never_granted_and_made_anew() {
     store.close().unwrap();
 }
 
-/// Reads of the disk that claims of so many new keys take, from this number on.
-fn reads_of_new_keys(world: &World, store: &Store, from: u32) -> u64 {
-    let before = world.disk.reads();
-    (from..from + 200).for_each(|number| complete(store, number));
-    world.disk.reads() - before
-}
-
-/// Once the filters are read, which stand beside the pieces, no new key costs a read of these.
-#[test]
-fn a_new_key_after_an_open_is_searched_for_in_no_piece() {
-    let mut world = World::new();
-    filled(&mut world, u64::MAX).close().unwrap();
-    for (resident, from) in [(u64::MAX, 10_000), (0, 20_000)] {
-        let store = world.open(resident);
-        assert!(reads_of_new_keys(&world, &store, from) > 0, "without filters they are searched");
-        drop(store);
-        world.disk = Arc::new(world.disk.kill());
-        let store = world.open(resident);
-        let pieces = store.stats().unread_pieces;
-        store.keep_house(1);
-        assert_eq!(store.stats().unread_pieces, pieces - 1, "the others have nothing but filters");
-        assert!(pieces > 4);
-        assert_eq!(reads_of_new_keys(&world, &store, from + 1_000), 0);
-        (0..KEYS).chain(from..from + 200).for_each(|number| is_replayed(&store, number));
-        keep(&store);
-        (0..KEYS).for_each(|number| is_replayed(&store, number));
-        store.close().unwrap();
-    }
-}
-
 /// A filter that rots, or is not there, does not say that a key is free: the tree is made anew, as
 /// when anything else in it is damaged.
 #[test]

@@ -201,6 +201,16 @@ mod tests {
         ticket.blocking_complete("done").unwrap();
     }
 
+    /// Completes these keys, in runs of a hundred.
+    fn fill(store: &Store, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            complete(store, number);
+            if number % 100 == 99 {
+                store.checkpoint().unwrap();
+            }
+        }
+    }
+
     fn pieces_with_filters(store: &Store) -> (usize, usize) {
         let mut checkpointer = store.inner().tree.lock();
         let pieces: Vec<_> = checkpointer.tree().unwrap().pieces().collect();
@@ -219,14 +229,6 @@ mod tests {
             options.resident_records(0).open_storage(Arc::clone(&disk) as Arc<_>).unwrap()
         };
         let store = open();
-        let fill = |store: &Store, numbers: std::ops::Range<u32>| {
-            for number in numbers {
-                complete(store, number);
-                if number % 100 == 99 {
-                    store.checkpoint().unwrap();
-                }
-            }
-        };
         fill(&store, 0..KEYS / 2);
         {
             let inner = store.inner();
@@ -260,6 +262,45 @@ mod tests {
         complete(&store, KEYS);
     }
 
+    /// A store was opened, and the filters are in memory, which stand beside the pieces: next to no
+    /// new key is searched for in one, though none was read.
+    #[test]
+    fn a_new_key_is_searched_for_in_next_to_no_piece_that_was_not_read() {
+        let disk = Arc::new(SimDisk::new(1));
+        let clock = ManualClock::new(1_750_000_000_000);
+        let open = || {
+            let options = Options::new().clock(clock.clone()).seeded(1);
+            options.stepped().open_storage(Arc::clone(&disk) as Arc<_>).unwrap()
+        };
+        let with_threads = Options::new().clock(clock.clone()).seeded(1);
+        let store = with_threads.open_storage(Arc::clone(&disk) as Arc<_>).unwrap();
+        fill(&store, 0..KEYS);
+        store.close().unwrap();
+        let searched = |store: &Store| {
+            let reader = store.inner().cold.list().reader.clone().unwrap();
+            reader.was_asked();
+            let looks = (0..200).filter(|number| {
+                let text = format!("another key {number}");
+                assert!(store.get(Key::new("scope", &text).unwrap()).unwrap().is_none());
+                reader.was_asked()
+            });
+            looks.count()
+        };
+        let store = open();
+        assert_eq!(searched(&store), 200);
+        let pieces = store.stats().unread_pieces;
+        while store.inner().warm_filter().unwrap() {}
+        let stats = store.stats();
+        assert_eq!((stats.unread_pieces, stats.cold_records), (pieces, u64::from(KEYS)));
+        assert!(store.inner().cold.bytes() >= Filter::bytes_for(u64::from(KEYS)), "they count");
+        let searched = searched(&store);
+        assert!(searched < 10, "{searched} of 200 were searched for");
+        (0..KEYS).for_each(|number| {
+            let text = format!("key {number}");
+            assert!(store.get(Key::new("scope", &text).unwrap()).unwrap().is_some());
+        });
+    }
+
     /// Filters come before their pieces as long as they take no memory that these need: that is, when
     /// there is enough for both, or not enough for the pieces anyhow.
     #[test]
@@ -275,7 +316,13 @@ mod tests {
             fits
         };
         let most = |filters: &dyn Fn(u64) -> u64| {
-            (0..1 << 20).rev().find(|unread| fits(*unread, filters(*unread))).unwrap()
+            let (mut most, mut too_many) = (0, 1 << 20);
+            while most + 1 < too_many {
+                let middle = u64::midpoint(most, too_many);
+                let fits = fits(middle, filters(middle));
+                *(if fits { &mut most } else { &mut too_many }) = middle;
+            }
+            most
         };
         let alone = most(&|_| 0);
         let beside = most(&Filter::bytes_for);

@@ -5,6 +5,8 @@ use redb::ReadableTable as _;
 use super::damage::{BLOCKS, META, tamper};
 use super::*;
 use crate::storage::Storage;
+#[cfg(feature = "test-util")]
+use crate::tree::Reader;
 use crate::tree::filter_block::{self, LINES_MAX};
 use crate::tree::head;
 use crate::tree::header::BlockId;
@@ -25,6 +27,17 @@ impl Tree {
             Ok(0..0)
         });
         removed.map(drop)
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Reader {
+    /// Whether it was asked anything since the last time: who asks has the file opened again, which
+    /// this closes.
+    pub(crate) fn was_asked(&self) -> bool {
+        let asked = self.is_open();
+        self.put(None);
+        asked
     }
 }
 
