@@ -92,6 +92,12 @@ impl ColdPiece {
         self.counts.get().is_some()
     }
 
+    /// It has its filter, and its records were counted.
+    pub(super) fn was_read(&self, counts: BySegment) {
+        // Whoever reads pieces holds the sweeper's lock, so nobody else has counted.
+        let _ = self.counts.set(Mutex::new(counts));
+    }
+
     /// Records of it that left the index.
     pub(super) fn add(&self, gone: BySegment) {
         let Some(counts) = self.counts.get() else { return };
@@ -173,15 +179,10 @@ impl Cold {
     }
 
     /// The filter of a piece on the list is in memory, with all of its keys.
-    pub(super) fn has_filter(&self, piece: &ColdPiece, filter: Filter) {
-        // Whoever reads pieces holds the sweeper's lock, so nobody else has set it.
+    pub(super) fn got_filter(&self, piece: &ColdPiece, filter: Filter) {
+        // Whoever reads filters holds the sweeper's lock, so nobody else has.
         let _ = piece.filter.set(filter);
         self.count_bytes(&self.list());
-    }
-
-    /// The records of a piece on the list, which has its filter, were counted.
-    pub(super) fn was_read(&self, piece: &ColdPiece, counts: BySegment) {
-        let _ = piece.counts.set(Mutex::new(counts));
     }
 
     /// Bytes of heap the filters take.

@@ -63,7 +63,7 @@ impl Inner {
     /// Reads the filter of a piece into memory.
     fn read_filter(&self, list: &List, cold: &ColdPiece) -> Result<(), Error> {
         if let Some(filter) = self.filter_of(list, &cold.piece)? {
-            self.cold.has_filter(cold, filter);
+            self.cold.got_filter(cold, filter);
         }
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Inner {
             Ok(whole.then_some(counts))
         })?;
         if let Some(counts) = counted {
-            self.cold.was_read(cold, counts);
+            cold.was_read(counts);
         }
         Ok(())
     }
@@ -173,7 +173,9 @@ impl Inner {
             }
             let mut filter = Filter::with_room(piece.run.entries);
             let whole = reader.stream(piece, &mut |entries| {
-                entries.iter().for_each(|entry| filter.insert(entry.hash));
+                for entry in entries {
+                    filter.insert(entry.hash);
+                }
             })?;
             Ok(whole.then_some(filter))
         })
@@ -181,6 +183,7 @@ impl Inner {
 }
 
 #[cfg(all(test, feature = "test-util"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::time::Duration;
 

@@ -157,7 +157,9 @@ mod tests {
             u128::MAX,
         ];
         let mut filter = Filter::with_room(64);
-        hashes.iter().for_each(|hash| filter.insert(*hash));
+        for hash in hashes {
+            filter.insert(hash);
+        }
         let (mut bytes, mut back) = (Vec::new(), Vec::new());
         let crc = encode(&id, filter.lines(), &mut bytes);
         assert_eq!(bytes, golden);

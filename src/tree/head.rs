@@ -195,7 +195,7 @@ pub(super) fn decode(store_id: [u8; 16], bytes: &[u8]) -> Result<Head, &'static 
         let (bucket, runs) = take_bucket(&mut rest, run_bytes).ok_or(SHORT)?;
         let ordered = runs.is_sorted_by(|one, next| one.number < next.number);
         let sound = runs.iter().all(|run| {
-            run.parts > 0 && run.blocks() <= u64::from(u32::MAX) && run.number < next_run
+            run.parts > 0 && u32::try_from(run.blocks()).is_ok() && run.number < next_run
         });
         let ascending = head.buckets.last_key_value().is_none_or(|(last, _)| *last < bucket);
         if runs.is_empty() || !ordered || !sound || !ascending {

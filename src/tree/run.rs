@@ -46,7 +46,9 @@ pub(super) fn write_run(
         blocks.insert((bucket, number, part), &bytes)?;
     }
     let mut filter = Filter::with_room(if doubts { 0 } else { entries.len() as u64 });
-    entries.iter().for_each(|(_, entry)| filter.insert(entry.hash));
+    for (_, entry) in entries {
+        filter.insert(entry.hash);
+    }
     let entries = entries.len() as u64;
     let (lines, filter_crc) = (0, 0);
     let run = Run { number, entries, parts, crc: crc.finalize(), doubts, lines, filter_crc };

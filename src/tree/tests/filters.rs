@@ -188,7 +188,9 @@ fn verifying_names_a_filter_that_lacks_an_entry() {
         };
         let run = &mut head.buckets.get_mut(&1000).unwrap()[0];
         let mut filter = Filter::with_room(run.entries);
-        runs[0].2.iter().skip(1).for_each(|entry| filter.insert(entry.hash));
+        for entry in runs[0].2.iter().skip(1) {
+            filter.insert(entry.hash);
+        }
         let id = BlockId { store_id: STORE, bucket: 1000, run: 0, part: 0, parts: 1 };
         let mut block = Vec::new();
         let crc = filter_block::encode(&id, filter.lines(), &mut block);
