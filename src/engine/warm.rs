@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::index::Identity;
 use crate::key::Key;
 use crate::location::Location;
+use crate::planted::{Bug, is_planted};
 use crate::tree::{Entry, Filter, Piece};
 
 /// How many entries these pieces have.
@@ -167,6 +168,10 @@ impl Inner {
     /// The filter of a piece: the tree's own, or, where a tree of an earlier format has none, one
     /// made of the piece's entries. `None` when the piece went meanwhile.
     pub(super) fn filter_of(&self, list: &List, piece: &Piece) -> Result<Option<Filter>, Error> {
+        if is_planted(Bug::FilterBitsMissing) {
+            // Not in the tree's own, where `verify` would name it at once: looks are on trial.
+            return Ok(Some(Filter::with_room(piece.run.entries)));
+        }
         self.ask_tree(list, piece, |reader| {
             if piece.run.has_filter() {
                 return reader.filter(piece);
