@@ -731,3 +731,74 @@ fn p0_3_a_payload_outlives_its_store_and_the_openings_that_follow() {
         store.close().unwrap();
     }
 }
+
+/// Somebody removes a segment's file. The newest link names every segment before it, and the tree those
+/// it knows: whichever it was, nothing that stood in it is free. Only of the newest one may nobody know.
+#[test]
+fn p0_1_a_segment_whose_file_is_gone_is_missed() {
+    for (closed, checkpoint_at, with_tree) in [
+        (true, None, true),
+        (true, Some(4), false),
+        (false, None, true),
+        (false, Some(4), true),
+        (false, Some(4), false),
+        (false, Some(17), true),
+    ] {
+        let what = format!("closed: {closed}, {checkpoint_at:?}, with its tree: {with_tree}");
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let store = open(options(&clock), &disk).unwrap();
+        for number in 0..18 {
+            complete(&store, number, 300 * KIB);
+            if checkpoint_at == Some(number) {
+                store.checkpoint().unwrap();
+            }
+        }
+        if closed {
+            store.close().unwrap();
+        }
+        let disk = killed(&disk, store);
+        if !with_tree {
+            disk.unlink("tree.redb").unwrap();
+        }
+        let begun: Vec<_> =
+            segments(&disk).into_iter().filter(|path| !is_unused(&disk, path)).collect();
+        assert!(begun.len() > 5, "{begun:?}");
+        let in_the_tree = with_tree && (closed || checkpoint_at == Some(17));
+        for path in &begun {
+            let disk = Arc::new(disk.fork());
+            disk.unlink(path).unwrap();
+            let said = open(options(&clock).seeded(2), &disk).map_err(|error| error.to_string());
+            let missed =
+                said.is_err_and(|said| said == format!("{path} is missing and was not retired"));
+            assert_eq!(missed, in_the_tree || Some(path) != begun.last(), "{what}: {path}");
+        }
+    }
+}
+
+/// What closing commits may begin another segment: the tree of a closed store names that one, too.
+#[test]
+fn p0_1_the_newest_segment_of_a_closed_store_is_missed() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    let ticket = granted(&store, 0);
+    let before = loop {
+        complete(&store, disk.files().len() + end_of(&disk, &newest_begun(&disk)), 50 * KIB);
+        while store.step().unwrap() {}
+        let path = newest_begun(&disk);
+        let is_ready = segments(&disk).pop().is_some_and(|last| is_unused(&disk, &last));
+        if is_ready && end_of(&disk, &path) > 964 * KIB {
+            break path;
+        }
+    };
+    // Appended, and not committed.
+    let mut done = Box::pin(ticket.complete(vec![7; 60 * KIB]));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(done.as_mut().poll(&mut context).is_pending());
+    store.close().unwrap();
+    assert!(matches!(done.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+    let path = newest_begun(&disk);
+    assert_ne!(path, before);
+    disk.unlink(&path).unwrap();
+    let error = open(options(&clock).seeded(2), &disk).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}

@@ -237,9 +237,10 @@ impl Inner {
         if !is_planted(Bug::AppendedBehindSeal) {
             self.log.end();
         }
-        // A checkpoint that fails is made up for by the next open, from the log.
-        let _ = self.checkpoint();
         self.flush()?;
+        // Of all that: a segment that was begun just now is then named by the tree, and missed if it
+        // goes. A checkpoint that fails is made up for by the next open, from the log.
+        let _ = self.checkpoint();
         // In a group of its own: only that one may be taken for torn. Without room for it the next
         // open takes the log for cut off, and loses nothing.
         let sealed = self.log.append_seal();
