@@ -51,7 +51,8 @@ pub struct Stats {
     pub resolutions: u64,
     /// Records forgotten by sweeps since the store was opened.
     pub expired: u64,
-    /// Bytes given back to the disk by sweeps since the store was opened.
+    /// Bytes given back to the disk by sweeps since the store was opened, those on their way included,
+    /// which count as `log_bytes` until the disk has them.
     pub bytes_freed: u64,
     /// Segments that sweeps took off the log since the store was opened. The store's own keep some of
     /// their files to be written again, which go on to count as `log_bytes`.
@@ -73,8 +74,8 @@ pub struct Stats {
 pub struct SweepReport {
     /// Records forgotten.
     pub expired: u64,
-    /// Bytes given back to the disk: files that were kept since an earlier sweep among them, and what
-    /// went while this one ran because the disk was full.
+    /// Bytes given back to the disk, which has them within seconds: files that were kept since an
+    /// earlier sweep among them, and what went while this one ran because the disk was full.
     pub bytes_freed: u64,
     /// Segments taken off the log.
     pub segments_removed: u64,
