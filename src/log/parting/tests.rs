@@ -158,7 +158,7 @@ fn the_thread_gives_files_back_and_ends() {
         let log = Arc::clone(&log);
         std::thread::spawn(move || log.give_back_slices())
     };
-    while log.leftover_bytes.load(Relaxed) > 0 {
+    while log.leftover_bytes.load(Relaxed) > 0 && !thread.is_finished() {
         std::thread::yield_now();
     }
     assert_eq!(log.disk_bytes(), disk.octets());
