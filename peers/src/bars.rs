@@ -240,13 +240,36 @@ pub(crate) const ROWS: &[Row] = &[
             measure("s9/miss/1M", "miss, 1M"), measure("s9/miss/10M", "miss, 10M"), measure("s9/miss/50M", "miss, 50M"),
             measure("s9/cycles/1M", "cycles, 256 tasks, 1M"), measure("s9/cycles/10M", "cycles, 256 tasks, 10M"),
             measure("s9/cycles/50M", "cycles, 256 tasks, 50M"),
+            measure("s9/at once/1M", "cycles, just opened, 1M"), measure("s9/at once/10M", "cycles, just opened, 10M"),
+            measure("s9/at once/50M", "cycles, just opened, 50M"),
         ],
         bars: &[
             least("s9/hit/50M", Own("s9/hit/1M"), 1.0 / 1.5, "get costs at most 1.5× at 50M"),
             least("s9/head/50M", Own("s9/head/1M"), 1.0 / 1.5, "head costs at most 1.5× at 50M"),
             least("s9/miss/50M", Own("s9/miss/1M"), 1.0 / 1.5, "miss costs at most 1.5× at 50M"),
             least("s9/cycles/50M", Own("s9/cycles/1M"), 1.0 / 1.5, "a cycle costs at most 1.5× at 50M"),
+            least("s9/at once/50M", Own("s9/at once/1M"), 1.0 / 1.5, "a cycle of a store just opened costs at most 1.5× at 50M"),
         ],
+    },
+    Row {
+        name: "s9open", title: "S9 · opening, 64 octets", unit: Unit::Milliseconds,
+        measures: &[
+            measure("s9/open/1M", "until the first durable grant, 1M"), measure("s9/open/10M", "the same, 10M"),
+            measure("s9/open/50M", "the same, 50M"),
+            measure("s9/open/1M/whole", "until all keys are in memory, 1M"), measure("s9/open/10M/whole", "the same, 10M"),
+            measure("s9/open/50M/whole", "the same, 50M"),
+        ],
+        bars: &[most("s9/open/50M", Number(1.0), 50.0, "50 ms, 50M")],
+    },
+    Row {
+        name: "s9room", title: "S9 · octets a record", unit: Unit::Octets,
+        measures: &[
+            measure("s9/heap/1M", "heap, 1M"), measure("s9/heap/10M", "heap, 10M"), measure("s9/heap/50M", "heap, 50M"),
+            measure("s9/resident/1M", "with mapped files, 1M"), measure("s9/resident/10M", "with mapped files, 10M"),
+            measure("s9/resident/50M", "with mapped files, 50M"),
+            measure("s9/disk/1M", "disk, 1M"), measure("s9/disk/10M", "disk, 10M"), measure("s9/disk/50M", "disk, 50M"),
+        ],
+        bars: &[most("s9/heap/50M", Number(1.0), 40.0, "40 octets of heap, 50M")],
     },
     Row {
         name: "s10", title: "S10 · octets written for each of key and payload, 256 tasks", unit: Unit::Ratio,

@@ -16,10 +16,19 @@ const REST: Duration = Duration::from_secs(2);
 
 /// Heap and stacks of this process in memory, in octets: `RssAnon`, which leaves mapped files out.
 pub(crate) fn anonymous() -> u64 {
+    of_status("RssAnon:")
+}
+
+/// All of this process in memory, in octets: `VmRSS`, with what it has mapped of files.
+pub(crate) fn resident() -> u64 {
+    of_status("VmRSS:")
+}
+
+fn of_status(name: &str) -> u64 {
     let status = sure(fs::read_to_string("/proc/self/status"));
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let field = line.and_then(|line| line.split_whitespace().next());
-    1024 * there(field.and_then(|field| field.parse::<u64>().ok()), "no RssAnon")
+    1024 * there(field.and_then(|field| field.parse::<u64>().ok()), "no such line of its status")
 }
 
 /// Processor time of this process, with all its threads.

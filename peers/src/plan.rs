@@ -298,6 +298,9 @@ fn growth(run: &mut Run) {
         return;
     }
     let Scale { lookups, grown, .. } = run.scale;
+    run.row("s9room", "after the lookups, for each record");
+    run.row("s9open", "after a clean close");
+    // The time of all is that of the first.
     run.row("s9", &format!("64 octets, {lookups} lookups of one thread, {grown} cycles"));
     for (records, label) in sizes(run) {
         if label == "4M" {
@@ -311,11 +314,10 @@ fn growth(run: &mut Run) {
 }
 
 fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
-    let Scale { rounds, lookups, seconds, grown, .. } = run.scale;
+    let Scale { rounds, lookups, .. } = run.scale;
     let (set, hit) = (format!("growth-{label}"), format!("s9/hit/{label}"));
-    let cycle = format!("s9/cycles/{label}");
     let samples = |run: &Run, name: &str| run.results.samples(name, peer);
-    if samples(run, &hit) >= rounds && samples(run, &cycle) >= rounds {
+    if samples(run, &hit) >= rounds && samples(run, &cycles_name(true, label)) >= rounds {
         return;
     }
     let args = Args::default().with("records", records).with("length", 64);
@@ -326,36 +328,64 @@ fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
     let whole = run.turns(&hit, &[peer], rounds, |run, peer, round| {
         let args = args.clone().with("dir", run.directory(&set, peer).display());
         let look = args.with("count", lookups).with("seed", round + 1).with("threads", 1);
-        let mut figures = Vec::new();
-        for figure in run.child("lookups", peer, &look)? {
-            let named = match figure.metric.as_str() {
-                "s1/hit/1" => "hit",
-                "s2/head/1" => "head",
-                "s3/miss/1" => "miss",
+        let mut figures = vec![Figure {
+            metric: format!("s9/disk/{label}"),
+            value: machine::disk(&run.directory(&set, peer)) as f64 / records as f64,
+        }];
+        for figure in run.child("lookups", peer, &look.with("rows", "s1,s2,s3,heap"))? {
+            let (named, of) = match figure.metric.as_str() {
+                "s1/hit/1" => ("hit", 1),
+                "s2/head/1" => ("head", 1),
+                "s3/miss/1" => ("miss", 1),
+                "heap" => ("heap", records),
+                "resident" => ("resident", records),
                 _ => continue,
             };
-            figures.push(Figure { metric: format!("s9/{named}/{label}"), ..figure });
+            let metric = format!("s9/{named}/{label}");
+            figures.push(Figure { metric, value: figure.value / of as f64 });
         }
         Some(figures)
     });
-    // Cycles last, for the store grows by them; a small one is filled anew for each sample.
+    let name = format!("s9/open/{label}");
     let whole = whole
-        && run.turns(&cycle, &[peer], rounds, |run, peer, round| {
-            if records <= MILLION && round > 0 {
-                run.emptied(&set, peer);
-            }
-            if !run.filled(&set, peer, &args) {
-                return None;
-            }
-            // New keys in each round, behind those of the rounds before.
-            let from = records + (round as u64 + 1) * 100 * MILLION;
-            let cycles = args.clone().with("dir", run.directory(&set, peer).display());
-            let cycles = cycles.with("tasks", 256).with("cycles", grown).with("seconds", seconds);
-            run.child("cycles", peer, &cycles.with("from", from).with("name", &cycle))
+        && run.turns(&name, &[peer], rounds, |run, peer, _| {
+            let args = args.clone().with("dir", run.directory(&set, peer).display());
+            run.child("open", peer, &args.with("whole", 1).with("name", &name))
         });
-    if whole {
+    // Cycles last, for the store grows by them.
+    if whole && [false, true].into_iter().all(|warm| grown_cycles(run, peer, records, label, warm))
+    {
         run.emptied(&set, peer);
     }
+}
+
+/// The name of cycles of a store that has grown: of one that has read its tree, or has just been
+/// opened.
+fn cycles_name(warm: bool, label: &str) -> String {
+    format!("s9/{}/{label}", if warm { "cycles" } else { "at once" })
+}
+
+/// Cycles of a store that has grown; whether all samples are there.
+fn grown_cycles(run: &mut Run, peer: &'static str, records: u64, label: &str, warm: bool) -> bool {
+    let Scale { rounds, seconds, grown, .. } = run.scale;
+    let (set, name) = (format!("growth-{label}"), cycles_name(warm, label));
+    let args = Args::default().with("records", records).with("length", 64);
+    let args = args.with("cache", 12_u64 << 30);
+    run.turns(&name, &[peer], rounds, |run, peer, round| {
+        // A small one is filled anew for each sample.
+        if records <= MILLION && round > 0 {
+            run.emptied(&set, peer);
+        }
+        if !run.filled(&set, peer, &args) {
+            return None;
+        }
+        // New keys in each round, behind those of the rounds before.
+        let from = records + (2 * round as u64 + u64::from(warm) + 1) * 100 * MILLION;
+        let cycles = args.clone().with("dir", run.directory(&set, peer).display());
+        let cycles = cycles.with("tasks", 256).with("cycles", grown).with("seconds", seconds);
+        let cycles = cycles.with("warm", u64::from(warm));
+        run.child("cycles", peer, &cycles.with("from", from).with("name", &name))
+    })
 }
 
 fn written(run: &mut Run) {

@@ -174,6 +174,9 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
     rustix::fs::sync();
     let mut device = machine::device_written(&setup.directory);
     let peer = Arc::new(P::open(&setup));
+    if args.number("warm", 0) == 1 {
+        peer.warm();
+    }
     let cycles = |from: u64, count: u64| {
         Arc::new(Run {
             peer: Arc::clone(&peer),

@@ -158,6 +158,7 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
     if measurement.wants("heap") {
         // Of the whole process: the lists of keys are gone, all else is there.
         tell("heap", machine::anonymous() as f64);
+        tell("resident", machine::resident() as f64);
     }
     peer.close();
 }
