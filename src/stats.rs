@@ -21,7 +21,8 @@ pub struct Stats {
     pub in_flight: u64,
     /// Segments of the log.
     pub segments: u64,
-    /// Bytes the log's segments take, with the space prepared ahead and files kept to be used again.
+    /// Bytes the log's segments take, with the space prepared ahead, files kept to be used again, and
+    /// those on their way back to the disk.
     pub log_bytes: u64,
     /// Bytes the tree takes.
     pub tree_bytes: u64,

@@ -10,8 +10,11 @@ use crate::format::frame::payload_crc;
 use crate::outcome::{Place, Source};
 use crate::storage::{Disk, Fault, Storage};
 
-/// Handles of the files of some segments, which go on to say how long these are.
-fn opened(storage: &dyn Storage, ids: std::ops::Range<u32>) -> Vec<Arc<dyn File>> {
+/// Handles that say how long files are, whatever becomes of their names.
+type Files = Vec<Arc<dyn File>>;
+
+/// Those of some segments.
+fn opened(storage: &dyn Storage, ids: std::ops::Range<u32>) -> Files {
     ids.map(|id| storage.open(&path(id)).unwrap()).collect()
 }
 
@@ -20,7 +23,7 @@ fn lengths(files: &[Arc<dyn File>]) -> Vec<u64> {
 }
 
 /// A log of which a thread is said to give files back, and three files that have lost their names.
-fn parted(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>, Vec<Arc<dyn File>>) {
+fn parted(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>, Files) {
     let (disk, log) = watched(max_disk);
     write_upto(&log, 5);
     let files = opened(&*disk, 2..5);
