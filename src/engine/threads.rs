@@ -1,4 +1,5 @@
-//! The store's threads, and its end: one commits, one makes room, one keeps house.
+//! The store's threads, and its end: one commits, one makes room, one keeps house, one gives files
+//! back to the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,10 @@ impl Threads {
         })?;
         let preparer = Arc::clone(inner);
         self.spawn("onceward-room", move || preparer.guarded(Inner::prepare_room))?;
+        // Before its thread, which may come to run once the store is closed.
+        inner.log.serve_slices();
+        let giver = Arc::clone(inner);
+        self.spawn("onceward-slices", move || giver.guarded(|inner| inner.log.give_back_slices()))?;
         let keeper = Arc::clone(inner);
         self.spawn("onceward-keeper", move || keeper.guarded(Inner::keep_house))?;
         if inner.cold.unread(inner.now_ms()) == 0 {
@@ -245,6 +250,7 @@ impl Inner {
         self.tell_waiters(&closed);
         self.timer.stop();
         self.sweeping.end();
+        self.log.end_slices();
         self.threads.join();
         if sealed.is_ok() {
             self.log.active().trim(0);
