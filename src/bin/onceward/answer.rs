@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use onceward::http::{Body, Condition, Outcome, Profile};
 
 /// What of a request the profile's errors repeat.
@@ -51,6 +52,17 @@ pub(crate) fn not_passed_on(why: &'static str) -> Response<Body> {
 
 fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::full(why));
+/// The answer to a HEAD: the same without its body, which over HTTP/2 nobody else takes off (RFC 9110,
+/// section 9.3.2). One of the gateway's own says how long its body would have been.
+pub(crate) fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let octets = body.size_hint().exact().filter(|octets| *octets > 0);
+    if let Some(octets) = octets {
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert(octets.into());
+    }
+    Response::from_parts(parts, Body::empty())
+}
+
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

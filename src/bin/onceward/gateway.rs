@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderMap, HeaderName};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use onceward::Fingerprint;
@@ -18,6 +18,7 @@ use tower_service::Service;
 use crate::answer;
 use crate::auth;
 use crate::config::Rule;
+use crate::headers;
 use crate::metrics::METRICS;
 use crate::policy::{self, Policy};
 use crate::principal::Principal;
@@ -91,7 +92,12 @@ where
         peer: SocketAddr,
     ) -> Response<Body> {
         let arrived = Instant::now();
-        let mut request = request.map(Body::new);
+        let to_head = *request.method() == Method::HEAD;
+        let response = self.answer(request.map(Body::new), peer).await;
+        if to_head { answer::without_body(response) } else { response }
+    }
+
+    async fn answer(self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
         if request.method() == Method::CONNECT {
             return answer::not_passed_on("CONNECT is not passed on");
         }
@@ -101,6 +107,9 @@ where
             return policy.answer(request.method(), request.headers());
         }
         request.extensions_mut().insert(Peer(peer));
+        if request.version() == Version::HTTP_2 {
+            headers::join_cookies(request.headers_mut());
+        }
         let handler = self.0.handler(request.method(), request.uri().path());
         let key = hash_of_key(request.headers(), &handler.key_headers);
         let covers = handler.protects && handler.profile.methods.contains(request.method());
