@@ -8,7 +8,7 @@ use onceward::http::{Body, Condition, Outcome, Profile};
 /// What of a request the profile's errors repeat.
 const REPEATED: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The connection broke before there was an answer: a response extension.
+/// There was no answer: the connection broke before, or it took too long. A response extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
@@ -40,7 +40,9 @@ pub(crate) fn broken(profile: &Profile, kept: &HeaderMap) -> Response<Body> {
 /// The upstream did not answer in time a request that no key is granted for: there is no key to say
 /// anything about.
 pub(crate) fn late() -> Response<Body> {
-    plain(StatusCode::GATEWAY_TIMEOUT, "the service did not answer in time")
+    let mut response = plain(StatusCode::GATEWAY_TIMEOUT, "the service did not answer in time");
+    response.extensions_mut().insert(Broken);
+    response
 }
 
 /// A request of a kind that is not passed on; nothing was sent.
@@ -50,8 +52,6 @@ pub(crate) fn not_passed_on(why: &'static str) -> Response<Body> {
     response
 }
 
-fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(why));
 /// The answer to a HEAD: the same without its body, which over HTTP/2 nobody else takes off (RFC 9110,
 /// section 9.3.2). One of the gateway's own says how long its body would have been.
 pub(crate) fn without_body(response: Response<Body>) -> Response<Body> {
@@ -63,6 +63,8 @@ pub(crate) fn without_body(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, Body::empty())
 }
 
+fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(why));
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
