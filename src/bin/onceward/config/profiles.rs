@@ -82,14 +82,14 @@ impl Profiles {
         Ok(made)
     }
 
-    /// Where the body of a replay under `made` comes from (X1).
-    pub(crate) fn refresh(&self, made: &Made) -> Refresh {
-        let own = if made.profile.refresh_location { Refresh::Location } else { Refresh::Off };
-        self.everywhere.refresh.unwrap_or(own)
+    /// Where the body of a replay under `made`, with what is set everywhere, comes from (X1).
+    pub(crate) fn refresh(made: &Made) -> Refresh {
+        if made.profile.refresh_location { Refresh::Location } else { Refresh::Off }
     }
 }
 
 impl Everywhere {
+    fn apply(&self, made: &mut Made) {
         self.set(made);
         let profile = &mut made.profile;
         profile.request_octets_in_memory =
@@ -97,7 +97,6 @@ impl Everywhere {
     }
 
     fn set(&self, made: &mut Made) {
-    fn apply(&self, made: &mut Made) {
         let own = |field: &str| made.set.iter().any(|(name, _)| *name == field);
         let holds = |in_file: bool, field| !(in_file && own(field));
         if let Some((ttl, in_file)) = self.ttl
@@ -161,6 +160,13 @@ impl Made {
         if fields::nonsense(&self.profile, &set).is_none() {
             return Ok(());
         }
+        let mut whole = self.clone();
+        everywhere.set(&mut whole);
+        let Some((field, why)) = fields::nonsense(&whole.profile, &set) else { return Ok(()) };
+        // Of what does not go together, one part may stand in the base alone.
+        let at = self.set.iter().find(|(name, _)| *name == field);
+        let place = at.map_or(place, |(_, place)| place);
+        Err(format!("{place}: {within}.{}: {why}", fields::key(field)))
     }
 }
 
@@ -302,12 +308,6 @@ mod tests {
     }
 
     #[test]
-    fn x1_what_is_made_from_managed_dev_refreshes_too() {
-        let text = "profile = \"mine\"\n[profiles.mine]\nbase = \"managed-dev\"\n";
-        assert_eq!(choice(text).unwrap().refresh, Refresh::Location);
-    }
-}
-    #[test]
     fn a_field_makes_sense_with_what_is_set_everywhere() {
         let file = |general: &str, own: &str| {
             choice(&format!(
@@ -360,3 +360,9 @@ mod tests {
         }
     }
 
+    #[test]
+    fn x1_what_is_made_from_managed_dev_refreshes_too() {
+        let text = "profile = \"mine\"\n[profiles.mine]\nbase = \"managed-dev\"\n";
+        assert_eq!(choice(text).unwrap().refresh, Refresh::Location);
+    }
+}
