@@ -603,7 +603,7 @@ async fn floods_are_refused_before_they_are_read_and_replays_go_on() {
     api.store.fail(Fail { no_room: true, ..Fail::default() });
     let request = keyed("POST", "/things", "new").body(untouchable(10)).unwrap();
     let reply = api.send(request).await;
-    assert_eq!((reply.status.as_u16(), reply.decision), (429, Some(Decision::StoreFailed)));
+    assert_eq!((reply.status.as_u16(), reply.decision), (429, Some(Decision::TooManyInFlight)));
     assert_eq!(reply.json()["code"], "too-many-in-flight");
     assert_eq!(reply.header("retry-after"), Some("1"));
     assert_eq!(api.post("known").await.decision, Some(Decision::Replayed));

@@ -243,6 +243,7 @@ fn word(decision: Decision) -> &'static str {
         Decision::Ignored(why) => why.as_str(),
         _ => "other",
     }
+        Decision::TooManyInFlight => "too-many-in-flight",
 }
 
 #[cfg(test)]
