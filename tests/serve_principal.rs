@@ -5,7 +5,7 @@
 
 mod serve_support;
 
-use serve_support::{Gateway, Message, Upstream, exchange, response};
+use serve_support::{Gateway, Message, Upstream, Wire, exchange, response};
 
 /// A POST of one body with one key, and these header lines (each with its line end).
 fn post(lines: &str) -> String {

@@ -24,6 +24,7 @@ use crate::policy::{self, Policy};
 use crate::principal::Principal;
 use crate::proxy::{Peer, Proxy};
 use crate::steady::Steady;
+use crate::unread::read_aside;
 
 /// How long nothing of a body may arrive that is read whole before its request is sent.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -91,13 +92,13 @@ where
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
-        let arrived = Instant::now();
         let to_head = *request.method() == Method::HEAD;
         let response = self.answer(request.map(Body::new), peer).await;
         if to_head { answer::without_body(response) } else { response }
     }
 
     async fn answer(self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
+        let arrived = Instant::now();
         if request.method() == Method::CONNECT {
             return answer::not_passed_on("CONNECT is not passed on");
         }
@@ -106,10 +107,10 @@ where
         {
             return policy.answer(request.method(), request.headers());
         }
-        request.extensions_mut().insert(Peer(peer));
         if request.version() == Version::HTTP_2 {
             headers::join_cookies(request.headers_mut());
         }
+        request.extensions_mut().insert(Peer(peer));
         let handler = self.0.handler(request.method(), request.uri().path());
         let key = hash_of_key(request.headers(), &handler.key_headers);
         let covers = handler.protects && handler.profile.methods.contains(request.method());
@@ -171,7 +172,10 @@ where
                 parts.extensions.insert(asked);
                 handler.through(Request::from_parts(parts, body)).await
             }
-            Err(response) => response,
+            Err(response) => {
+                read_aside(&parts.headers, body, handler.profile.request_octets_max);
+                response
+            }
         }
     }
 }
@@ -239,11 +243,11 @@ fn word(decision: Decision) -> &'static str {
         Decision::NotRetained => "not-retained",
         Decision::Corrupt => "corrupt",
         Decision::Refused => "refused",
+        Decision::TooManyInFlight => "too-many-in-flight",
         Decision::StoreFailed => "store-failed",
         Decision::Ignored(why) => why.as_str(),
         _ => "other",
     }
-        Decision::TooManyInFlight => "too-many-in-flight",
 }
 
 #[cfg(test)]
