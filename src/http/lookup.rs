@@ -89,6 +89,10 @@ impl<B: Backend> Lookup<B> {
         let claim = self.store.claim(self.key()?, print, options).await?;
         match (claim, self.config.profile.in_flight) {
             (Claim::InFlight(wait), InFlight::Wait(patience)) => {
+                // Whoever waits holds the body of its request.
+                let Some(_waiting) = self.config.waiting.enter(&self.keyed.scope) else {
+                    return Ok(Claim::InFlight(wait));
+                };
                 wait.until(Instant::now() + patience.min(PATIENCE_MAX)).await
             }
             (claim, _) => Ok(claim),
