@@ -224,9 +224,9 @@ fn c34_the_outcome_of_a_resolution_says_what_was_in_its_way() {
 }
 
 // The machine loses its power while a hundred and three orders are at the shop. The next start says
-// so, of a hundred by name; by what the log says of one, it is released.
+// so of each; by what the log says of one, it is released.
 #[test]
-fn c34_after_a_crash_the_keys_in_doubt_are_told_in_bounds_and_found_by_what_the_log_says() {
+fn c34_after_a_crash_each_key_in_doubt_is_told_and_found_by_what_the_log_says() {
     let (upstream, go) = holding();
     let data = tempfile::tempdir().unwrap();
     let gateway = Gateway::over(data.path(), &upstream.url(), &["--log", "warn"]);
@@ -260,7 +260,7 @@ fn c34_after_a_crash_the_keys_in_doubt_are_told_in_bounds_and_found_by_what_the_
         .filter(|line| line.contains("a key is in doubt until"))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 100);
+    assert_eq!(lines.len(), 103);
     let gateway = Gateway::over(data.path(), &upstream.url(), &[]);
     let hash = lines[0]["key"].as_str().unwrap();
     let released = tool(&gateway, &["release", "--hash", hash]);
