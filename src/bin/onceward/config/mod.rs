@@ -457,6 +457,7 @@ mod tests {
         let mut profile = Profile::oec();
         profile.ttl = Duration::from_secs(3600);
         profile.timeout = Some(Duration::from_millis(5));
+        profile.refresh_location = true;
         (profile.request_octets_max, profile.request_octets_in_memory) = (65_536, 65_536);
         let expected = Settings {
             upstream: Upstream::parse("https://up/v1").unwrap(),
