@@ -74,6 +74,7 @@ mod tests {
         assert!(waiting.enter(&[0; 32]).is_none());
         let other = waiting.enter(&[9; 32]).unwrap();
         drop((other, waiters));
-        assert_eq!((waiting.0.lock().all, waiting.0.lock().by_scope.len()), (0, 0));
+        let count = waiting.0.lock();
+        assert_eq!((count.all, count.by_scope.len()), (0, 0));
     }
 }
