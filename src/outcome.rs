@@ -43,7 +43,8 @@ pub enum State {
 pub enum Resolution {
     /// The work was not done: the key is free again.
     Release,
-    /// The work was done, with this payload.
+    /// The work was done, with this payload. It is kept from now on for the retention its claim asked
+    /// for, or the store's own, if that is longer.
     Complete(Bytes),
 }
 

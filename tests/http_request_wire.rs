@@ -262,3 +262,42 @@ async fn c13_c15_over_http2_too_much_is_refused_and_a_reset_never_claims() {
     let whole = connection.send_request(over_http2(Body::full("{}"))).await.unwrap();
     assert_eq!(whole.status(), 201);
 }
+
+/// The response at the front of `connection`, whose body is of stated length: its head and its body.
+async fn response_on(connection: &mut TcpStream) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let mut body = vec![0; length.split("\r\n").next().unwrap().parse().unwrap()];
+    connection.read_exact(&mut body).await.unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+/// The story: an upload of 3 MiB is retried, and the answer is known by the head of it. A server that
+/// answers and closes on what was sent meanwhile resets the connection, and the client may never see
+/// the answer it came for. Here it is answered, and the connection goes on.
+#[tokio::test]
+async fn o4_a_long_request_that_is_answered_by_its_head_gets_its_answer() {
+    let body = "x".repeat(3 << 20);
+    let request = |path: &str, lines: &str| {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a.example\r\nx-account: a\r\n");
+        format!("{head}{lines}content-length: {length}\r\n\r\n{body}")
+    };
+    let oec = request("/api/public/v1/projects", "x-idempotency-key: k\r\n");
+    let keyless = request("/things", "");
+    for (profile, request, statuses) in
+        [(Profile::oec(), oec, ["201 ", "201 "]), (Profile::ietf(), keyless, ["400 ", "400 "])]
+    {
+        let api = Api::new(profile);
+        let mut connection = TcpStream::connect(serve(&api).await).await.unwrap();
+        for status in statuses.iter().chain(&statuses) {
+            connection.write_all(request.as_bytes()).await.unwrap();
+            let (head, _) = response_on(&mut connection).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
+        }
+    }
+}

@@ -82,6 +82,32 @@ async fn c37_duplicates_can_wait_for_the_first_result() {
     assert_eq!(api.runs(), 1);
 }
 
+/// Each that waits holds the body of its request: 1,024 of one caller may, and the next is told to
+/// retry at once.
+#[tokio::test]
+async fn c37_only_so_many_duplicates_wait_and_the_next_is_told_to_retry() {
+    let mut profile = Profile::standard();
+    profile.in_flight = InFlight::Wait(Duration::MAX);
+    let Gated { api, started, gate } = gated(profile);
+    let mut callers = JoinSet::new();
+    let mut spawn = || {
+        let api = api.clone();
+        callers.spawn(async move { api.post("k").await })
+    };
+    spawn();
+    started.notified().await;
+    (0..1_025).for_each(|_| drop(spawn()));
+    // Where all may wait, nobody comes back.
+    let first = tokio::time::timeout(Duration::from_secs(30), callers.join_next()).await;
+    let refused = first.unwrap().unwrap().unwrap();
+    assert_eq!((refused.status.as_u16(), refused.decision), (409, Some(Decision::InFlight)));
+    gate.add_permits(1);
+    while let Some(reply) = callers.join_next().await {
+        assert_eq!(reply.unwrap().seen(), (201, "{\"n\":1}"));
+    }
+    assert_eq!(api.runs(), 1);
+}
+
 #[tokio::test]
 async fn c37_a_duplicate_whose_patience_ends_is_told_to_retry() {
     let mut profile = Profile::standard();
@@ -195,15 +221,20 @@ async fn c14_what_the_head_decides_is_decided_before_the_body_is_asked_for() {
     for (request, expected) in [
         (keyed("POST", "/things", "bare"), 400),
         (keyless("POST", "/things"), 400),
-        (keyed("POST", "/things", "\"k\"").header("expect", "100-continue"), 413),
+        (keyed("POST", "/things", "\"k\""), 413),
     ] {
+        let request = request.header("expect", "100-continue");
         let reply = api.send(request.body(untouchable(1 << 40)).unwrap()).await;
         assert_eq!(reply.status, expected);
     }
     // Where bodies are not compared, a replay does not wait for one.
     let api = Api::new(Profile::oec());
     api.send(oec("/projects", "k", "")).await;
-    let request = oec("/projects", "k", "").map(|_| untouchable(10));
+    let (_silent, body) = channel();
+    let request = oec("/projects", "k", "").map(|_| body);
+    assert_eq!(api.send(request).await.seen(), (201, "{\"n\":1}"));
+    let mut request = oec("/projects", "k", "").map(|_| untouchable(10));
+    request.headers_mut().insert("expect", "100-continue".parse().unwrap());
     assert_eq!(api.send(request).await.seen(), (201, "{\"n\":1}"));
 }
 

@@ -176,6 +176,12 @@ fn d5_the_policy_is_printed_and_published() {
     let policy: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(policy["routes"][0]["path"], "/free/**");
     assert!(policy["routes"][0]["policy"].is_null(), "{json}");
+    // What the gateway itself makes of a status by which another one lost the request.
+    for policy in [&policy, &policy["routes"][1]["policy"]] {
+        assert_eq!(policy["outcomes"]["exceptions"][1]["status"], 502, "{json}");
+        assert_eq!(policy["outcomes"]["exceptions"][1]["key"], "in-doubt", "{json}");
+    }
+    assert_eq!(policy["routes"][1]["policy"]["replay"]["body"], "stored-or-current");
     let (_, oec, _) = run(&["policy", "--profile", "oec"]);
     assert!(oec.contains("X-Idempotency-Key") || oec.contains("x-idempotency-key"), "{oec}");
     assert_eq!(run(&["policy", "--profile", "nobody"]).0, Some(2));
@@ -198,6 +204,29 @@ fn d5_the_policy_is_printed_and_published() {
 
     let silent = Gateway::start(&upstream.url(), &[ONE[0], ONE[1], "--publish-policy=false"]);
     assert_eq!(exchange(silent.address, get(path)).text(), "1", "the upstream's own otherwise");
+}
+
+#[test]
+fn d5_the_policy_is_that_of_the_gateway_as_it_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = |text: &str| {
+        let config = file(dir.path(), text);
+        let (code, json, why) = run(&["policy", "--config", &config, "--json"]);
+        assert_eq!(code, Some(0), "{why}");
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()
+    };
+    let lost = |text: &str| {
+        let policy = policy(text);
+        let exceptions = policy["outcomes"]["exceptions"].as_array().unwrap().clone();
+        exceptions.into_iter().find(|exception| exception["status"] == 504)
+    };
+    assert_eq!(lost("").unwrap()["key"], "in-doubt");
+    assert_eq!(lost("on-gateway-status = \"release\"").unwrap()["key"], "released");
+    assert_eq!(lost("on-gateway-status = \"store\""), None, "a status like another");
+    let body = |text: &str| policy(text)["replay"]["body"].as_str().unwrap().to_owned();
+    assert_eq!(body("profile = \"managed-dev\""), "stored-or-current");
+    assert_eq!(body("profile = \"managed-dev\"\nrefresh = \"off\""), "stored");
+    assert_eq!(body("refresh = \"location\""), "stored-or-current");
 }
 
 /// The story: a store has results in it. The gateway is started with another principal rule, under

@@ -5,7 +5,7 @@
 
 mod serve_support;
 
-use serve_support::{Gateway, Message, Upstream, exchange, response};
+use serve_support::{Gateway, Message, Upstream, Wire, exchange, response};
 
 /// A POST of one body with one key, and these header lines (each with its line end).
 fn post(lines: &str) -> String {
@@ -78,6 +78,45 @@ fn c8_an_auth_request_that_is_not_answered_is_an_error_and_nothing_is_claimed() 
     assert_eq!(upstream.requests().len(), 1, "the question, and nothing else");
     let said = gateway.stop().join("\n");
     assert!(said.contains("decision=\"before-the-store\""), "{said}");
+}
+
+/// The upstream takes too long to say who the caller is: as when it says nothing.
+#[test]
+fn c8_an_auth_request_that_is_late_is_an_error_and_nothing_is_claimed() {
+    let (asked, is_asked) = std::sync::mpsc::channel::<()>();
+    let is_asked = std::sync::Mutex::new(is_asked);
+    let upstream = Upstream::start(move |_, _| {
+        // Until the test is over, which drops the other end.
+        let _ = is_asked.lock().unwrap().recv();
+        false
+    });
+    let flags = ["--principal", "auth-request:/auth:X-Account", "--upstream-timeout", "50ms"];
+    let gateway = Gateway::start(&upstream.url(), &flags);
+    let answer = exchange(gateway.address, post("Authorization: Bearer one\r\n"));
+    assert_eq!(answer.status(), 502);
+    assert!(answer.text().contains("upstream-unreachable"), "{answer:?}");
+    assert_eq!(answer.one("content-type"), "application/problem+json");
+    assert_eq!(upstream.requests().len(), 1, "the question, and nothing else");
+    drop(asked);
+}
+
+/// A request of 3 MiB whose caller nobody vouches for: the refusal arrives, and the connection goes on.
+#[test]
+fn a_refused_caller_is_told_so_whatever_is_still_under_way() {
+    let upstream = Upstream::start(|_, wire| {
+        wire.send(response("401 Unauthorized", "", "who?"));
+        true
+    });
+    let gateway = Gateway::start(&upstream.url(), &["--principal", "auth-request:/auth:X-Account"]);
+    let mut wire = Wire::to(gateway.address);
+    let body = "x".repeat(3 << 20);
+    let head = post("").replace("Content-Length: 2\r\n\r\n{}", "");
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    for _ in 0..2 {
+        wire.send(&request);
+        let refused = wire.message().unwrap();
+        assert_eq!((refused.status(), refused.text()), (401, "who?"));
+    }
 }
 
 #[test]

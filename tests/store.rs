@@ -652,6 +652,55 @@ fn a_resolution_is_kept_as_long_as_the_doubt_would_have_been() {
 }
 
 #[test]
+fn p0_5_a_resolution_is_kept_for_the_retention_its_claim_asked_for() {
+    let (_parent, path) = directory();
+    let clock = onceward::ManualClock::new(1_700_000_000_000);
+    let day = Duration::from_secs(24 * 60 * 60);
+    let options = || Options::new().ttl(day).clock(clock.clone());
+    let store = options().open(&path).unwrap();
+    let month = ClaimOptions::new().ttl(31 * day);
+    let Claim::Granted(ticket) = store.blocking_claim_with(key("crashed"), print(), month).unwrap()
+    else {
+        panic!()
+    };
+    drop(store.blocking_claim_with(key("dropped"), print(), month).unwrap());
+    store.close().unwrap();
+    drop(ticket);
+    let store = options().open(&path).unwrap();
+    clock.advance(30 * day);
+    for text in ["crashed", "dropped"] {
+        let done = Resolution::Complete("paid".into());
+        assert_eq!(store.blocking_resolve(key(text), done).unwrap(), Resolved::Done, "{text}");
+    }
+    clock.advance(31 * day);
+    for text in ["crashed", "dropped"] {
+        assert_eq!(replayed(&store, text).unwrap(), b"paid", "{text}");
+    }
+    // X9: and not longer.
+    clock.advance(Duration::from_secs(1));
+    assert!(store.get(key("crashed")).unwrap().is_none());
+}
+
+/// A damaged log is doubted for as long as anything in it may live: the longest retention there was.
+/// A request that took long makes no result that outlives that.
+#[test]
+fn a_resolution_is_kept_no_longer_than_the_longest_retention() {
+    let (_parent, path) = directory();
+    let clock = onceward::ManualClock::new(1_700_000_000_000);
+    let hour = Duration::from_secs(3600);
+    let store = Options::new().ttl(hour).clock(clock.clone()).open(&path).unwrap();
+    let ticket = granted(&store, "k");
+    clock.advance(10 * hour);
+    drop(ticket);
+    let done = Resolution::Complete("done".into());
+    assert_eq!(store.blocking_resolve(key("k"), done).unwrap(), Resolved::Done);
+    clock.advance(hour);
+    assert_eq!(replayed(&store, "k").unwrap(), b"done");
+    clock.advance(Duration::from_secs(1));
+    assert!(store.get(key("k")).unwrap().is_none());
+}
+
+#[test]
 fn a_full_disk_heals_by_expiry_although_the_tree_takes_no_checkpoint() {
     let disk = Arc::new(onceward::storage::SimDisk::new(7));
     let clock = onceward::ManualClock::new(1_700_000_000_000);

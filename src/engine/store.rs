@@ -438,7 +438,11 @@ impl Inner {
         now_ms: u64,
     ) -> (impl FnOnce(Arc<Event>) -> Flight, Result<Arc<Event>, NoRoom>) {
         let header = settled.header;
-        let ttl_ms = expiry::millis(self.options.ttl);
+        // The claim's own retention is part of what its doubt spans (P0.5); what was longest so far
+        // bounds all, for nobody doubts a damaged log for longer than that.
+        let spanned_ms = header.term_ms.saturating_sub(header.claimed_at_ms);
+        let own_ms = spanned_ms.min(self.log.ttl_max_ms());
+        let ttl_ms = expiry::millis(self.options.ttl).max(own_ms);
         let (kind, payload, term_ms) = match resolution {
             Resolution::Release => (Kind::Release, &[][..], 0),
             // No shorter than the doubt: its entry in the tree must not outlive what replaced it.

@@ -15,6 +15,7 @@ use super::profile::Profile;
 use super::replay::Refreshed;
 use super::response::StoredResponse;
 use super::service::IdempotencyService;
+use super::waiting::Waiting;
 use crate::backend::Backend;
 use crate::clock::SystemClock;
 
@@ -67,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) rulings: Arc<tokio::sync::Mutex<()>>,
     pub(crate) clock: SystemClock,
     pub(crate) notices: Arc<Notices>,
+    /// Duplicates that wait.
+    pub(crate) waiting: Arc<Waiting>,
     original_uri: Option<OriginalUri>,
     spool_dir: Option<PathBuf>,
 }
@@ -95,6 +98,7 @@ impl<B: Backend> IdempotencyLayer<B, Unchosen> {
             rulings: Arc::default(),
             clock: SystemClock::new(),
             notices: Arc::default(),
+            waiting: Arc::default(),
             original_uri: None,
             spool_dir: None,
         };

@@ -10,10 +10,8 @@ use super::admit::Keyed;
 use super::body::Body;
 use super::doubt::{self, Doubt};
 use super::layer::Config;
-use super::outcome::Decision;
 use super::policy::InFlight;
-use super::problem::Condition;
-use super::replay::{refuse, store_failed};
+use super::replay::{flooded, store_failed};
 use crate::backend::{Backend, BackendWait};
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
@@ -70,11 +68,7 @@ impl<B: Backend> Lookup<B> {
         };
         match found {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => {
-                let condition = Condition::TooManyInFlight;
-                let decision = Decision::StoreFailed;
-                Err(Box::new(refuse(&self.config, &condition, decision, headers)))
-            }
+            Ok(None) => Err(Box::new(flooded(&self.config, headers))),
             Err(error) => Err(Box::new(store_failed(&self.config, &error, headers))),
         }
     }
@@ -95,6 +89,10 @@ impl<B: Backend> Lookup<B> {
         let claim = self.store.claim(self.key()?, print, options).await?;
         match (claim, self.config.profile.in_flight) {
             (Claim::InFlight(wait), InFlight::Wait(patience)) => {
+                // Whoever waits holds the body of its request.
+                let Some(_waiting) = self.config.waiting.enter(&self.keyed.scope) else {
+                    return Ok(Claim::InFlight(wait));
+                };
                 wait.until(Instant::now() + patience.min(PATIENCE_MAX)).await
             }
             (claim, _) => Ok(claim),

@@ -71,6 +71,7 @@ mod streamed_print;
 mod streaming;
 mod tombstone;
 mod trailers;
+mod waiting;
 
 pub use body::{Body, BoxError};
 pub use doubt::{Doubt, Ruling};

@@ -146,6 +146,9 @@ pub enum Decision {
     Corrupt,
     /// Refused before any lookup: the key, or the request that bears it, is not acceptable.
     Refused,
+    /// Refused: as many requests are in flight as there may be (C14). As often as whoever floods the
+    /// store likes, and no fault of the store's.
+    TooManyInFlight,
     /// The store could not take or finish the claim.
     StoreFailed,
     /// The key had no effect, and why.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::EXPECT;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::{Body, BoxError};
@@ -67,12 +68,33 @@ where
 }
 
 /// Reads on, and throws away, a bounded part of a body.
-pub(crate) async fn drain<B>(mut body: Pin<Box<B>>)
+pub(crate) async fn drain<B>(body: Pin<Box<B>>)
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    drain_up_to(DRAIN_OCTETS_MAX, body).await;
+}
+
+/// Has a body read, and thrown away, that the answer does not wait for: a connection that is closed on
+/// octets nobody read is reset, and may take the answer with it. As much of it as would be read before
+/// a claim; and nothing where its sender waits for leave to send it (C14).
+pub(crate) fn read_aside<B>(config: &Config, headers: &HeaderMap, body: B)
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    if body.is_end_stream() || headers.contains_key(EXPECT) {
+        return;
+    }
+    let octets_max = config.profile.request_octets_max.max(DRAIN_OCTETS_MAX);
+    tokio::spawn(drain_up_to(octets_max, Box::pin(body)));
+}
+
+async fn drain_up_to<B>(octets_max: usize, mut body: Pin<Box<B>>)
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
     let mut drained = 0;
-    while drained < DRAIN_OCTETS_MAX {
+    while drained < octets_max {
         let Some(Ok(frame)) = next(&mut body).await else { return };
         drained += frame.data_ref().map_or(1, |data| data.len().max(1));
     }

@@ -135,15 +135,17 @@ pub(crate) fn refuse(
     response
 }
 
+/// The answer while as many requests are in flight as there may be (C14).
+pub(crate) fn flooded(config: &Config, request: &HeaderMap) -> Response<Body> {
+    refuse(config, &Condition::TooManyInFlight, Decision::TooManyInFlight, request)
+}
+
 /// The answer when the store fails before anything ran (C36).
 pub(crate) fn store_failed(config: &Config, error: &Error, request: &HeaderMap) -> Response<Body> {
     let (condition, decision) = match error.kind() {
         ErrorKind::Corrupt => (Condition::RecordCorrupt, Decision::Corrupt),
         // No fault of the store's, and as frequent as whoever floods it likes.
-        ErrorKind::TooManyInFlight => {
-            let condition = Condition::TooManyInFlight;
-            return refuse(config, &condition, Decision::StoreFailed, request);
-        }
+        ErrorKind::TooManyInFlight => return flooded(config, request),
         _ => (Condition::StoreUnavailable, Decision::StoreFailed),
     };
     tracing::error!(%error, "the idempotency store failed; the request was not executed");

@@ -22,7 +22,7 @@ use super::outcome::{Decision, Idempotency, Ignored};
 use super::overlong::{dismiss, mismatched};
 use super::policy::OversizeRequest;
 use super::problem::Condition;
-use super::receive::{Received, receive};
+use super::receive::{Received, read_aside, receive};
 use super::replay::{answer, refuse, store_failed};
 use crate::backend::{Backend, BackendTicket, BackendWait};
 use crate::outcome::Claim;
@@ -91,6 +91,7 @@ where
                 let (config, headers) = (&self.config, &parts.headers);
                 let mut response = refuse(config, &condition, Decision::Refused, headers);
                 Echo::of(headers, &config.profile).onto(&mut response);
+                read_aside(config, headers, body);
                 ResponseFuture::ready(response)
             }
             Admission::Keyed(keyed) => {
@@ -139,7 +140,10 @@ where
     {
         let config = Arc::clone(&self.lookup.config);
         match self.lookup.known(&parts.headers).await {
-            Ok(Some(record)) => return Ok(answer(&config, record, parts).await),
+            Ok(Some(record)) => {
+                read_aside(&config, &parts.headers, body);
+                return Ok(answer(&config, record, parts).await);
+            }
             Ok(None) => {}
             Err(response) => return Ok(*response),
         }

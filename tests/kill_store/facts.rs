@@ -8,7 +8,7 @@ use std::time::Duration;
 /// when the process is killed, and no more.
 pub(crate) const WORKERS: u64 = 4;
 
-/// The retention of what is resolved by hand.
+/// The store's own retention, and the least of what is resolved by hand.
 pub(crate) const TTL: Duration = Duration::from_secs(20);
 
 /// What becomes of a grant.

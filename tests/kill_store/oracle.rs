@@ -233,7 +233,7 @@ impl Oracle {
         self.seen_ms = self.seen_ms.max(ms);
         self.unseen.insert(key);
         let known = self.keys.entry(key).or_default();
-        let until_ms = ms + TTL.as_millis() as u64;
+        let until_ms = ms + TTL.max(ttl(key)).as_millis() as u64;
         let resolved = if result {
             known.result(Content::of(false, &payload(key, number)), until_ms)
         } else {

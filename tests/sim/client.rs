@@ -14,7 +14,7 @@ use crate::fact::{Content, Fact, Is};
 use crate::known::Begun;
 use crate::run::{Held, Run};
 use crate::script::{How, Patience};
-use crate::world::{TTL_MS, key as name};
+use crate::world::key as name;
 
 /// Steps a store may take until nothing moves any more.
 const STEPS_MAX: u32 = 200;
@@ -88,17 +88,20 @@ impl Run<'_> {
     }
 
     pub(crate) fn resolve(&mut self, store: &Store, key: usize, how: How) {
-        let (is, ttl_ms, resolution) = if let How::Complete(len) = how {
+        let (is, resolution) = if let How::Complete(len) = how {
             let payload = self.payload(len);
             let content = Content::Payload(payload[..].into());
-            (Is::Done(content), TTL_MS, Resolution::Complete(payload.into()))
+            (Is::Done(content), Resolution::Complete(payload.into()))
         } else {
-            (Is::Free, 0, Resolution::Release)
+            (Is::Free, Resolution::Release)
         };
         let future = Box::pin(store.resolve(name(key).as_key(), resolution));
         // Refused without being written for a key in any other state.
         let possible = self.known.may_be_in_doubt(key);
-        let fact = possible.then(|| self.known.begun(key, is, ttl_ms));
+        let fact = possible.then(|| match is {
+            Is::Free => self.known.begun(key, is, 0),
+            is => self.known.resolution_begun(key, is),
+        });
         self.calls.push((key, Call::Resolve { fact, future }));
     }
 

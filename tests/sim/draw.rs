@@ -193,7 +193,12 @@ impl Drawing {
         let op = match kind {
             Kind::Claim => {
                 let print = if self.one_print { 0 } else { usize::from(rng.u32(..6) == 0) };
-                let ttl_ms = if rng.u32(..5) == 0 { 2_500 } else { TTL_MS };
+                let ttl_ms = match rng.u32(..5) {
+                    0 => 2_500,
+                    // Longer than the store's own, which what resolves its doubt outlives, too.
+                    1 => 3 * TTL_MS,
+                    _ => TTL_MS,
+                };
                 let patience = match rng.u32(..6) {
                     0 => Patience::Past,
                     1..=3 => Patience::Long,

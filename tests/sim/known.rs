@@ -14,6 +14,7 @@ use onceward::{Claim, Error, Fingerprint, Record, State};
 
 use crate::fact::{Fact, Is, content};
 use crate::oracle::{Seen, Told, is_told_right, judge, may_be_gone};
+use crate::world::TTL_MS;
 
 #[derive(Clone, Debug, Default)]
 struct Knowledge {
@@ -38,6 +39,8 @@ pub(crate) struct Known {
     /// When the store's own time was last known to be on the disk.
     told_ms: u64,
     rebooted: bool,
+    /// The longest retention a claim has asked for, and the store's own.
+    longest_ms: u64,
 }
 
 /// A claim that has not come back: its retention and which fingerprint it bears.
@@ -48,11 +51,26 @@ impl Known {
         let free = Knowledge { facts: vec![Fact::FREE], ..Knowledge::default() };
         let (now_ms, told_ms) = (0, 0);
         let keys = vec![free; keys];
-        Self { keys, prints, buffered, damaged: false, now_ms, told_ms, rebooted: false }
+        let (damaged, rebooted, longest_ms) = (false, false, TTL_MS);
+        Self { keys, prints, buffered, damaged, now_ms, told_ms, rebooted, longest_ms }
     }
 
     pub(crate) fn claim_begun(&mut self, key: usize, (ttl_ms, print): Begun) {
         self.keys[key].claimed.push((ttl_ms, 1 << print));
+        self.longest_ms = self.longest_ms.max(ttl_ms);
+    }
+
+    /// The same of a resolution that says what was done. It lives for its claim's own retention from
+    /// now on, or the store's, if that is longer; and no longer than the longest there was.
+    pub(crate) fn resolution_begun(&mut self, key: usize, is: Is) -> Fact {
+        let doubts = self.keys[key].facts.iter().filter(|fact| fact.is == Is::InDoubt);
+        let own_ms = doubts.map(|fact| fact.ttl_ms).min().unwrap_or(0).max(TTL_MS);
+        let begun = self.begun(key, is, own_ms);
+        let fact = Fact { ttl_ms: self.longest_ms, ..begun };
+        if let Some(last) = self.keys[key].facts.last_mut() {
+            last.clone_from(&fact);
+        }
+        fact
     }
 
     /// Something was begun that ends in this state, of a claim that bears what the key has.
@@ -221,7 +239,9 @@ impl Known {
             let doubts: Vec<_> = facts.iter().filter(|fact| fact.is == Is::InDoubt).collect();
             let until_ms = doubts.iter().map(|fact| fact.until_ms).min().unwrap_or(0);
             let latest_ms = doubts.iter().map(|fact| fact.latest_ms).max().unwrap_or(0);
+            let ttl_ms = doubts.iter().map(|fact| fact.ttl_ms).min().unwrap_or(0);
             (facts[0].until_ms, facts[0].latest_ms) = (until_ms, latest_ms);
+            facts[0].ttl_ms = ttl_ms;
         }
         self.becomes(key, facts, claims);
         Ok(())

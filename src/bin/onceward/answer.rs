@@ -2,12 +2,13 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use onceward::http::{Body, Condition, Outcome, Profile};
 
 /// What of a request the profile's errors repeat.
 const REPEATED: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The connection broke before there was an answer: a response extension.
+/// There was no answer: the connection broke before, or it took too long. A response extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
@@ -39,7 +40,9 @@ pub(crate) fn broken(profile: &Profile, kept: &HeaderMap) -> Response<Body> {
 /// The upstream did not answer in time a request that no key is granted for: there is no key to say
 /// anything about.
 pub(crate) fn late() -> Response<Body> {
-    plain(StatusCode::GATEWAY_TIMEOUT, "the service did not answer in time")
+    let mut response = plain(StatusCode::GATEWAY_TIMEOUT, "the service did not answer in time");
+    response.extensions_mut().insert(Broken);
+    response
 }
 
 /// A request of a kind that is not passed on; nothing was sent.
@@ -47,6 +50,17 @@ pub(crate) fn not_passed_on(why: &'static str) -> Response<Body> {
     let mut response = plain(StatusCode::NOT_IMPLEMENTED, why);
     response.extensions_mut().insert(Outcome::NotExecuted);
     response
+}
+
+/// The answer to a HEAD: the same without its body, which over HTTP/2 nobody else takes off (RFC 9110,
+/// section 9.3.2). One of the gateway's own says how long its body would have been.
+pub(crate) fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let octets = body.size_hint().exact().filter(|octets| *octets > 0);
+    if let Some(octets) = octets {
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert(octets.into());
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 fn plain(status: StatusCode, why: &'static str) -> Response<Body> {

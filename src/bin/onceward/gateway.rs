@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{HeaderMap, HeaderName};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use onceward::Fingerprint;
@@ -18,11 +18,13 @@ use tower_service::Service;
 use crate::answer;
 use crate::auth;
 use crate::config::Rule;
+use crate::headers;
 use crate::metrics::METRICS;
 use crate::policy::{self, Policy};
 use crate::principal::Principal;
 use crate::proxy::{Peer, Proxy};
 use crate::steady::Steady;
+use crate::unread::read_aside;
 
 /// How long nothing of a body may arrive that is read whole before its request is sent.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -90,8 +92,13 @@ where
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
+        let to_head = *request.method() == Method::HEAD;
+        let response = self.answer(request.map(Body::new), peer).await;
+        if to_head { answer::without_body(response) } else { response }
+    }
+
+    async fn answer(self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
         let arrived = Instant::now();
-        let mut request = request.map(Body::new);
         if request.method() == Method::CONNECT {
             return answer::not_passed_on("CONNECT is not passed on");
         }
@@ -99,6 +106,9 @@ where
             && request.uri().path() == policy::PATH
         {
             return policy.answer(request.method(), request.headers());
+        }
+        if request.version() == Version::HTTP_2 {
+            headers::join_cookies(request.headers_mut());
         }
         request.extensions_mut().insert(Peer(peer));
         let handler = self.0.handler(request.method(), request.uri().path());
@@ -162,7 +172,10 @@ where
                 parts.extensions.insert(asked);
                 handler.through(Request::from_parts(parts, body)).await
             }
-            Err(response) => response,
+            Err(response) => {
+                read_aside(&parts.headers, body, handler.profile.request_octets_max);
+                response
+            }
         }
     }
 }
@@ -230,6 +243,7 @@ fn word(decision: Decision) -> &'static str {
         Decision::NotRetained => "not-retained",
         Decision::Corrupt => "corrupt",
         Decision::Refused => "refused",
+        Decision::TooManyInFlight => "too-many-in-flight",
         Decision::StoreFailed => "store-failed",
         Decision::Ignored(why) => why.as_str(),
         _ => "other",

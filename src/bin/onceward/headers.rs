@@ -54,6 +54,20 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Makes one field of several `Cookie` fields. HTTP/2 lets a client split it; whoever passes it on in
+/// HTTP/1.1, or reads it as one, puts it together again (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    // What was received can be sent.
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
 /// The protocol a message asks to change to, or changes to: its `Upgrade` field, when `Connection`
 /// names it.
 pub(crate) fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -216,6 +230,18 @@ mod tests {
         let mut map = headers(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
         strip_hop_by_hop(&mut map);
         assert!(map.is_empty(), "{map:?}");
+    }
+
+    #[test]
+    fn the_crumbs_of_a_cookie_are_put_together_in_their_order() {
+        let mut map = headers(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3"), ("x", "z")]);
+        join_cookies(&mut map);
+        assert_eq!(map, headers(&[("cookie", "a=1; b=2; c=3"), ("x", "y"), ("x", "z")]));
+        for whole in [headers(&[("cookie", "a=1; b=2")]), headers(&[("x", "y")])] {
+            let mut map = whole.clone();
+            join_cookies(&mut map);
+            assert_eq!(map, whole);
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod tls;
 mod tools;
 mod tracked;
 mod trusted;
+mod unread;
 mod upgrade;
 mod upstream;
 

@@ -17,7 +17,7 @@ pub(crate) use text::{Now, render};
 pub(crate) static METRICS: Metrics = Metrics::new();
 
 /// What became of keyed requests, in the words of the log, and the class of each.
-const DECISIONS: [(&str, Class); 17] = [
+const DECISIONS: [(&str, Class); 18] = [
     ("fresh", Class::Executed),
     ("fresh-body-omitted", Class::Executed),
     ("fresh-not-recorded", Class::Executed),
@@ -32,6 +32,7 @@ const DECISIONS: [(&str, Class); 17] = [
     ("not-retained", Class::Refused),
     ("corrupt", Class::Refused),
     ("refused", Class::Refused),
+    ("too-many-in-flight", Class::Refused),
     ("store-failed", Class::Refused),
     // The upstream, asked who the caller is, refused him.
     ("before-the-store", Class::Refused),

@@ -6,12 +6,12 @@ use std::io::Write as _;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
-use onceward::http::{Body, Profile};
+use onceward::http::{Body, OnError, Profile};
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::args::PolicyArgs;
-use crate::config::{Choice, ChoiceFlags, Rule};
+use crate::config::{Choice, ChoiceFlags, OnGatewayStatus, Rule};
 
 /// Where the gateway publishes it.
 pub(crate) const PATH: &str = "/.well-known/idempotency-policy";
@@ -75,17 +75,27 @@ fn wants_markdown(headers: &HeaderMap) -> bool {
 /// The main profile's policy; where there are rules, with one more member for them.
 fn json(choice: &Choice) -> String {
     if choice.rules.is_empty() {
-        return choice.profile().policy_json();
+        return told(choice.profile(), choice).json();
     }
-    let mut policy = of_profile(choice.profile());
+    let mut policy = of_profile(choice.profile(), choice);
     if let Value::Object(members) = &mut policy {
-        members.insert("routes".to_owned(), choice.rules.iter().map(of_rule).collect());
+        let rules = choice.rules.iter().map(|rule| of_rule(rule, choice));
+        members.insert("routes".to_owned(), rules.collect());
     }
     format!("{policy:#}\n")
 }
 
-fn of_rule(rule: &Rule) -> Value {
-    let policy = if rule.protect { of_profile(&rule.profile) } else { Value::Null };
+/// The policy of this gateway for what is under `profile`.
+fn told<'a>(profile: &'a Profile, choice: &Choice) -> onceward::http::Policy<'a> {
+    profile.policy().behind_gateway(match choice.on_gateway_status {
+        OnGatewayStatus::InDoubt => OnError::InDoubt,
+        OnGatewayStatus::Store => OnError::Store,
+        OnGatewayStatus::Release => OnError::Release,
+    })
+}
+
+fn of_rule(rule: &Rule, choice: &Choice) -> Value {
+    let policy = if rule.protect { of_profile(&rule.profile, choice) } else { Value::Null };
     let methods: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
     json!({
         "path": rule.path,
@@ -94,18 +104,18 @@ fn of_rule(rule: &Rule) -> Value {
     })
 }
 
-fn of_profile(profile: &Profile) -> Value {
+fn of_profile(profile: &Profile, choice: &Choice) -> Value {
     // It is JSON, and becomes a member of more.
-    serde_json::from_str(&profile.policy_json()).unwrap_or_default()
+    serde_json::from_str(&told(profile, choice).json()).unwrap_or_default()
 }
 
 fn markdown(choice: &Choice) -> String {
-    let mut text = choice.profile().policy_document();
+    let mut text = told(choice.profile(), choice).markdown();
     for rule in &choice.rules {
         let methods: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
         let methods = if methods.is_empty() { String::new() } else { methods.join(", ") + " " };
         let policy = if rule.protect {
-            rule.profile.policy_document()
+            told(&rule.profile, choice).markdown()
         } else {
             "- A key has no effect here.\n".to_owned()
         };

@@ -12,7 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use http::Method;
-use onceward::http::{Mismatch, Profile};
+use onceward::http::{Canonical, Mismatch, Profile};
 
 use crate::config::fields::{self, key};
 use crate::config::{Choice, Rule, Settings};
@@ -46,12 +46,21 @@ pub(crate) fn of(settings: &Settings) -> String {
 fn meaning(profile: &Profile) -> String {
     let compared = if profile.mismatch == Mismatch::Replay { "no" } else { "yes" };
     let mut text = format!("compared={compared}");
-    for name in ["scope", "query", "canonical", "fingerprint_headers"] {
+    for name in fields_of(profile) {
         if let Some(field) = fields::field(name) {
             let _ = write!(text, " {}={}", key(name), (field.show)(profile));
         }
     }
     text
+}
+
+/// The fields that go into them.
+fn fields_of(profile: &Profile) -> impl Iterator<Item = &'static str> {
+    // A JSON body that memory does not hold is compared octet by octet.
+    let by_memory = profile.canonical == Canonical::Json;
+    ["scope", "query", "canonical", "fingerprint_headers"]
+        .into_iter()
+        .chain(by_memory.then_some("request_octets_in_memory"))
 }
 
 /// Checks that the store in `data` was run under `now` the last time, if it ever was. The error
@@ -175,6 +184,13 @@ mod tests {
         other.mismatch = Mismatch::Reject(http::StatusCode::CONFLICT);
         assert_eq!(meaning(&other), standard);
         assert_ne!(meaning(&Profile::oec()), standard);
+        other.request_octets_in_memory /= 2;
+        assert_eq!(meaning(&other), standard, "octets are octets wherever they are held");
+        other.canonical = Canonical::Json;
+        let json = meaning(&other);
+        other.request_octets_in_memory /= 2;
+        assert_ne!(meaning(&other), json, "what is JSON to the one is octets to the other");
+        other.canonical = Canonical::Raw;
         other.fingerprint_headers.push(http::HeaderName::from_static("x-version"));
         assert_ne!(meaning(&other), standard);
     }

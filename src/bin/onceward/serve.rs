@@ -186,7 +186,7 @@ fn gateway<E: Backend>(
         upstream: settings.upstream.clone(),
         sender,
         host: settings.upstream_host,
-        on_gateway_status: settings.on_gateway_status,
+        on_gateway_status: settings.choice.on_gateway_status,
         trusted: settings.trusted_proxies.clone(),
         proto,
     };

@@ -15,9 +15,6 @@ use crate::gateway::hex;
 /// How often a locked store is tried again while waiting for it.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 
-/// The most keys in doubt that are logged when the gateway starts.
-const TOLD_MAX: u64 = 100;
-
 /// A store the gateway runs on: what it needs besides claims.
 pub(crate) trait Engine: Backend {
     /// Whether the store takes new keys, and if not why. Does not wait.
@@ -114,8 +111,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Logs the keys in doubt, by scope and hash, for somebody to resolve (C34): the first of them, and
-/// how many there are. In the background: a large store takes a while to walk, and nothing depends
+/// Logs each key in doubt, by scope and hash, for somebody to resolve (C34), and how many there are. In the background: a large store takes a while to walk, and nothing depends
 /// on this.
 pub(crate) fn tell_of_doubt(engine: impl Engine) {
     tokio::task::spawn_blocking(move || {
@@ -124,12 +120,10 @@ pub(crate) fn tell_of_doubt(engine: impl Engine) {
             match item {
                 Ok(item) => {
                     count += 1;
-                    if count <= TOLD_MAX {
-                        let key = Fingerprint::of(&item.key);
-                        let key = key.as_bytes().get(..8).map(hex);
-                        let scope = hex(&item.scope);
-                        tracing::warn!(key, scope, "a key is in doubt until resolved or expired");
-                    }
+                    let key = Fingerprint::of(&item.key);
+                    let key = key.as_bytes().get(..8).map(hex);
+                    let scope = hex(&item.scope);
+                    tracing::warn!(key, scope, "a key is in doubt until resolved or expired");
                 }
                 Err(error) => tracing::error!(%error, "a key in doubt cannot be read"),
             }

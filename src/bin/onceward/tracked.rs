@@ -117,6 +117,8 @@ fn tracked<B: Backend>(claim: Claim<B>, count: Count, at_work: AtWork) -> Claim<
     }
 }
 
+// What a backend may leave out would be left out of what it tracks.
+#[deny(clippy::missing_trait_methods)]
 impl<B: Backend> Backend for Tracked<B> {
     type Ticket = TrackedTicket<B::Ticket>;
     type Wait = TrackedWait<B::Wait>;
@@ -133,6 +135,10 @@ impl<B: Backend> Backend for Tracked<B> {
             let at_work = count.enter();
             Ok(tracked(claim.await?, count, at_work))
         }
+    }
+
+    fn has_room(&self, scope: &[u8]) -> bool {
+        self.inner.has_room(scope)
     }
 
     fn get(
@@ -206,5 +212,29 @@ impl<B: Backend> BackendWait<Tracked<B>> for TrackedWait<B::Wait> {
             let at_work = count.enter();
             Ok(tracked::<B>(wait.await?, count, at_work))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onceward::{Options, Store};
+
+    #[tokio::test]
+    async fn c14_where_the_store_has_no_room_the_gateway_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().max_in_flight(2).max_in_flight_per_scope(1);
+        let store: Store = options.open(dir.path().join("data")).unwrap();
+        let tracked = Tracked::new(store);
+        let claim = |scope: &'static str| {
+            let key = Key::new(scope, "k").unwrap();
+            tracked.claim(key, Fingerprint::of("request"), ClaimOptions::new())
+        };
+        assert!(tracked.has_room(b"a"));
+        let first = claim("a").await.unwrap();
+        assert!(!tracked.has_room(b"a") && tracked.has_room(b"b"), "the scope is full");
+        let second = claim("b").await.unwrap();
+        assert!(!tracked.has_room(b"c"), "the store is full");
+        drop((first, second));
     }
 }

@@ -1,7 +1,7 @@
 //! The policy as JSON. A change of what a member means is a new [`VERSION`]; a new member is not.
 
 use super::value::Value;
-use super::{Policy, fate_on};
+use super::{Policy, fate, fate_on};
 use crate::http::policy::{
     Canonical, Dialect, InFlight, KeySyntax, Mismatch, OnCrash, OnDisconnect, OnTimeout,
     OversizeRequest, OversizeResponse, Query, Route, Routes, Scope,
@@ -26,7 +26,7 @@ pub(super) fn document(policy: &Policy<'_>) -> Value {
         ("in_flight", in_flight(profile)),
         ("in_doubt", in_doubt(profile)),
         ("replay", replay(profile)),
-        ("outcomes", outcomes(profile)),
+        ("outcomes", outcomes(policy)),
         ("request_body", request_body(profile)),
         ("response_body", response_body(profile)),
         ("errors", errors(policy)),
@@ -161,20 +161,17 @@ fn replay(profile: &Profile) -> Value {
     ])
 }
 
-/// What becomes of the key. The statuses under `exceptions` go before the classes.
-fn outcomes(profile: &Profile) -> Value {
-    let mut exceptions: Vec<_> = profile
-        .release_statuses
-        .iter()
-        .map(|status| Value::Object(vec![("status", (*status).into()), ("key", "released".into())]))
-        .collect();
-    if profile.release_503_with_retry_after {
-        exceptions.push(Value::Object(vec![
-            ("status", 503_u64.into()),
-            ("with_header", "Retry-After".into()),
-            ("key", "released".into()),
-        ]));
-    }
+/// What becomes of the key. The statuses under `exceptions` go before the classes, the first before
+/// the others.
+fn outcomes(policy: &Policy<'_>) -> Value {
+    let profile = policy.profile;
+    let exceptions = policy.exceptions().into_iter().map(|exception| {
+        let mut members = vec![("status", exception.status.into())];
+        members.extend(exception.with_retry_after.then(|| ("with_header", "Retry-After".into())));
+        members.push(("key", fate(exception.verdict).into()));
+        Value::Object(members)
+    });
+    let exceptions = exceptions.collect();
     let timeout = profile.timeout.map(|timeout| {
         let key = match profile.on_timeout {
             OnTimeout::Continue => "in-flight",
@@ -270,6 +267,41 @@ mod tests {
         let class = &outcomes[format!("{}xx", status / 100)];
         let key = exception.map_or(class, |exception| &exception["key"]);
         key.as_str().unwrap().to_owned()
+    }
+
+    /// A gateway's word on what was lost further in goes before the profile's on every status.
+    #[test]
+    fn d5_a_gateway_publishes_what_it_makes_of_statuses_that_lost_the_request() {
+        use crate::http::OnError;
+        let mut other = Profile::standard();
+        other.release_503_with_retry_after = false;
+        other.release_statuses = vec![StatusCode::BAD_GATEWAY, StatusCode::IM_A_TEAPOT];
+        for profile in [Profile::standard(), other] {
+            for (on_lost, key) in [
+                (OnError::InDoubt, Some("in-doubt")),
+                (OnError::Release, Some("released")),
+                (OnError::Store, None),
+            ] {
+                let policy = profile.policy().behind_gateway(on_lost);
+                let published: serde_json::Value = serde_json::from_str(&policy.json()).unwrap();
+                for code in 200..=599 {
+                    for retry_after in [false, true] {
+                        let mut headers = HeaderMap::new();
+                        if retry_after {
+                            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+                        }
+                        let status = StatusCode::from_u16(code).unwrap();
+                        let own = super::super::fate(profile.verdict(None, status, &headers));
+                        let lost = [502, 504].contains(&code) || code == 503 && !retry_after;
+                        let decided = key.filter(|_| lost).unwrap_or(own);
+                        let read = read(&published["outcomes"], code, retry_after);
+                        assert_eq!(read, decided, "{on_lost:?} {code} {retry_after}");
+                    }
+                }
+                let told = policy.markdown().contains("a gateway further in lost the request");
+                assert_eq!(told, key.is_some(), "{}", policy.markdown());
+            }
+        }
     }
 
     /// C16 to C20: the published rules give what the layer decides, for every status.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Policy, fate_on};
+use super::{Policy, fate, fate_on};
 use crate::http::policy::{
     Canonical, InFlight, KeySyntax, Mismatch, OnCrash, OnDisconnect, OnTimeout, OversizeRequest,
     OversizeResponse, Query, Route, Routes, Scope,
@@ -17,7 +17,7 @@ pub(super) fn document(policy: &Policy<'_>) -> String {
         listed("The key", &key(profile)),
         listed("The same request", &same_request(profile)),
         listed("The result", &result(profile)),
-        listed("What becomes of the key", &outcomes(profile)),
+        listed("What becomes of the key", &outcomes(policy)),
         errors(policy),
     ];
     if let Some(routes) = restricted(profile) {
@@ -186,18 +186,28 @@ fn result(profile: &Profile) -> Vec<String> {
     lines
 }
 
-fn outcomes(profile: &Profile) -> Vec<String> {
+fn outcomes(policy: &Policy<'_>) -> Vec<String> {
+    let profile = policy.profile;
     let mut lines = vec![format!(
         "2xx and 3xx: stored. 4xx: {}. 5xx: {}. A crash of the handler: {}.",
         fate_on(profile.on_4xx),
         fate_on(profile.on_5xx),
         fate_on(profile.on_panic),
     )];
-    let mut released: Vec<_> =
-        profile.release_statuses.iter().map(|status| status.as_u16().to_string()).collect();
-    if profile.release_503_with_retry_after {
-        released.push("503 with `Retry-After`".into());
+    if let Some(lost) = policy.lost {
+        lines.push(format!(
+            "502, 504, and 503 without `Retry-After`: {}, for a gateway further in lost the request.",
+            fate(lost)
+        ));
     }
+    let released: Vec<_> = policy
+        .released()
+        .map(|exception| {
+            let status = exception.status.as_u16();
+            let only = if exception.with_retry_after { " with `Retry-After`" } else { "" };
+            format!("{status}{only}")
+        })
+        .collect();
     if !released.is_empty() {
         lines.push(format!(
             "Released, for nothing was done: {}. The key may be used again.",

@@ -4,8 +4,8 @@ mod json;
 mod markdown;
 mod value;
 
-use http::HeaderName;
 use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::fields::{BODY_OMITTED, KEY_IGNORED};
 use super::policy::{OnDisconnect, OnError, OnTimeout, OversizeResponse, Verdict};
@@ -19,11 +19,68 @@ use super::profile::Profile;
 #[derive(Clone, Debug)]
 pub struct Policy<'a> {
     profile: &'a Profile,
+    /// What a gateway makes of a status by which another one lost the request, if it goes by that.
+    lost: Option<Verdict>,
     /// The errors the profile can answer with, in the order of the requirements.
     errors: Vec<Refusal>,
 }
 
+/// Statuses by which a gateway lost a request; the last is none with `Retry-After`.
+const LOST: [StatusCode; 3] =
+    [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
+
+/// What becomes of the key on this status.
+struct Exception {
+    status: StatusCode,
+    /// Only where the response has `Retry-After`.
+    with_retry_after: bool,
+    verdict: Verdict,
+}
+
 impl Policy<'_> {
+    /// The policy of a gateway in front of a service with this profile, where `on_lost` is what
+    /// becomes of the key on a status by which a gateway further in lost the request: 502, 504, and
+    /// 503 without `Retry-After`. With [`OnError::Store`] they are statuses like others.
+    #[must_use]
+    pub fn behind_gateway(mut self, on_lost: OnError) -> Self {
+        self.lost = match on_lost {
+            OnError::Store => None,
+            on_lost => Some(on_lost.into()),
+        };
+        self
+    }
+
+    /// The statuses that go before their class. Of several that fit a response, the first counts.
+    fn exceptions(&self) -> Vec<Exception> {
+        let of =
+            |status, with_retry_after, verdict| Exception { status, with_retry_after, verdict };
+        let profile = self.profile;
+        let released = profile.release_statuses.iter();
+        let mut own: Vec<_> = released.map(|status| of(*status, false, Verdict::Release)).collect();
+        if profile.release_503_with_retry_after {
+            own.push(of(StatusCode::SERVICE_UNAVAILABLE, true, Verdict::Release));
+        }
+        let Some(lost) = self.lost else { return own };
+        let asks_to_retry = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("1"))]);
+        let later = profile.verdict(None, StatusCode::SERVICE_UNAVAILABLE, &asks_to_retry);
+        let mut all = vec![of(StatusCode::SERVICE_UNAVAILABLE, true, later)];
+        all.extend(LOST.map(|status| of(status, false, lost)));
+        own.retain(|own| !LOST.contains(&own.status));
+        all.extend(own);
+        all
+    }
+
+    /// Those by which the service says that nothing was done.
+    fn released(&self) -> impl Iterator<Item = Exception> {
+        let lost: &[_] = if self.lost.is_some() { &LOST } else { &[] };
+        let released = self.exceptions().into_iter().filter(|exception| {
+            let is_lost = lost.contains(&exception.status) && !exception.with_retry_after;
+            exception.verdict == Verdict::Release && !is_lost
+        });
+        let (later, others): (Vec<_>, Vec<_>) = released.partition(|said| said.with_retry_after);
+        others.into_iter().chain(later)
+    }
+
     /// The policy as a JSON object, laid out, with a line feed at its end. `docs/http.md` says what
     /// its members mean; `policy` is the version of their meaning.
     pub fn json(&self) -> String {
@@ -54,7 +111,7 @@ impl Profile {
             })
             .map(|condition| self.refusal(&condition))
             .collect();
-        Policy { profile: self, errors }
+        Policy { profile: self, lost: None, errors }
     }
 
     /// [`policy`](Self::policy) as JSON.

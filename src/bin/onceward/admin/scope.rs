@@ -122,11 +122,12 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Made, Refresh, Rule};
+    use crate::config::{Made, OnGatewayStatus, Refresh, Rule};
 
     fn scopes(principal: &str, profile: Profile) -> Scopes {
         let (main, refresh) = (Made::shipped(profile), Refresh::Off);
-        let choice = Choice { main, refresh, rules: Vec::new() };
+        let on_gateway_status = OnGatewayStatus::InDoubt;
+        let choice = Choice { main, refresh, on_gateway_status, rules: Vec::new() };
         Scopes { principal: Principal::parse(principal).unwrap(), choice }
     }
 

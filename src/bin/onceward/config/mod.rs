@@ -84,7 +84,6 @@ pub(crate) struct Settings {
     pub(crate) upstream_idle: Duration,
     pub(crate) upstream_connect_timeout: Duration,
     pub(crate) trusted_proxies: Trusted,
-    pub(crate) on_gateway_status: OnGatewayStatus,
     pub(crate) publish_policy: bool,
     /// Whether a store that was run under other rules is taken all the same.
     pub(crate) accept_change: bool,
@@ -98,6 +97,7 @@ pub(crate) struct Choice {
     /// Where no rule matches.
     pub(crate) main: Made,
     pub(crate) refresh: Refresh,
+    pub(crate) on_gateway_status: OnGatewayStatus,
     /// The first that matches holds.
     pub(crate) rules: Vec<Rule>,
 }
@@ -172,6 +172,7 @@ pub(crate) struct ChoiceFlags {
     pub(crate) ttl: Option<String>,
     pub(crate) max_request: Option<String>,
     pub(crate) upstream_timeout: Option<String>,
+    pub(crate) on_gateway_status: Option<String>,
     pub(crate) refresh: Option<String>,
 }
 
@@ -204,7 +205,9 @@ impl Choice {
             None => why,
         })?;
         let rules = routes::read(from, &profiles, &main)?;
-        Ok(Self { refresh: profiles.refresh(&main), main, rules })
+        let on_gateway_status =
+            from.setting("on-gateway-status", flags.on_gateway_status, OnGatewayStatus::InDoubt)?;
+        Ok(Self { refresh: Profiles::refresh(&main), main, on_gateway_status, rules })
     }
 }
 
@@ -250,6 +253,7 @@ impl Settings {
             ttl: flags.ttl,
             max_request: flags.max_request,
             upstream_timeout: flags.upstream_timeout,
+            on_gateway_status: flags.on_gateway_status,
             refresh: flags.refresh,
         };
         let named = flags.admin_token_file;
@@ -293,11 +297,6 @@ impl Settings {
                 "trusted-proxies",
                 flags.trusted_proxies,
                 Trusted::default(),
-            )?,
-            on_gateway_status: from.setting(
-                "on-gateway-status",
-                flags.on_gateway_status,
-                OnGatewayStatus::InDoubt,
             )?,
             publish_policy: from.setting("publish-policy", flags.publish_policy, false)?,
             accept_change: flags.accept_change,
@@ -379,6 +378,7 @@ mod tests {
                 choice: Choice {
                     main: Made::shipped(Profile::standard()),
                     refresh: Refresh::Off,
+                    on_gateway_status: OnGatewayStatus::InDoubt,
                     rules: Vec::new(),
                 },
                 principal: Principal::Authorization,
@@ -389,7 +389,6 @@ mod tests {
                 upstream_idle: Duration::from_secs(1),
                 upstream_connect_timeout: Duration::from_secs(10),
                 trusted_proxies: Trusted::default(),
-                on_gateway_status: OnGatewayStatus::InDoubt,
                 publish_policy: false,
                 accept_change: false,
                 log: "info".to_owned(),
@@ -458,6 +457,7 @@ mod tests {
         let mut profile = Profile::oec();
         profile.ttl = Duration::from_secs(3600);
         profile.timeout = Some(Duration::from_millis(5));
+        profile.refresh_location = true;
         (profile.request_octets_max, profile.request_octets_in_memory) = (65_536, 65_536);
         let expected = Settings {
             upstream: Upstream::parse("https://up/v1").unwrap(),
@@ -470,6 +470,7 @@ mod tests {
             choice: Choice {
                 main: Made::shipped(profile),
                 refresh: Refresh::Location,
+                on_gateway_status: OnGatewayStatus::Release,
                 rules: Vec::new(),
             },
             principal: Principal::SingleTenant,
@@ -483,7 +484,6 @@ mod tests {
                 Network::parse("10.0.0.0/8").unwrap(),
                 Network::parse("::1").unwrap(),
             ]),
-            on_gateway_status: OnGatewayStatus::Release,
             publish_policy: true,
             accept_change: false,
             log: "warn".to_owned(),

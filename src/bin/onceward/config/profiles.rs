@@ -60,7 +60,9 @@ impl Profiles {
                 if entry.name.is_empty() || !entry.name.chars().all(plain) {
                     return wrong("a name has letters, digits, `-`, `_` and `.` in it");
                 }
-                made.push(Made::read(&entry.name, &within, &entry.place, table)?);
+                let read = Made::read(&entry.name, &within, &entry.place, table)?;
+                read.check(&everywhere, &within, &entry.place)?;
+                made.push(read);
             }
         }
         Ok(Self { made, everywhere })
@@ -80,15 +82,21 @@ impl Profiles {
         Ok(made)
     }
 
-    /// Where the body of a replay under `made` comes from (X1).
-    pub(crate) fn refresh(&self, made: &Made) -> Refresh {
-        let own = if made.profile.refresh_location { Refresh::Location } else { Refresh::Off };
-        self.everywhere.refresh.unwrap_or(own)
+    /// Where the body of a replay under `made`, with what is set everywhere, comes from (X1).
+    pub(crate) fn refresh(made: &Made) -> Refresh {
+        if made.profile.refresh_location { Refresh::Location } else { Refresh::Off }
     }
 }
 
 impl Everywhere {
     fn apply(&self, made: &mut Made) {
+        self.set(made);
+        let profile = &mut made.profile;
+        profile.request_octets_in_memory =
+            profile.request_octets_in_memory.min(profile.request_octets_max);
+    }
+
+    fn set(&self, made: &mut Made) {
         let own = |field: &str| made.set.iter().any(|(name, _)| *name == field);
         let holds = |in_file: bool, field| !(in_file && own(field));
         if let Some((ttl, in_file)) = self.ttl
@@ -106,9 +114,9 @@ impl Everywhere {
         {
             made.profile.timeout = Some(timeout);
         }
-        let profile = &mut made.profile;
-        profile.request_octets_in_memory =
-            profile.request_octets_in_memory.min(profile.request_octets_max);
+        if let Some(refresh) = self.refresh {
+            made.profile.refresh_location = refresh == Refresh::Location;
+        }
     }
 }
 
@@ -144,16 +152,23 @@ impl Made {
         }
         // Names of headers have no case: however they are written, it is the same profile.
         made.profile.volatile_headers.iter_mut().for_each(|name| name.make_ascii_lowercase());
-        let set: Vec<&str> = made.set.iter().map(|(name, _)| *name).collect();
-        match fields::nonsense(&made.profile, &set) {
-            None => Ok(made),
-            Some((field, why)) => {
-                // Of what does not go together, one part may stand in the base alone.
-                let at = made.set.iter().find(|(name, _)| *name == field);
-                let place = at.map_or(place, |(_, place)| place);
-                Err(format!("{place}: {within}.{}: {why}", fields::key(field)))
-            }
+        Ok(made)
+    }
+
+    /// Refuses what makes no sense, by itself or with what is set everywhere: either may be what the
+    /// other is written for.
+    fn check(&self, everywhere: &Everywhere, within: &str, place: &str) -> Result<(), String> {
+        let set: Vec<&str> = self.set.iter().map(|(name, _)| *name).collect();
+        if fields::nonsense(&self.profile, &set).is_none() {
+            return Ok(());
         }
+        let mut whole = self.clone();
+        everywhere.set(&mut whole);
+        let Some((field, why)) = fields::nonsense(&whole.profile, &set) else { return Ok(()) };
+        // Of what does not go together, one part may stand in the base alone.
+        let at = self.set.iter().find(|(name, _)| *name == field);
+        let place = at.map_or(place, |(_, place)| place);
+        Err(format!("{place}: {within}.{}: {why}", fields::key(field)))
     }
 }
 
@@ -290,6 +305,59 @@ mod tests {
         let flags = super::super::ChoiceFlags { ttl: Some("3h".to_owned()), ..Default::default() };
         let flagged = Choice::resolve(Some(path), flags, &|_| None).unwrap();
         assert_eq!(flagged.main.profile.ttl, hours(3));
+    }
+
+    #[test]
+    fn a_field_makes_sense_with_what_is_set_everywhere() {
+        let file = |general: &str, own: &str| {
+            choice(&format!(
+                "{general}\nprofile = \"mine\"\n[profiles.mine]\nbase = \"ietf\"\n{own}\n"
+            ))
+        };
+        let cancel = "on-timeout = \"cancel\"";
+        let canceled = file("upstream-timeout = \"30s\"", cancel).unwrap().main.profile;
+        assert_eq!(canceled.timeout, Some(Duration::from_secs(30)));
+        assert_eq!(canceled.on_timeout, onceward::http::OnTimeout::Cancel);
+        let large = "request-octets-in-memory = \"32MiB\"";
+        let held = file("max-request = \"64MiB\"", large).unwrap().main.profile;
+        assert_eq!(held.request_octets_in_memory, 32 << 20);
+        let less = file("max-request = \"1KiB\"", "request-octets-in-memory = \"2KiB\"");
+        assert_eq!(less.unwrap().main.profile.request_octets_in_memory, 1 << 10);
+        for (general, own, why) in [
+            ("max-request = \"64MiB\"", cancel, ":5: profiles.mine.on-timeout: "),
+            ("upstream-timeout = \"30s\"", large, ":5: profiles.mine.request-octets-in-memory: "),
+            (
+                "upstream-timeout = \"30s\"",
+                &format!("{cancel}\ntimeout = \"none\""),
+                ":5: profiles.mine.on-t",
+            ),
+        ] {
+            let error = file(general, own).unwrap_err();
+            assert!(error.contains(why), "{general} {own}: {error}");
+        }
+    }
+
+    #[test]
+    fn d5_what_is_refreshed_is_what_is_told() {
+        for (text, refreshes) in [
+            ("", false),
+            ("refresh = \"location\"", true),
+            ("profile = \"managed-dev\"", true),
+            ("profile = \"managed-dev\"\nrefresh = \"off\"", false),
+        ] {
+            let rule = "[[route]]\npath = \"/x\"\nprofile = \"managed-dev\"\n";
+            let choice = choice(&format!("{text}\n{rule}")).unwrap();
+            let told = choice.profile().refresh_location;
+            assert_eq!(
+                (choice.refresh == Refresh::Location, told),
+                (refreshes, refreshes),
+                "{text}"
+            );
+            let rule = &choice.rules[0];
+            let of_rule = rule.refresh == Refresh::Location;
+            assert_eq!(of_rule, rule.profile.refresh_location, "{text}");
+            assert_eq!(of_rule, !text.contains("off"), "{text}");
+        }
     }
 
     #[test]

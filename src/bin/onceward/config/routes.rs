@@ -77,7 +77,7 @@ fn rule_of(table: &Table, place: &str, profiles: &Profiles, main: &Made) -> Resu
         None => main.clone(),
         Some(name) => profiles.named(&name).map_err(|why| wrong(table, place, "profile", &why))?,
     };
-    let refresh = profiles.refresh(&made);
+    let refresh = Profiles::refresh(&made);
     let mut profile = made.profile;
     let methods = get::<Vec<Method>>(table, "methods")?;
     let protect = get::<bool>(table, "protect")?;

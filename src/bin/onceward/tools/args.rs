@@ -4,6 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+const ADMIN_TOKEN_FILE: &str = "ONCEWARD_ADMIN_TOKEN_FILE";
+const ENCRYPTION_KEY_FILE: &str = "ONCEWARD_ENCRYPTION_KEY_FILE";
+
+const TOKEN_FILE_HELP: &str =
+    "File with the token of the admin address [env: ONCEWARD_ADMIN_TOKEN_FILE]";
+const KEY_FILE_HELP: &str = "File of the store's master keys, when it is encrypted; with --data \
+                             [env: ONCEWARD_ENCRYPTION_KEY_FILE]";
+const VERIFY_KEY_FILE_HELP: &str = "File of the store's master keys: what is encrypted is \
+                                    verified, too [env: ONCEWARD_ENCRYPTION_KEY_FILE]";
+
 /// What an operator asks of a gateway, or of the store of one that does not run.
 // The lines of documentation are the program's help, where backticks would be shown.
 #[derive(Debug, Subcommand)]
@@ -28,9 +38,8 @@ pub(crate) struct VerifyArgs {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub(super) data: PathBuf,
-    /// File of the store's master keys: what is encrypted is verified, too
-    #[arg(long, value_name = "FILE", env = "ONCEWARD_ENCRYPTION_KEY_FILE")]
-    pub(super) encryption_key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = VERIFY_KEY_FILE_HELP)]
+    encryption_key_file: Option<PathBuf>,
     /// Print JSON, one object
     #[arg(long)]
     pub(super) json: bool,
@@ -41,15 +50,36 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct StoreArgs {
     #[command(flatten)]
     pub(super) place: PlaceArgs,
-    /// File with the token of the admin address
-    #[arg(long, value_name = "FILE", env = "ONCEWARD_ADMIN_TOKEN_FILE")]
-    pub(super) admin_token_file: Option<PathBuf>,
-    /// File of the store's master keys, when it is encrypted; with --data
-    #[arg(long, value_name = "FILE", env = "ONCEWARD_ENCRYPTION_KEY_FILE")]
-    pub(super) encryption_key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = TOKEN_FILE_HELP)]
+    admin_token_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = KEY_FILE_HELP)]
+    encryption_key_file: Option<PathBuf>,
     /// Print JSON, one object a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl VerifyArgs {
+    pub(super) fn encryption_key_file(&self) -> Option<PathBuf> {
+        file(self.encryption_key_file.as_ref(), ENCRYPTION_KEY_FILE)
+    }
+}
+
+impl StoreArgs {
+    pub(super) fn admin_token_file(&self) -> Option<PathBuf> {
+        file(self.admin_token_file.as_ref(), ADMIN_TOKEN_FILE)
+    }
+
+    pub(super) fn encryption_key_file(&self) -> Option<PathBuf> {
+        file(self.encryption_key_file.as_ref(), ENCRYPTION_KEY_FILE)
+    }
+}
+
+/// The file a flag names, or a variable. As for `serve`, an empty variable counts as absent, which
+/// clap takes for a path that is none.
+fn file(flag: Option<&PathBuf>, variable: &str) -> Option<PathBuf> {
+    let said = || std::env::var_os(variable).filter(|path| !path.is_empty());
+    flag.cloned().or_else(|| said().map(PathBuf::from))
 }
 
 /// Where the store is.

@@ -39,13 +39,13 @@ impl Client {
     pub(super) async fn to(args: &StoreArgs) -> Result<Self, Failure> {
         if let Some(url) = &args.place.admin {
             let authority = authority(url).map_err(Failure::Usage)?;
-            let token = args.admin_token_file.as_deref().map(token).transpose()?;
+            let token = args.admin_token_file().as_deref().map(token).transpose()?;
             return Ok(Self::Gateway { authority, token });
         }
         let Some(data) = args.place.data.clone() else {
             return Err(Failure::Usage("give --admin URL or --data DIR".to_owned()));
         };
-        let keys = args.encryption_key_file.clone();
+        let keys = args.encryption_key_file();
         let opened = tokio::task::spawn_blocking(move || open(&data, keys.as_deref())).await;
         let store = opened.map_err(|error| Failure::Failed(error.to_string()))??;
         let api = Box::new(Api::new(store.clone(), None));

@@ -24,7 +24,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     if !args.data.is_dir() {
         return Err(Failure::Usage(format!("there is no directory {name}")));
     }
-    let keys = args.encryption_key_file.as_deref().map(Keys::from_file).transpose();
+    let keys = args.encryption_key_file().as_deref().map(Keys::from_file).transpose();
     let keys = keys.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut bar = Bar::new();
     let progress = |progress| {
