@@ -1,16 +1,12 @@
 //! Keys that are not settled: claimed, or about to be settled.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 use crate::location::Location;
 use crate::outcome::{Record, State};
-use crate::sync::Mutex;
 
 /// Whose claim it is: the octets of scope and key, shared by the flight and its ticket.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,112 +102,5 @@ impl Flight {
     /// The event that the flight has ended.
     pub(crate) fn end(&mut self) -> Arc<Event> {
         Arc::clone(self.ended.get_or_insert_with(Event::new))
-    }
-}
-
-/// How many claims may be in flight.
-pub(crate) struct Caps {
-    max: u32,
-    max_per_scope: u32,
-    in_flight: AtomicU32,
-    scopes: Mutex<HashMap<Box<[u8]>, u32>>,
-}
-
-impl Caps {
-    pub(crate) fn new(max: u32, max_per_scope: u32) -> Self {
-        Self { max, max_per_scope, in_flight: 0.into(), scopes: Mutex::default() }
-    }
-
-    /// Counts one more claim in `scope`.
-    ///
-    /// # Errors
-    /// `TooManyInFlight`, and nothing was counted.
-    pub(crate) fn enter(&self, scope: &[u8]) -> Result<(), Error> {
-        if self.in_flight.fetch_add(1, Relaxed) >= self.max {
-            self.in_flight.fetch_sub(1, Relaxed);
-            return Err(too_many("store", self.max));
-        }
-        let mut scopes = self.scopes.lock();
-        if let Some(count) = scopes.get_mut(scope) {
-            if *count >= self.max_per_scope {
-                self.in_flight.fetch_sub(1, Relaxed);
-                return Err(too_many("scope", self.max_per_scope));
-            }
-            *count += 1;
-        } else {
-            scopes.insert(scope.into(), 1);
-        }
-        Ok(())
-    }
-
-    /// Whether one more claim in `scope` would be counted.
-    pub(crate) fn have_room(&self, scope: &[u8]) -> bool {
-        let in_scope = || self.scopes.lock().get(scope).copied().unwrap_or(0);
-        self.in_flight() < self.max && in_scope() < self.max_per_scope
-    }
-
-    /// Whether the store may have one more claim in flight.
-    ///
-    /// # Errors
-    /// `TooManyInFlight`.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.in_flight() >= self.max {
-            return Err(too_many("store", self.max));
-        }
-        Ok(())
-    }
-
-    /// Counts one claim in `scope` less.
-    pub(crate) fn leave(&self, scope: &[u8]) {
-        self.leave_many(scope, 1);
-    }
-
-    /// Counts that many claims in `scope` less: at once, because every claim passes by here.
-    pub(crate) fn leave_many(&self, scope: &[u8], claims: u32) {
-        self.in_flight.fetch_sub(claims, Relaxed);
-        let mut scopes = self.scopes.lock();
-        if let Some(count) = scopes.get_mut(scope) {
-            *count -= claims;
-            if *count == 0 {
-                scopes.remove(scope);
-            }
-        }
-    }
-
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
-    }
-}
-
-fn too_many(what: &str, max: u32) -> Error {
-    Error::new(
-        ErrorKind::TooManyInFlight,
-        format!("{max} claims are in flight in the {what}, as many as there may be"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn caps_hold_for_the_store_and_for_each_scope() {
-        let caps = Caps::new(3, 2);
-        caps.enter(b"a").unwrap();
-        assert!(caps.have_room(b"a"));
-        caps.enter(b"a").unwrap();
-        assert!(!caps.have_room(b"a") && caps.have_room(b"b"), "one scope is full");
-        assert_eq!(caps.enter(b"a").unwrap_err().kind(), ErrorKind::TooManyInFlight);
-        caps.enter(b"b").unwrap();
-        assert_eq!(caps.enter(b"c").unwrap_err().kind(), ErrorKind::TooManyInFlight);
-        caps.leave(b"a");
-        caps.enter(b"c").unwrap();
-        assert_eq!(caps.in_flight(), 3);
-        assert!(!caps.have_room(b"d"), "the store is full");
-        for scope in [b"a", b"b", b"c"] {
-            caps.leave(scope);
-        }
-        assert_eq!(caps.in_flight(), 0);
-        assert!(caps.scopes.lock().is_empty(), "a scope without claims is not remembered");
     }
 }

@@ -5,6 +5,7 @@
 //! compare.
 
 mod arena;
+mod caps;
 mod filter;
 #[cfg(test)]
 mod hostile_tests;
@@ -29,8 +30,9 @@ use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
+pub(crate) use caps::Caps;
 pub(crate) use filter::Filter;
-pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
+pub(crate) use in_flight::{Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
 use slots::Slots;
 use version::Version;
