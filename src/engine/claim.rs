@@ -79,8 +79,11 @@ impl Inner {
         fingerprint: Fingerprint,
         options: ClaimOptions,
     ) -> Request {
+        let identity = Identity::of(key, &self.identity.secret);
+        // Looked at soon, and copying the key takes a while.
+        self.index.prefetch(identity);
         Request {
-            identity: Identity::of(key, &self.identity.secret),
+            identity,
             owner: Owner::of(key),
             fingerprint,
             ttl_ms: self.ttl_ms(options),

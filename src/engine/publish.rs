@@ -167,6 +167,10 @@ impl Inner {
         for group in &mut batch {
             self.count(&group.frames);
             self.counters.published(&group.frames);
+            // Their slots come from memory together, not one after another.
+            for frame in &group.frames {
+                self.index.prefetch(frame.identity);
+            }
             // The tree is to know of those that stay.
             group.frames.retain(|frame| self.publish(frame, after));
         }
