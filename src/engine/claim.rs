@@ -82,12 +82,7 @@ impl Inner {
         let identity = Identity::of(key, &self.identity.secret);
         // Looked at soon, and copying the key takes a while.
         self.index.prefetch(identity);
-        Request {
-            identity,
-            owner: Owner::of(key),
-            fingerprint,
-            ttl_ms: self.ttl_ms(options),
-        }
+        Request { identity, owner: Owner::of(key), fingerprint, ttl_ms: self.ttl_ms(options) }
     }
 
     fn ttl_ms(&self, options: ClaimOptions) -> u64 {
@@ -345,11 +340,7 @@ impl Inner {
         shard.flights.insert(request.identity, flight);
         let held = Held {
             identity: request.identity,
-            owner: request.owner.clone(),
-            fingerprint: request.fingerprint,
             claim_sequence: sequence,
-            claimed_at_ms: now_ms,
-            ttl_ms: request.ttl_ms,
             reserved: reserve,
             holds: true,
         };

@@ -8,7 +8,7 @@ use crate::key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 use crate::location::Location;
 use crate::outcome::{Record, State};
 
-/// Whose claim it is: the octets of scope and key, which the flight and its ticket have each.
+/// Whose claim it is: the octets of scope and key.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     octets: Octets,
