@@ -12,8 +12,9 @@ pub struct Stats {
     pub records: u64,
     /// Of the records, those that the tree alone has: over `index_memory`, or not read yet.
     pub cold_records: u64,
-    /// Pieces of the tree that are still to be read after the store was opened: until then each new
-    /// key is looked for in each of them.
+    /// Pieces of the tree that are still to be read after the store was opened. Their filters are
+    /// read first, which takes a small part of the time: until then each new key is looked for in
+    /// each of them.
     pub unread_pieces: u64,
     /// Records in doubt, expired ones not yet swept among them.
     pub in_doubt: u64,

@@ -6,7 +6,6 @@
 
 mod arena;
 mod caps;
-mod filter;
 #[cfg(test)]
 mod hostile_tests;
 mod in_flight;
@@ -31,7 +30,6 @@ use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
 pub(crate) use caps::Caps;
-pub(crate) use filter::Filter;
 pub(crate) use in_flight::{Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
 use slots::Slots;
