@@ -88,7 +88,13 @@ impl Event {
 
     /// Resolves to how it went.
     pub(crate) fn wait(self: &Arc<Self>) -> Happening {
-        Happening { event: Arc::clone(self), place: None }
+        Arc::clone(self).into_wait()
+    }
+
+    /// [`wait`](Self::wait), by whoever needs the event for nothing else: many count its handles, and
+    /// one count less is one wait less for the others.
+    pub(crate) fn into_wait(self: Arc<Self>) -> Happening {
+        Happening { event: self, place: None }
     }
 }
 

@@ -65,6 +65,7 @@ mod stats;
 pub mod storage;
 #[cfg(not(feature = "test-util"))]
 mod storage;
+mod stripe;
 mod sync;
 mod tree;
 

@@ -29,6 +29,7 @@ const GROUND: &[&str] = &[
     "random",
     "seed",
     "stats",
+    "stripe",
     "sync",
 ];
 

@@ -1,6 +1,6 @@
 //! Checkpoints: what was published goes into the tree, so that an open replays nothing before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
@@ -26,10 +26,8 @@ pub(super) struct Checkpointer {
     resident: BTreeSet<(u64, u64)>,
     /// What a checkpoint that failed left to do: by key, its latest change.
     pending: ByIdentity<Pending>,
-    /// Claims in flight at `position`, by number.
-    flights: BTreeMap<u64, (Identity, Location)>,
-    /// Numbers of the claims in flight, by key.
-    numbers: ByIdentity<u64>,
+    /// Claims in flight at `position`: their numbers, and where they stand.
+    flights: ByIdentity<(u64, Location)>,
     /// Everything before it is in the tree, or pending.
     position: Position,
     /// Everything before it is in the tree.
@@ -53,8 +51,7 @@ impl Checkpointer {
             tree,
             resident: BTreeSet::new(),
             pending: ByIdentity::default(),
-            flights: BTreeMap::new(),
-            numbers: ByIdentity::default(),
+            flights: ByIdentity::default(),
             position,
             done: None,
         }
@@ -62,15 +59,7 @@ impl Checkpointer {
 
     /// A claim that was in flight at the position it went on from.
     pub(super) fn begin(&mut self, identity: Identity, number: u64, location: Location) {
-        self.end(identity);
-        self.flights.insert(number, (identity, location));
-        self.numbers.insert(identity, number);
-    }
-
-    fn end(&mut self, identity: Identity) {
-        if let Some(number) = self.numbers.remove(&identity) {
-            self.flights.remove(&number);
-        }
+        self.flights.insert(identity, (number, location));
     }
 
     /// Takes one published frame in. Frames come in the log's order.
@@ -82,13 +71,15 @@ impl Checkpointer {
         };
         match frame.effect {
             Effect::Begin => self.begin(frame.identity, frame.sequence, frame.location),
-            Effect::End => self.end(frame.identity),
+            Effect::End => {
+                self.flights.remove(&frame.identity);
+            }
             Effect::Settle | Effect::Forget => {
-                self.end(frame.identity);
+                self.flights.remove(&frame.identity);
+                let change = Pending { bucket, entry, doubt: frame.doubt };
+                let pending = self.pending.entry(frame.identity).or_insert(change);
                 // What was in doubt when the tree was told last ends that doubt there, too.
-                let before = self.pending.get(&frame.identity);
-                let doubt = frame.doubt || before.is_some_and(|before| before.doubt);
-                self.pending.insert(frame.identity, Pending { bucket, entry, doubt });
+                *pending = Pending { doubt: change.doubt || pending.doubt, ..change };
             }
         }
     }
@@ -235,6 +226,9 @@ impl Inner {
     /// The head of a checkpoint at the checkpointer's position.
     pub(super) fn head(&self, checkpointer: &Checkpointer) -> Head {
         let position = checkpointer.position;
+        let mut flights: Vec<_> = checkpointer.flights.values().copied().collect();
+        // In the order of their numbers.
+        flights.sort_unstable();
         let row = |segment: &crate::log::Segment| SegmentRow {
             id: segment.id,
             began_ms: segment.began_ms.load(Relaxed),
@@ -255,7 +249,7 @@ impl Inner {
             suspect_until_ms: self.suspect_until_ms.load(Relaxed),
             time: self.mark(),
             segments: living.map(|segment| row(&segment)).collect(),
-            flights: checkpointer.flights.values().map(|(_, at)| at.to_bits()).collect(),
+            flights: flights.iter().map(|(_, at)| at.to_bits()).collect(),
         }
     }
 

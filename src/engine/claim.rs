@@ -41,7 +41,7 @@ pub(super) struct Request {
 enum Attempt {
     Answer(Claim<Store>),
     /// Granted, once this has happened.
-    Granted(Ticket, Arc<Event>),
+    Granted(Held, Arc<Event>),
     /// The answer rests on something that is not durable yet.
     Again(Arc<Event>),
     Room(Wanted),
@@ -79,12 +79,10 @@ impl Inner {
         fingerprint: Fingerprint,
         options: ClaimOptions,
     ) -> Request {
-        Request {
-            identity: Identity::of(key, &self.identity.secret),
-            owner: Owner::of(key),
-            fingerprint,
-            ttl_ms: self.ttl_ms(options),
-        }
+        let identity = Identity::of(key, &self.identity.secret);
+        // Looked at soon, and copying the key takes a while.
+        self.index.prefetch(identity);
+        Request { identity, owner: Owner::of(key), fingerprint, ttl_ms: self.ttl_ms(options) }
     }
 
     fn ttl_ms(&self, options: ClaimOptions) -> u64 {
@@ -99,15 +97,16 @@ impl Inner {
     /// [`claim`](Self::claim), a ticket still on its way: dropped before it is delivered, it gives
     /// the key back.
     pub(super) async fn claim_undelivered(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         request: &Request,
     ) -> Result<Claimed, Error> {
         loop {
             match self.attempt(request)? {
                 Attempt::Answer(claim) => return Ok(Claimed::Answer(claim)),
-                Attempt::Granted(ticket, written) => {
-                    let undelivered = Undelivered::new(ticket);
-                    return match written.wait().await {
+                Attempt::Granted(held, written) => {
+                    // This handle becomes the ticket's: all who claim count the handles.
+                    let undelivered = Undelivered::new(Ticket::new(self, held));
+                    return match written.into_wait().await {
                         Ok(()) => Ok(Claimed::Granted(undelivered)),
                         Err(error) => {
                             undelivered.forget();
@@ -115,7 +114,7 @@ impl Inner {
                         }
                     };
                 }
-                Attempt::Again(event) => event.wait().await?,
+                Attempt::Again(event) => event.into_wait().await?,
                 Attempt::Room(wanted) => self.log.ask_for_room(wanted)?.wait().await?,
             }
         }
@@ -281,7 +280,7 @@ impl Inner {
 
     /// Grants the key: the claim frame goes into the log under the shard's lock.
     fn grant(
-        self: &Arc<Self>,
+        &self,
         shard: &mut Shard,
         request: &Request,
         expired: Option<Location>,
@@ -341,15 +340,11 @@ impl Inner {
         shard.flights.insert(request.identity, flight);
         let held = Held {
             identity: request.identity,
-            owner: request.owner.clone(),
-            fingerprint: request.fingerprint,
             claim_sequence: sequence,
-            claimed_at_ms: now_ms,
-            ttl_ms: request.ttl_ms,
             reserved: reserve,
             holds: true,
         };
-        Ok(Attempt::Granted(Ticket::new(Arc::clone(self), held), done))
+        Ok(Attempt::Granted(held, done))
     }
 
     /// What [`grant`](Self::grant) would refuse any key for.

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::publish::{Change, Publish};
 use crate::format::frame::Kind;
-use crate::location::Location;
 use crate::stats::{Stats, SweepReport};
 
 /// Counts that only grow. Read one by one: together they are of no single moment.
@@ -21,8 +21,8 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// The frame at `location` began a flight, or ended one, and was published.
-    pub(super) fn published(&self, location: Location) {
+    /// These frames are published: counted are those that begin a flight or end one.
+    pub(super) fn published(&self, frames: &[Publish]) {
         for (kind, count) in [
             (Kind::Claim, &self.claims),
             (Kind::Complete, &self.completions),
@@ -30,8 +30,10 @@ impl Counters {
             (Kind::Release, &self.releases),
             (Kind::InDoubt, &self.left_in_doubt),
         ] {
-            if location.is(kind) {
-                count.fetch_add(1, Relaxed);
+            let of_kind = |it: &&Publish| it.change == Change::Flight && it.location.is(kind);
+            let published = frames.iter().filter(of_kind).count() as u64;
+            if published > 0 {
+                count.fetch_add(published, Relaxed);
             }
         }
     }

@@ -149,7 +149,7 @@ impl Inner {
     pub(super) fn commit_once(&self) -> Result<bool, Error> {
         let mut committing = Committing::begin(self);
         let Committing { groups: in_hand, after, .. } = &mut committing;
-        let batch = match self.log.commit(self.mark(), in_hand) {
+        let mut batch = match self.log.commit(self.mark(), in_hand) {
             Ok(batch) => batch,
             Err(failed) => {
                 self.count(&failed.published);
@@ -164,23 +164,23 @@ impl Inner {
             }
         };
         let Some(position) = batch.last().map(|group| group.position) else { return Ok(false) };
-        let mut changes = Vec::with_capacity(batch.iter().map(|group| group.frames.len()).sum());
-        for group in &batch {
+        for group in &mut batch {
             self.count(&group.frames);
+            self.counters.published(&group.frames);
+            // Their slots come from memory together, not one after another.
             for frame in &group.frames {
-                if frame.change == Change::Flight {
-                    self.counters.published(frame.location);
-                }
-                if self.publish(frame, after) {
-                    changes.push(*frame);
-                }
+                self.index.prefetch(frame.identity);
             }
+            // The tree is to know of those that stay.
+            group.frames.retain(|frame| self.publish(frame, after));
         }
         // Before anybody is told that his claim has ended, and claims again.
         after.leave_caps(&self.caps);
         {
             let mut queue = self.queue.lock();
-            queue.frames.extend_from_slice(&changes);
+            for group in &batch {
+                queue.frames.extend_from_slice(&group.frames);
+            }
             queue.position = position;
         }
         committing.let_go();

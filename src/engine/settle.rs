@@ -6,20 +6,15 @@ use super::Inner;
 use super::publish::Publish;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::fingerprint::Fingerprint;
 use crate::format::frame::{self, Kind};
-use crate::index::{Identity, Owner, Phase};
+use crate::index::{Identity, Phase};
 use crate::log::{Draft, NoRoom, Room, Wanted};
 use crate::planted::{Bug, is_planted};
 
-/// What a ticket holds: a claim, and the room for its end.
+/// What a ticket holds: a claim, whose flight has all there is to say of it, and the room for its end.
 pub(crate) struct Held {
     pub(super) identity: Identity,
-    pub(super) owner: Owner,
-    pub(super) fingerprint: Fingerprint,
     pub(super) claim_sequence: u64,
-    pub(super) claimed_at_ms: u64,
-    pub(super) ttl_ms: u64,
     /// Room set aside in the log for the frame that ends this.
     pub(super) reserved: u64,
     /// Whether the claim still holds its key.
@@ -42,14 +37,7 @@ impl Inner {
         payload_crc: u32,
     ) -> Result<Arc<Event>, Unsettled> {
         // Before the lock: a clock is the caller's code, and may panic.
-        let expires_at_ms = match kind {
-            Kind::Release => 0,
-            _ if is_planted(Bug::SecondsForMilliseconds) => {
-                self.now_ms().saturating_add(held.ttl_ms / 1000)
-            }
-            _ if is_planted(Bug::KeptTooLong) => self.now_ms().saturating_add(2 * held.ttl_ms),
-            _ => self.now_ms().saturating_add(held.ttl_ms),
-        };
+        let now_ms = (kind != Kind::Release).then(|| self.now_ms());
         let mut shard = self.index.shard(held.identity);
         let flight = shard.flights.get_mut(&held.identity).filter(|flight| {
             flight.claim_sequence == held.claim_sequence && flight.phase == Phase::Held
@@ -61,17 +49,23 @@ impl Inner {
                 Error::new(ErrorKind::Fenced, "the ticket does not hold its key any more")
             })));
         };
+        let ttl_ms = match flight.ttl_ms {
+            ttl_ms if is_planted(Bug::SecondsForMilliseconds) => ttl_ms / 1000,
+            ttl_ms if is_planted(Bug::KeptTooLong) => 2 * ttl_ms,
+            ttl_ms => ttl_ms,
+        };
+        let expires_at_ms = now_ms.map_or(0, |now_ms| now_ms.saturating_add(ttl_ms));
         let draft = Draft {
             kind,
             flags: 0,
-            scope: held.owner.scope(),
-            key: held.owner.key(),
+            scope: flight.owner.scope(),
+            key: flight.owner.key(),
             payload: content,
             payload_crc,
-            claim_sequence: Some(held.claim_sequence),
-            claimed_at_ms: held.claimed_at_ms,
+            claim_sequence: Some(flight.claim_sequence),
+            claimed_at_ms: flight.claimed_at_ms,
             term_ms: expires_at_ms,
-            fingerprint: held.fingerprint,
+            fingerprint: flight.fingerprint,
         };
         let room = match kind {
             Kind::Complete => Room::FreeGivingBack { reserved: held.reserved },

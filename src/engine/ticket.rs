@@ -127,7 +127,7 @@ impl Ticket {
             return Finish::Failed(Some(TicketError::refused(error, self)));
         }
         match self.inner.settle(&mut self.held, kind, &content, crc) {
-            Ok(written) => Finish::Written(written.wait()),
+            Ok(written) => Finish::Written(written.into_wait()),
             Err(Unsettled::Failed(error)) => Finish::Failed(Some(TicketError::spent(error))),
             Err(Unsettled::Room(_)) => {
                 let done = Done { ticket: Some(self), kind };
@@ -189,7 +189,7 @@ impl Done {
         loop {
             let Some(ticket) = self.ticket.as_mut() else { return Ok(()) };
             match ticket.inner.settle(&mut ticket.held, self.kind, &content, crc) {
-                Ok(written) => return written.wait().await.map_err(TicketError::spent),
+                Ok(written) => return written.into_wait().await.map_err(TicketError::spent),
                 Err(Unsettled::Failed(error)) => return Err(TicketError::spent(error)),
                 Err(Unsettled::Room(wanted)) => {
                     let made = match ticket.inner.log.ask_for_room(wanted) {

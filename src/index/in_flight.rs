@@ -1,48 +1,78 @@
 //! Keys that are not settled: claimed, or about to be settled.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fingerprint::Fingerprint;
 use crate::key::{KEY_OCTETS_MAX, Key, SCOPE_OCTETS_MAX};
 use crate::location::Location;
 use crate::outcome::{Record, State};
-use crate::sync::Mutex;
 
-/// Whose claim it is: the octets of scope and key, shared by the flight and its ticket.
+/// Whose claim it is: the octets of scope and key.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
-    octets: Arc<[u8]>,
+    octets: Octets,
     scope_len: u8,
+    key_len: u8,
 }
+
+/// Octets of scope and key together that an owner has by itself: those of a UUID in a scope of 27.
+const SHORT: usize = 63;
+const LONG: usize = SCOPE_OCTETS_MAX + KEY_OCTETS_MAX;
+
+#[derive(Clone, PartialEq, Eq)]
+enum Octets {
+    /// Zeros behind the last. To copy them is cheaper than to share them: what the thread that claims
+    /// allocates, the one that commits gives back, and both count who shares it.
+    Short([u8; SHORT]),
+    Long(Arc<[u8]>),
+}
+const _: () = assert!(size_of::<Owner>() == 72);
 
 impl Owner {
     pub(crate) fn of(key: Key<'_>) -> Self {
-        // In one piece first: an `Arc` takes a slice as it is, and an iterator octet by octet.
-        let mut octets = [0; SCOPE_OCTETS_MAX + KEY_OCTETS_MAX];
-        let (scope, rest) = octets.split_at_mut(key.scope().len());
-        let (name, _) = rest.split_at_mut(key.key().len());
-        scope.copy_from_slice(key.scope());
-        name.copy_from_slice(key.key());
-        let len = key.scope().len() + key.key().len();
-        let octets = octets.get(..len).unwrap_or_default().into();
-        Self { octets, scope_len: key.scope().len() as u8 }
+        let octets = joined(key).map_or_else(|| Octets::long(key), Octets::Short);
+        // Each has 255 octets at most.
+        Self { octets, scope_len: key.scope().len() as u8, key_len: key.key().len() as u8 }
+    }
+
+    fn octets(&self) -> &[u8] {
+        match &self.octets {
+            Octets::Short(octets) => octets,
+            Octets::Long(octets) => octets,
+        }
     }
 
     pub(crate) fn scope(&self) -> &[u8] {
-        self.octets.get(..usize::from(self.scope_len)).unwrap_or_default()
+        self.octets().get(..usize::from(self.scope_len)).unwrap_or_default()
     }
 
     pub(crate) fn key(&self) -> &[u8] {
-        self.octets.get(usize::from(self.scope_len)..).unwrap_or_default()
+        let begin = usize::from(self.scope_len);
+        self.octets().get(begin..begin + usize::from(self.key_len)).unwrap_or_default()
     }
 
     pub(crate) fn as_key(&self) -> Key<'_> {
         Key::of_checked(self.scope(), self.key())
     }
+}
+
+impl Octets {
+    fn long(key: Key<'_>) -> Self {
+        // In one piece first: an `Arc` takes a slice as it is, and an iterator octet by octet.
+        let octets = joined::<LONG>(key).unwrap_or([0; LONG]);
+        let len = key.scope().len() + key.key().len();
+        Self::Long(octets.get(..len).unwrap_or_default().into())
+    }
+}
+
+/// Scope and key one behind the other, if there are no more octets than these.
+fn joined<const N: usize>(key: Key<'_>) -> Option<[u8; N]> {
+    let mut octets = [0; N];
+    let (scope, rest) = octets.split_at_mut_checked(key.scope().len())?;
+    scope.copy_from_slice(key.scope());
+    rest.get_mut(..key.key().len())?.copy_from_slice(key.key());
+    Some(octets)
 }
 
 /// How far a flight is.
@@ -109,109 +139,35 @@ impl Flight {
     }
 }
 
-/// How many claims may be in flight.
-pub(crate) struct Caps {
-    max: u32,
-    max_per_scope: u32,
-    in_flight: AtomicU32,
-    scopes: Mutex<HashMap<Box<[u8]>, u32>>,
-}
-
-impl Caps {
-    pub(crate) fn new(max: u32, max_per_scope: u32) -> Self {
-        Self { max, max_per_scope, in_flight: 0.into(), scopes: Mutex::default() }
-    }
-
-    /// Counts one more claim in `scope`.
-    ///
-    /// # Errors
-    /// `TooManyInFlight`, and nothing was counted.
-    pub(crate) fn enter(&self, scope: &[u8]) -> Result<(), Error> {
-        if self.in_flight.fetch_add(1, Relaxed) >= self.max {
-            self.in_flight.fetch_sub(1, Relaxed);
-            return Err(too_many("store", self.max));
-        }
-        let mut scopes = self.scopes.lock();
-        if let Some(count) = scopes.get_mut(scope) {
-            if *count >= self.max_per_scope {
-                self.in_flight.fetch_sub(1, Relaxed);
-                return Err(too_many("scope", self.max_per_scope));
-            }
-            *count += 1;
-        } else {
-            scopes.insert(scope.into(), 1);
-        }
-        Ok(())
-    }
-
-    /// Whether one more claim in `scope` would be counted.
-    pub(crate) fn have_room(&self, scope: &[u8]) -> bool {
-        let in_scope = || self.scopes.lock().get(scope).copied().unwrap_or(0);
-        self.in_flight() < self.max && in_scope() < self.max_per_scope
-    }
-
-    /// Whether the store may have one more claim in flight.
-    ///
-    /// # Errors
-    /// `TooManyInFlight`.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.in_flight() >= self.max {
-            return Err(too_many("store", self.max));
-        }
-        Ok(())
-    }
-
-    /// Counts one claim in `scope` less.
-    pub(crate) fn leave(&self, scope: &[u8]) {
-        self.leave_many(scope, 1);
-    }
-
-    /// Counts that many claims in `scope` less: at once, because every claim passes by here.
-    pub(crate) fn leave_many(&self, scope: &[u8], claims: u32) {
-        self.in_flight.fetch_sub(claims, Relaxed);
-        let mut scopes = self.scopes.lock();
-        if let Some(count) = scopes.get_mut(scope) {
-            *count -= claims;
-            if *count == 0 {
-                scopes.remove(scope);
-            }
-        }
-    }
-
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
-    }
-}
-
-fn too_many(what: &str, max: u32) -> Error {
-    Error::new(
-        ErrorKind::TooManyInFlight,
-        format!("{max} claims are in flight in the {what}, as many as there may be"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn caps_hold_for_the_store_and_for_each_scope() {
-        let caps = Caps::new(3, 2);
-        caps.enter(b"a").unwrap();
-        assert!(caps.have_room(b"a"));
-        caps.enter(b"a").unwrap();
-        assert!(!caps.have_room(b"a") && caps.have_room(b"b"), "one scope is full");
-        assert_eq!(caps.enter(b"a").unwrap_err().kind(), ErrorKind::TooManyInFlight);
-        caps.enter(b"b").unwrap();
-        assert_eq!(caps.enter(b"c").unwrap_err().kind(), ErrorKind::TooManyInFlight);
-        caps.leave(b"a");
-        caps.enter(b"c").unwrap();
-        assert_eq!(caps.in_flight(), 3);
-        assert!(!caps.have_room(b"d"), "the store is full");
-        for scope in [b"a", b"b", b"c"] {
-            caps.leave(scope);
+    fn an_owner_is_scope_and_key_of_whatever_length() {
+        let octets: Vec<u8> = (1..=255).collect();
+        for scope in [0, 1, 26, 27, 28, 62, 63, 64, 255] {
+            for key in [1, 36, 37, 62, 63, 64, 255] {
+                let key = Key::new(&octets[..scope], &octets[255 - key..]).unwrap();
+                let owner = Owner::of(key);
+                assert_eq!((owner.scope(), owner.key()), (key.scope(), key.key()));
+                assert!(owner == Owner::of(owner.as_key()));
+                let short = matches!(owner.octets, Octets::Short(_));
+                assert_eq!(short, key.scope().len() + key.key().len() <= SHORT);
+            }
         }
-        assert_eq!(caps.in_flight(), 0);
-        assert!(caps.scopes.lock().is_empty(), "a scope without claims is not remembered");
+    }
+
+    #[test]
+    fn an_octet_more_or_elsewhere_is_another_owner() {
+        let of = |scope: &str, key: &str| Owner::of(Key::new(scope, key).unwrap());
+        let long = "x".repeat(SHORT);
+        for end in ["", &long] {
+            let same = |scope: &str, key: &str| of("ab", &format!("c{end}")) == of(scope, key);
+            assert!(same("ab", &format!("c{end}")));
+            assert!(!same("a", &format!("bc{end}")), "cut elsewhere");
+            assert!(!same("ab", &format!("c{end}\0")), "a zero more");
+            assert!(!same("ab", &format!("d{end}")));
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! compare.
 
 mod arena;
+mod caps;
 #[cfg(test)]
 mod hostile_tests;
 mod in_flight;
@@ -28,7 +29,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
-pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
+pub(crate) use caps::Caps;
+pub(crate) use in_flight::{Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
 use slots::Slots;
 use version::Version;

@@ -90,19 +90,14 @@ impl Slots {
     #[inline]
     pub(super) fn set(&self, at: usize, slot: Slot) {
         debug_assert!(at < self.len());
-        if let Some([hash, location]) = self.words(at).first_chunk() {
-            hash.store(slot.hash, Relaxed);
-            location.store(slot.location.to_bits(), Relaxed);
+        if let Some(pair) = self.words(at).first_chunk() {
+            write(pair, slot);
         }
     }
 
-    /// Empties the slot at `at` and gives what stood there.
-    pub(super) fn take(&self, at: usize) -> Slot {
-        let slot = self.get(at);
-        if slot != EMPTY {
-            self.set(at, EMPTY);
-        }
-        slot
+    /// Slots one after another, whichever way.
+    pub(super) fn walk(&self) -> Walk<'_> {
+        Walk { slots: self, words: &[], begin: 0 }
     }
 
     /// The one slot with this hash, if there is one; [`Unclear`] when more must be looked at than a
@@ -174,6 +169,14 @@ impl Slots {
     /// The words of the slot at `at`, and of those that stand right behind it; none past the end.
     #[inline]
     fn words(&self, at: usize) -> &[AtomicU64] {
+        let (memory, begin) = self.memory(at);
+        memory.get(2 * (at - begin)..).unwrap_or_default()
+    }
+
+    /// The part or piece that the slot at `at` stands in, none past the end; and the place of the first
+    /// slot there.
+    #[inline]
+    fn memory(&self, at: usize) -> (&[AtomicU64], usize) {
         let (memory, begin) = if at < PIECE {
             let nth = if at < LEAST { 0 } else { (at / LEAST).ilog2() as usize + 1 };
             (self.first.get(nth).and_then(OnceLock::get).map(|part| &part[..]), begin_of(nth))
@@ -181,7 +184,50 @@ impl Slots {
             let nth = at / PIECE;
             (self.pieces.get(nth).map(Piece::words), nth * PIECE)
         };
-        memory.and_then(|words| words.get(2 * (at - begin)..)).unwrap_or_default()
+        (memory.unwrap_or_default(), begin)
+    }
+}
+
+/// A walk through slots, which asks where they stand once for each part or piece of memory: tables
+/// that grow are gone through whole, with an eighth of it to show for that.
+pub(super) struct Walk<'a> {
+    slots: &'a Slots,
+    /// The part or piece that the last slot stood in, and the place of its first.
+    words: &'a [AtomicU64],
+    begin: usize,
+}
+
+impl Walk<'_> {
+    /// The words of the slot at `at`; `None` past the end.
+    #[inline]
+    fn pair(&mut self, at: usize) -> Option<&[AtomicU64; 2]> {
+        let there = |nth: usize, words| <[AtomicU64]>::get(words, 2 * nth..)?.first_chunk();
+        if at >= self.begin
+            && let Some(pair) = there(at - self.begin, self.words)
+        {
+            return Some(pair);
+        }
+        (self.words, self.begin) = self.slots.memory(at);
+        there(at - self.begin, self.words)
+    }
+
+    /// Empties the slot at `at` and gives what stood there.
+    #[inline]
+    pub(super) fn take(&mut self, at: usize) -> Slot {
+        let Some(pair) = self.pair(at) else { return EMPTY };
+        let slot = read(pair);
+        if slot != EMPTY {
+            write(pair, EMPTY);
+        }
+        slot
+    }
+
+    /// Puts `slot` at `at`, which is within.
+    #[inline]
+    pub(super) fn set(&mut self, at: usize, slot: Slot) {
+        if let Some(pair) = self.pair(at) {
+            write(pair, slot);
+        }
     }
 }
 
@@ -193,6 +239,12 @@ fn begin_of(part: usize) -> usize {
 #[inline]
 fn read([hash, location]: &[AtomicU64; 2]) -> Slot {
     Slot { hash: hash.load(Relaxed), location: Location::from_bits(location.load(Relaxed)) }
+}
+
+#[inline]
+fn write([hash, location]: &[AtomicU64; 2], slot: Slot) {
+    hash.store(slot.hash, Relaxed);
+    location.store(slot.location.to_bits(), Relaxed);
 }
 
 #[cfg(test)]
@@ -216,7 +268,7 @@ mod tests {
             len = slots.len();
             (0..len).for_each(|at| slots.set(at, slot(at)));
         }
-        assert_eq!((slots.get(len), slots.take(7), slots.get(7)), (EMPTY, slot(7), EMPTY));
+        assert_eq!((slots.get(len), slots.walk().take(7), slots.get(7)), (EMPTY, slot(7), EMPTY));
     }
 
     #[test]
@@ -229,7 +281,8 @@ mod tests {
             slots.grow(3 * PIECE);
             assert!((0..slots.len()).all(|at| slots.get(at) == EMPTY));
             (0..slots.len()).for_each(|at| slots.set(at, Slot { hash: 1, location }));
-            (0..slots.len()).for_each(|at| assert_ne!(slots.take(at), EMPTY));
+            let mut walk = slots.walk();
+            (0..slots.len()).for_each(|at| assert_ne!(walk.take(at), EMPTY));
             slots.shrink(PIECE + 1);
             assert_eq!((slots.len(), slots.bytes()), (2 * PIECE, 2 * PIECE * SLOT));
         }

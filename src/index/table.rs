@@ -175,12 +175,13 @@ impl Table {
 
     /// Puts every slot where it belongs, now that hashes name places further on.
     fn spread(&mut self) {
+        let (mut from, mut to) = (self.slots.walk(), self.slots.walk());
         let mut end = self.slots.len();
         for at in (0..end).rev() {
-            let slot = self.slots.take(at);
+            let slot = from.take(at);
             if slot != EMPTY {
                 end -= 1;
-                self.slots.set(end, slot);
+                to.set(end, slot);
             }
         }
         self.pack(end, |_| true);
@@ -189,10 +190,11 @@ impl Table {
     /// Puts those slots from `begin` on that `keep` says where they belong, which is not behind where
     /// they stand; before `begin` there is none. The others go.
     fn pack(&mut self, begin: usize, keep: impl Fn(Slot) -> bool) {
+        let (mut from, mut to) = (self.slots.walk(), self.slots.walk());
         let (mut next, mut len) = (0, 0);
         let mut behind = Vec::new();
         for at in begin..self.slots.len() {
-            let slot = self.slots.take(at);
+            let slot = from.take(at);
             if slot == EMPTY || !keep(slot) {
                 continue;
             }
@@ -203,7 +205,7 @@ impl Table {
                 behind.push(slot);
                 continue;
             }
-            self.slots.set(place, slot);
+            to.set(place, slot);
             next = place + 1;
         }
         for slot in behind {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Log;
 use super::draft::{Appended, Draft, NoRoom, Room, Wanted};
 use super::segment::Segment;
 use super::writer::Writer;
+use super::{Log, done};
 use crate::clock::TimeMark;
 use crate::error::Error;
 use crate::event::Event;
@@ -13,6 +13,7 @@ use crate::format::align8;
 use crate::format::frame::{self, Kind};
 use crate::format::housekeeping::Retire;
 use crate::location::Location;
+use crate::stripe;
 
 impl<P> Log<P> {
     /// Appends a frame about a key; `publish` makes what is handed back once it is durable.
@@ -22,6 +23,7 @@ impl<P> Log<P> {
         room: Room,
         publish: impl FnOnce(u64, Location) -> P,
     ) -> Result<Appended, NoRoom> {
+        let stripe = stripe::of_thread(done::STRIPES);
         let mut writer = self.writer.lock();
         self.refuse_ended(&writer).map_err(NoRoom::Ended)?;
         let idle = !writer.has_frames();
@@ -34,7 +36,7 @@ impl<P> Log<P> {
         if draft.kind == Kind::Claim {
             writer.ttl_max_ms = writer.ttl_max_ms.max(draft.term_ms);
         }
-        Ok(self.place(&mut writer, draft, None, publish))
+        Ok(self.place(&mut writer, draft, None, stripe, publish))
     }
 
     /// Appends a frame that stood in the tail of an older segment, under its own number.
@@ -47,7 +49,7 @@ impl<P> Log<P> {
         publish: impl FnOnce(u64, Location) -> P,
     ) -> Appended {
         let mut writer = self.writer.lock();
-        self.place(&mut writer, draft, Some(sequence), publish)
+        self.place(&mut writer, draft, Some(sequence), 0, publish)
     }
 
     /// Appends a frame with a new number. For recovery, as [`append_copy`](Self::append_copy).
@@ -57,7 +59,7 @@ impl<P> Log<P> {
         publish: impl FnOnce(u64, Location) -> P,
     ) -> Appended {
         let mut writer = self.writer.lock();
-        self.place(&mut writer, draft, None, publish)
+        self.place(&mut writer, draft, None, 0, publish)
     }
 
     fn place(
@@ -65,12 +67,13 @@ impl<P> Log<P> {
         writer: &mut Writer<P>,
         draft: &Draft<'_>,
         sequence: Option<u64>,
+        stripe: usize,
         publish: impl FnOnce(u64, Location) -> P,
     ) -> Appended {
         let (sequence, offset) = writer.put(draft, sequence);
         let location = Location::new(writer.active.segment.id, offset, draft.kind);
         writer.open.publish.push(publish(sequence, location));
-        let done = Arc::clone(&writer.open.done);
+        let done = writer.open.done.of(stripe);
         if writer.runs_short() {
             self.short.notify_one();
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
+use super::done::Done;
 use super::segment::Segment;
 use super::writer::Group;
 use super::{Log, Position};
@@ -68,7 +69,7 @@ pub(crate) struct Published<P> {
     pub(crate) frames: Vec<P>,
     /// The log's end after this group.
     pub(crate) position: Position,
-    done: Arc<Event>,
+    done: Done,
 }
 
 impl<P> Published<P> {
@@ -131,7 +132,7 @@ impl<P> Log<P> {
             let mut writer = self.writer.lock();
             writer.set_time(now);
             let groups = writer.take_groups();
-            in_hand.extend(groups.iter().map(|group| Arc::clone(&group.done)));
+            in_hand.extend(groups.iter().flat_map(|group| group.done.events()));
             groups
         };
         let mut batch = Vec::with_capacity(groups.len());
@@ -143,7 +144,7 @@ impl<P> Log<P> {
                 let unwritten = std::iter::once(group).chain(groups).map(|group| group.done);
                 return Err(Failed {
                     error,
-                    groups: written.chain(unwritten).collect(),
+                    groups: written.chain(unwritten).flat_map(Done::into_events).collect(),
                     published: Vec::new(),
                 });
             }
@@ -170,7 +171,7 @@ impl<P> Log<P> {
             let error = self.poison.set(&Error::io("syncing the log", error));
             let mut failed = Failed { error, groups: Vec::new(), published: Vec::new() };
             for group in batch {
-                failed.groups.push(group.done);
+                failed.groups.extend(group.done.into_events());
                 if is_planted(Bug::PublishedBeforeSync) {
                     failed.published.extend(group.frames);
                 }

@@ -6,6 +6,7 @@
 
 mod append;
 pub(crate) mod commit;
+mod done;
 mod draft;
 mod kept;
 pub(crate) mod key;
@@ -162,7 +163,8 @@ impl<P> Log<P> {
             let mut writer = self.writer.lock();
             (writer.take_groups(), writer.take_waiting())
         };
-        let waiting = groups.into_iter().map(|group| group.done).chain([waiting]);
+        let groups = groups.into_iter().flat_map(|group| group.done.into_events());
+        let waiting = groups.chain([waiting]);
         fire_all(waiting.collect(), Err(error.clone()));
         self.work.notify_all();
         self.short.notify_all();

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::format::frame::{Header, SEALED};
 use crate::location::Location;
 use crate::outcome::{Place, Source, Unverified};
+use crate::stripe;
 use crate::sync::RwLock;
 use crate::sync::atomic;
 
@@ -125,19 +126,10 @@ impl Row {
     }
 }
 
-/// The stripe of this thread: threads take turns as they come.
-fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
-    }
-    MINE.with(|mine| *mine)
-}
-
 impl Segments {
     fn read<R>(&self, look: impl FnOnce(&Row) -> R) -> R {
         // In range by construction.
-        let stripe = self.stripes.get(stripe()).unwrap_or_else(|| unreachable!());
+        let stripe = self.stripes.get(stripe::of_thread(STRIPES)).unwrap_or_else(|| unreachable!());
         look(&stripe.0.read())
     }
 

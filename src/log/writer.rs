@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::done::Done;
 use super::draft::{Draft, Room, Wanted};
 use super::segment::{Prepared, Segment};
 use super::{Config, Start};
@@ -38,11 +39,12 @@ pub(crate) struct Group<P> {
     pub(crate) prepared: u64,
     pub(crate) ttl_max_ms: u64,
     pub(crate) publish: Vec<P>,
-    pub(crate) done: Arc<Event>,
+    pub(super) done: Done,
 }
 
 impl<P> Group<P> {
-    fn new(segment: Arc<Segment>, base: u64, mut bytes: Vec<u8>) -> Self {
+    /// A group that about so many frames are expected in.
+    fn new(segment: Arc<Segment>, base: u64, mut bytes: Vec<u8>, frames: usize) -> Self {
         bytes.clear();
         bytes.resize(group::HEADER, 0);
         Self {
@@ -53,8 +55,8 @@ impl<P> Group<P> {
             last_sequence: 0,
             prepared: 0,
             ttl_max_ms: 0,
-            publish: Vec::new(),
-            done: Event::new(),
+            publish: Vec::with_capacity(frames),
+            done: Done::default(),
         }
     }
 
@@ -96,7 +98,7 @@ pub(crate) struct Writer<P> {
 
 impl<P> Writer<P> {
     pub(super) fn new(active: Prepared, config: &Config, start: Start) -> Self {
-        let open = Group::new(Arc::clone(&active.segment), segment::HEADER as u64, Vec::new());
+        let open = Group::new(Arc::clone(&active.segment), segment::HEADER as u64, Vec::new(), 0);
         Self {
             epoch: config.epoch,
             last_sequence: start.last_sequence,
@@ -160,6 +162,7 @@ impl<P> Writer<P> {
             Arc::clone(&self.active.segment),
             self.open.end(),
             std::mem::take(&mut self.spare),
+            self.open.publish.len(),
         );
         self.closed.push_back(std::mem::replace(&mut self.open, next));
     }
@@ -272,6 +275,7 @@ impl<P> Writer<P> {
             Arc::clone(&self.active.segment),
             segment::HEADER as u64,
             std::mem::take(&mut self.open.bytes),
+            0,
         );
         self.link(previous.segment.id, previous_end);
     }
