@@ -2,7 +2,6 @@
 //! from the log, which has it all, and the tree is made anew. Until then a key that is not indexed
 //! is refused as corrupt, for nobody knows whether it is free.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
@@ -14,7 +13,7 @@ use crate::format::segment::HEADER;
 use crate::index::Identity;
 use crate::key::Key;
 use crate::location::Location;
-use crate::log::{Segment, replay};
+use crate::log::{Position, Segment, replay};
 use crate::tree::Entry;
 
 impl Inner {
@@ -28,8 +27,11 @@ impl Inner {
         let _one = self.sweeping()?;
         self.refuse_closed()?;
         let mut sound = true;
-        for segment in self.log.segments.all() {
-            sound &= self.reload_segment(&segment)?;
+        // What is behind it may not be on disk, and whoever publishes it puts it into the index.
+        let published = self.queue.lock().position;
+        let segments = self.log.segments.all();
+        for segment in segments.iter().filter(|segment| segment.id <= published.segment) {
+            sound &= self.reload_segment(segment, published)?;
         }
         if !sound {
             // What stood in the damaged bytes may be what the tree alone knew.
@@ -43,23 +45,30 @@ impl Inner {
         self.checkpoint()
     }
 
-    /// Admits every result and tombstone of a segment that has not expired: whichever of a key's is
-    /// the newest stands in the end. Whether all of it could be read.
-    fn reload_segment(&self, segment: &Arc<Segment>) -> Result<bool, Error> {
+    /// Admits every result and tombstone of a segment that was published and has not expired:
+    /// whichever of a key's is the newest stands in the end. Whether all of it could be read.
+    fn reload_segment(&self, segment: &Segment, published: Position) -> Result<bool, Error> {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
-        let end = Some(segment.end.load(Relaxed));
+        let end =
+            if segment.id == published.segment { published.offset } else { segment.end.load(Relaxed) };
         let now_ms = self.now_ms();
         let mut sound = true;
         let secret = &self.identity.secret;
-        let found =
-            replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
+        let found = replay::scan(
+            &*segment.file,
+            of,
+            from,
+            Some(end),
+            secret,
+            &mut |offset, header, bytes| {
                 let read = replay::frames(bytes, offset, header, &mut |at, frame, _| {
                     self.reload_frame(segment.id, at, frame, now_ms);
                 });
                 sound &= read.is_ok();
-            })
-            .map_err(|error| Error::io("reading a segment", error))?;
+            },
+        )
+        .map_err(|error| Error::io("reading a segment", error))?;
         Ok(sound && found.damage.is_empty())
     }
 
@@ -76,6 +85,125 @@ impl Inner {
                 location: location.to_bits(),
                 sequence: header.sequence,
             });
+        }
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::future::Future;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage::{Fault, SimDisk};
+    use crate::tree::TreeError;
+    use crate::{Claim, Fingerprint, ManualClock, Options, Resolution, Resolved};
+    use crate::{State, Store, Ticket};
+
+    const TTL: Duration = Duration::from_secs(3600);
+    /// More than what an opening writes again as a whole.
+    const LARGE: usize = 300 << 10;
+
+    /// Opens the store, which keeps so many records in memory.
+    fn open(disk: &Arc<SimDisk>, resident: u64, seed: u64) -> Store {
+        let options = Options::new().ttl(TTL).segment_size(1 << 20).seeded(seed).stepped();
+        let options = options.clock(ManualClock::new(1_750_000_000_000));
+        options.resident_records(resident).open_storage(Arc::clone(disk) as Arc<_>).unwrap()
+    }
+
+    fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+        std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn drive<F: Future>(store: &Store, future: F) -> F::Output {
+        let mut future = Box::pin(future);
+        loop {
+            if let Poll::Ready(output) = poll(&mut future) {
+                return output;
+            }
+            while store.step().unwrap() {}
+        }
+    }
+
+    fn key(name: &str) -> Key<'_> {
+        Key::new("scope", name).unwrap()
+    }
+
+    fn claim(store: &Store, name: &str) -> Claim<Store> {
+        drive(store, store.claim(key(name), Fingerprint::of("a request"))).unwrap()
+    }
+
+    fn granted(store: &Store, name: &str) -> Ticket {
+        match claim(store, name) {
+            Claim::Granted(ticket) => ticket,
+            other => panic!("{name}: expected a grant, got {other:?}"),
+        }
+    }
+
+    fn complete(store: &Store, name: &str, octets: usize) {
+        drive(store, granted(store, name).complete(vec![7; octets])).unwrap();
+    }
+
+    fn is_replayed(store: &Store, name: &str) {
+        let claimed = claim(store, name);
+        let Claim::Replay(record) = claimed else { panic!("{name}: {claimed:?}") };
+        assert!(record.payload().unwrap().is_some());
+    }
+
+    fn are_replayed(store: &Store, names: &[&str]) {
+        for name in names {
+            is_replayed(store, name);
+        }
+    }
+
+    /// Damage is found in the tree, unless somebody keeps it.
+    fn condemn(inner: &Inner) -> bool {
+        let Some(mut checkpointer) = inner.tree.try_lock() else { return false };
+        inner.tree_failed(&mut checkpointer, TreeError::Damaged("told to be".to_owned()));
+        assert!(inner.cold.is_damaged());
+        true
+    }
+
+    /// A key is being resolved, another one completed: their group is written, and is being synced, or
+    /// that has failed, as the log is read again. Nobody was told of either.
+    #[test]
+    fn p0_2_what_is_not_on_disk_yet_is_not_read_back_from_the_log() {
+        for fails in [true, false] {
+            let disk = Arc::new(SimDisk::new(1));
+            let store = open(&disk, u64::MAX, 1);
+            complete(&store, "cold", LARGE);
+            drop(granted(&store, "doubted"));
+            while store.step().unwrap() {}
+            store.close().unwrap();
+            let store = open(&disk, u64::MAX, 2);
+            let held = granted(&store, "held");
+            let inner = store.inner();
+            assert!(condemn(inner));
+            let result = Resolution::Complete("the result".into());
+            let mut resolved = Box::pin(store.resolve(key("doubted"), result));
+            let mut completed = Box::pin(held.complete("the result"));
+            assert!(poll(&mut resolved).is_pending() && poll(&mut completed).is_pending());
+            if fails {
+                // The write goes well, and the sync does not.
+                disk.fail_operation(disk.operations() + 1, Fault::Io);
+                store.step().unwrap_err();
+                assert!(store.stats().poisoned);
+            }
+            assert_eq!(inner.reload().is_err(), fails, "no checkpoint follows a failed sync");
+            let doubted = store.get(key("doubted")).unwrap().unwrap();
+            assert_eq!(doubted.state(), State::InDoubt, "failed: {fails}");
+            let all = || store.iter().map(Result::unwrap);
+            let shown = all().filter(|item| item.record.state() == State::Complete).count();
+            assert_eq!(shown, 1, "failed: {fails}");
+            if !fails {
+                assert_eq!(drive(&store, resolved).unwrap(), Resolved::Done);
+                drive(&store, completed).unwrap();
+                are_replayed(&store, &["cold", "doubted", "held"]);
+                assert_eq!(all().count(), 3);
+            }
         }
     }
 }
