@@ -39,6 +39,7 @@ impl Inner {
             self.suspect_until_ms.fetch_max(until_ms, Relaxed);
         }
         let mut checkpointer = self.tree.lock();
+        // Once more: whoever had the turn before may have noted a piece of the one that had gone.
         checkpointer.condemn();
         self.cold.clear();
         drop(checkpointer);
@@ -92,7 +93,9 @@ impl Inner {
 #[cfg(all(test, feature = "test-util"))]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::cell::Cell;
     use std::future::Future;
+    use std::rc::Rc;
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
@@ -101,7 +104,7 @@ mod tests {
     use crate::storage::{Fault, SimDisk};
     use crate::tree::TreeError;
     use crate::{Claim, Fingerprint, ManualClock, Options, Resolution, Resolved};
-    use crate::{State, Store, Ticket};
+    use crate::{State, Store, Ticket, at_locks};
 
     const TTL: Duration = Duration::from_secs(3600);
     /// More than what an opening writes again as a whole.
@@ -205,5 +208,69 @@ mod tests {
                 assert_eq!(all().count(), 3);
             }
         }
+    }
+
+    /// A piece of the tree is read into memory, and at each lock that its reader comes to damage is
+    /// found in the tree. The one that replaces it numbers its runs from the beginning, and its fifth is
+    /// a merged one, of records that it alone has.
+    #[test]
+    fn p0_1_a_piece_of_a_condemned_tree_does_not_stand_for_one_of_the_next() {
+        const RUNS: u64 = 5;
+        let closed = Arc::new(SimDisk::new(1));
+        let store = open(&closed, u64::MAX, 1);
+        for nth in 0..RUNS {
+            complete(&store, &format!("first {nth}"), if nth == 0 { LARGE } else { 8 });
+            store.checkpoint().unwrap();
+        }
+        store.close().unwrap();
+        let mut times = 0;
+        for nth in 1.. {
+            let disk = Arc::new(closed.fork());
+            let store = open(&disk, 8, 2);
+            let inner = store.inner();
+            let newest = inner.cold.list().pieces.first().map(|cold| cold.piece.run.number);
+            assert_eq!(newest, Some(RUNS - 1));
+            let (came, condemned) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+            let hook = {
+                let inner = Arc::clone(inner);
+                let (came, condemned) = (Rc::clone(&came), Rc::clone(&condemned));
+                move |_| {
+                    came.set(came.get() + 1);
+                    if came.get() == nth {
+                        condemned.set(condemn(&inner));
+                    }
+                }
+            };
+            at_locks(Some(Box::new(hook)));
+            let _ = inner.warm();
+            at_locks(None);
+            if came.get() < nth {
+                break;
+            }
+            if !condemned.get() {
+                continue;
+            }
+            times += 1;
+            inner.reload().unwrap();
+            for round in 0..3 {
+                for nth in 0..3 {
+                    complete(&store, &format!("{round} {nth}"), 8);
+                }
+                store.checkpoint().unwrap();
+                store.keep_house(1);
+            }
+            let tree = inner.tree.lock().tree().map(|tree| tree.pieces().collect::<Vec<_>>());
+            let merged = tree
+                .unwrap()
+                .iter()
+                .any(|piece| piece.run.number == RUNS - 1 && piece.run.entries == RUNS + 3);
+            assert!(merged, "lock {nth}");
+            let first = (0..RUNS).map(|nth| format!("first {nth}"));
+            let later = (0..9).map(|nth| format!("{} {}", nth / 3, nth % 3));
+            for name in first.chain(later) {
+                is_replayed(&store, &name);
+            }
+        }
+        assert!(times > 0, "it was never condemned");
     }
 }
