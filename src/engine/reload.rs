@@ -52,7 +52,7 @@ impl Inner {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let end =
-            if segment.id == published.segment { published.offset } else { segment.end.load(Relaxed) };
+            if segment.id == published.segment { published.offset } else { segment.counts_upto() };
         let now_ms = self.now_ms();
         let mut sound = true;
         let secret = &self.identity.secret;
@@ -208,6 +208,32 @@ mod tests {
                 assert_eq!(all().count(), 3);
             }
         }
+    }
+
+    /// A store's last group may not be on disk: the next process writes it again, and where it stood it
+    /// is void. The result in it leaves memory, and the log is read again.
+    #[test]
+    fn p0_3_a_result_is_not_read_back_from_where_it_is_void() {
+        let disk = Arc::new(SimDisk::new(1));
+        let store = open(&disk, u64::MAX, 1);
+        complete(&store, "large", LARGE);
+        complete(&store, "last", 8);
+        let disk = Arc::new(disk.kill());
+        drop(store);
+        let store = open(&disk, 0, 2);
+        store.checkpoint().unwrap();
+        store.keep_house(1);
+        let inner = store.inner();
+        assert_eq!(inner.index.records(), 0, "the tree alone has them");
+        assert!(condemn(inner));
+        inner.reload().unwrap();
+        are_replayed(&store, &["large", "last"]);
+        assert_eq!(store.stats().suspect_until_ms, None);
+        // The next opening does not write this segment again.
+        complete(&store, "another", LARGE);
+        store.close().unwrap();
+        let store = open(&disk, 0, 3);
+        are_replayed(&store, &["large", "last", "another"]);
     }
 
     /// A piece of the tree is read into memory, and at each lock that its reader comes to damage is
