@@ -51,25 +51,19 @@ impl Inner {
     fn reload_segment(&self, segment: &Segment, published: Position) -> Result<bool, Error> {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
-        let end =
-            if segment.id == published.segment { published.offset } else { segment.counts_upto() };
+        let is_last = segment.id == published.segment;
+        let end = Some(if is_last { published.offset } else { segment.counts_upto() });
         let now_ms = self.now_ms();
         let mut sound = true;
         let secret = &self.identity.secret;
-        let found = replay::scan(
-            &*segment.file,
-            of,
-            from,
-            Some(end),
-            secret,
-            &mut |offset, header, bytes| {
+        let found =
+            replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {
                 let read = replay::frames(bytes, offset, header, &mut |at, frame, _| {
                     self.reload_frame(segment.id, at, frame, now_ms);
                 });
                 sound &= read.is_ok();
-            },
-        )
-        .map_err(|error| Error::io("reading a segment", error))?;
+            })
+            .map_err(|error| Error::io("reading a segment", error))?;
         Ok(sound && found.damage.is_empty())
     }
 
@@ -103,7 +97,7 @@ mod tests {
     use super::*;
     use crate::storage::{Fault, SimDisk};
     use crate::tree::TreeError;
-    use crate::{Claim, Fingerprint, ManualClock, Options, Resolution, Resolved};
+    use crate::{Claim, ErrorKind, Fingerprint, ManualClock, Options, Resolution, Resolved};
     use crate::{State, Store, Ticket, at_locks};
 
     const TTL: Duration = Duration::from_secs(3600);
@@ -298,5 +292,47 @@ mod tests {
             }
         }
         assert!(times > 0, "it was never condemned");
+    }
+
+    /// Somebody looks into the tree, which is made anew meanwhile: what came of his look, or that he
+    /// can look no more, says nothing of the tree there is.
+    #[test]
+    fn a_look_into_a_tree_that_was_replaced_is_made_again() {
+        let disk = Arc::new(SimDisk::new(1));
+        let store = open(&disk, 0, 1);
+        complete(&store, "cold", 8);
+        for damaged in [false, true] {
+            store.checkpoint().unwrap();
+            store.keep_house(1);
+            let inner = store.inner();
+            let list = inner.cold.list();
+            let piece = list.pieces.first().unwrap().piece;
+            let mut replaced = false;
+            let asked = inner.ask_tree(&list, &piece, |reader| {
+                if !std::mem::replace(&mut replaced, true) {
+                    assert!(condemn(inner));
+                    inner.reload().unwrap();
+                }
+                if damaged {
+                    return Err(TreeError::Damaged("a page of the one before".to_owned()));
+                }
+                reader.find(&piece, 0).map(Some)
+            });
+            assert!(asked.unwrap().is_none(), "damaged: {damaged}");
+            assert!(inner.tree.lock().tree().is_some(), "the sound one stays");
+            is_replayed(&store, "cold");
+        }
+    }
+
+    /// A panic in a checkpoint takes the tree along.
+    #[test]
+    fn a_look_into_a_tree_that_is_gone_for_good_comes_to_an_end() {
+        let store = open(&Arc::new(SimDisk::new(1)), 0, 1);
+        complete(&store, "cold", 8);
+        store.checkpoint().unwrap();
+        store.keep_house(1);
+        is_replayed(&store, "cold");
+        store.inner().tree.lock().close().unwrap();
+        assert_eq!(store.get(key("cold")).unwrap_err().kind(), ErrorKind::Io);
     }
 }
