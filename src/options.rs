@@ -112,7 +112,8 @@ impl Options {
     ///
     /// Counted are the log's segments, with what is made ahead of need, and the tree's file. No
     /// segment is made or made longer beyond it. What an open writes is written in any case, and so
-    /// is a checkpoint, by which the tree may grow beyond it. Not counted: a few small files, and
+    /// is a checkpoint, by which the tree may grow beyond it. Not counted: 512 KiB kept for the next
+    /// open, a few small files, the 120 octets of each encrypted segment's key among them, and
     /// removed segments for as long as somebody holds payloads of theirs.
     pub fn max_disk(mut self, bytes: Option<u64>) -> Self {
         self.max_disk = bytes;

@@ -57,7 +57,7 @@ pub enum Bug {
     ReleaseForgotten,
     /// What was left to the tree is not looked for there (P0.1).
     SpilledNotProbed,
-    /// Entries leave the index before the filter has them (P0.1).
+    /// A filter in memory lacks the entries of its piece (P0.1).
     FilterBitsMissing,
     /// Of several entries of the tree the oldest counts, expired as it is (P0.1).
     OlderRunWins,

@@ -12,8 +12,9 @@ pub struct Stats {
     pub records: u64,
     /// Of the records, those that the tree alone has: over `index_memory`, or not read yet.
     pub cold_records: u64,
-    /// Pieces of the tree that are still to be read after the store was opened: until then each new
-    /// key is looked for in each of them.
+    /// Pieces of the tree that are still to be read after the store was opened. Their filters are
+    /// read first, which takes a small part of the time: until then each new key is looked for in
+    /// each of them.
     pub unread_pieces: u64,
     /// Records in doubt, expired ones not yet swept among them.
     pub in_doubt: u64,
@@ -21,7 +22,8 @@ pub struct Stats {
     pub in_flight: u64,
     /// Segments of the log.
     pub segments: u64,
-    /// Bytes the log's segments take, with the space prepared ahead and files kept to be used again.
+    /// Bytes the log's segments take, with the space prepared ahead, files kept to be used again, and
+    /// those on their way back to the disk.
     pub log_bytes: u64,
     /// Bytes the tree takes.
     pub tree_bytes: u64,
@@ -51,7 +53,8 @@ pub struct Stats {
     pub resolutions: u64,
     /// Records forgotten by sweeps since the store was opened.
     pub expired: u64,
-    /// Bytes given back to the disk by sweeps since the store was opened.
+    /// Bytes given back to the disk by sweeps since the store was opened, those on their way included,
+    /// which count as `log_bytes` until the disk has them.
     pub bytes_freed: u64,
     /// Segments that sweeps took off the log since the store was opened. The store's own keep some of
     /// their files to be written again, which go on to count as `log_bytes`.
@@ -73,8 +76,8 @@ pub struct Stats {
 pub struct SweepReport {
     /// Records forgotten.
     pub expired: u64,
-    /// Bytes given back to the disk: files that were kept since an earlier sweep among them, and what
-    /// went while this one ran because the disk was full.
+    /// Bytes given back to the disk, which has them within seconds: files that were kept since an
+    /// earlier sweep among them, and what went while this one ran because the disk was full.
     pub bytes_freed: u64,
     /// Segments taken off the log.
     pub segments_removed: u64,

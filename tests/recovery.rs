@@ -11,7 +11,7 @@ use std::time::Duration;
 use onceward::storage::{Fault, SimDisk, Storage};
 use onceward::{
     Claim, Error, ErrorKind, Fingerprint, Key, ManualClock, Options, Resolution, Resolved, Store,
-    Ticket, verify,
+    Ticket, verify, verify_storage,
 };
 
 const BORN_MS: u64 = 1_750_000_000_000;
@@ -729,5 +729,155 @@ fn p0_3_a_payload_outlives_its_store_and_the_openings_that_follow() {
         let read = record.read(|payload| payload == vec![7; 60 * KIB]);
         assert_eq!(read.unwrap(), Some(true), "opening {opening}");
         store.close().unwrap();
+    }
+}
+
+/// Somebody removes a segment's file. The newest link names every segment before it, and the tree those
+/// it knows: whichever it was, nothing that stood in it is free. Only of the newest one may nobody know.
+#[test]
+fn p0_1_a_segment_whose_file_is_gone_is_missed() {
+    for (closed, checkpoint_at, with_tree) in [
+        (true, None, true),
+        (true, Some(4), false),
+        (false, None, true),
+        (false, Some(4), true),
+        (false, Some(4), false),
+        (false, Some(17), true),
+    ] {
+        let what = format!("closed: {closed}, {checkpoint_at:?}, with its tree: {with_tree}");
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let store = open(options(&clock), &disk).unwrap();
+        for number in 0..18 {
+            complete(&store, number, 300 * KIB);
+            if checkpoint_at == Some(number) {
+                store.checkpoint().unwrap();
+            }
+        }
+        if closed {
+            store.close().unwrap();
+        }
+        let disk = killed(&disk, store);
+        if !with_tree {
+            disk.unlink("tree.redb").unwrap();
+        }
+        let begun: Vec<_> =
+            segments(&disk).into_iter().filter(|path| !is_unused(&disk, path)).collect();
+        assert!(begun.len() > 5, "{begun:?}");
+        let in_the_tree = with_tree && (closed || checkpoint_at == Some(17));
+        for path in &begun {
+            let disk = Arc::new(disk.fork());
+            disk.unlink(path).unwrap();
+            let said = open(options(&clock).seeded(2), &disk).map_err(|error| error.to_string());
+            let missed =
+                said.is_err_and(|said| said == format!("{path} is missing and was not retired"));
+            assert_eq!(missed, in_the_tree || Some(path) != begun.last(), "{what}: {path}");
+        }
+    }
+}
+
+/// What closing commits may begin another segment: the tree of a closed store names that one, too.
+#[test]
+fn p0_1_the_newest_segment_of_a_closed_store_is_missed() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = open(options(&clock), &disk).unwrap();
+    let ticket = granted(&store, 0);
+    let before = loop {
+        complete(&store, disk.files().len() + end_of(&disk, &newest_begun(&disk)), 50 * KIB);
+        while store.step().unwrap() {}
+        let path = newest_begun(&disk);
+        let is_ready = segments(&disk).pop().is_some_and(|last| is_unused(&disk, &last));
+        if is_ready && end_of(&disk, &path) > 964 * KIB {
+            break path;
+        }
+    };
+    // Appended, and not committed.
+    let mut done = Box::pin(ticket.complete(vec![7; 60 * KIB]));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(done.as_mut().poll(&mut context).is_pending());
+    store.close().unwrap();
+    assert!(matches!(done.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
+    let path = newest_begun(&disk);
+    assert_ne!(path, before);
+    disk.unlink(&path).unwrap();
+    let error = open(options(&clock).seeded(2), &disk).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+/// A file system gives a whole file of zeros back, or of anything. What stood in it is refused, and the
+/// rest goes on. Of the last segment alone the store is refused: how late it was stood there.
+#[test]
+fn p0_1_a_segment_of_which_nothing_stands_costs_what_it_had() {
+    for (closed, checkpoint_at, zeros) in
+        [(true, None, true), (false, None, false), (false, Some(10), true)]
+    {
+        let what = format!("closed: {closed}, {checkpoint_at:?}");
+        let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+        let hour = Duration::from_secs(3600);
+        let options = |seed| options(&clock).ttl(hour).seeded(seed);
+        let store = open(options(1), &disk).unwrap();
+        let mut held = None;
+        for number in 0..18 {
+            complete(&store, number, 300 * KIB);
+            if number == 3 {
+                held = Some(granted(&store, 50));
+            }
+            if checkpoint_at == Some(number) {
+                store.checkpoint().unwrap();
+            }
+        }
+        if closed {
+            store.close().unwrap();
+        }
+        let killed_disk = killed(&disk, store);
+        drop(held);
+        let begun: Vec<_> = segments(&killed_disk)
+            .into_iter()
+            .filter(|path| !is_unused(&killed_disk, path))
+            .collect();
+        let (last, rest) = begun.split_last().unwrap();
+        assert!(rest.len() > 4, "{begun:?}");
+        for path in rest {
+            let mut disk = Arc::new(killed_disk.fork());
+            let octet = if zeros { 0 } else { 0xa5 };
+            disk.write_file(path, &vec![octet; disk.read_file(path).unwrap().len()]).unwrap();
+            let findings =
+                verify_storage(&(Arc::clone(&disk) as Arc<dyn Storage>)).unwrap().findings;
+            assert!(findings.iter().any(|it| it.file == *path), "{what}: {findings:?}");
+            for opening in 2..5 {
+                let store = open(options(opening), &disk).unwrap();
+                let mut replayed = 0;
+                for number in (0..18).chain([50, 77]) {
+                    match claim(&store, number) {
+                        Ok(Claim::Replay(_)) => replayed += 1,
+                        // Of a claim that stands elsewhere the end is lost.
+                        Ok(Claim::InDoubt(_)) => assert_ne!(number, 77, "{what}: {path}"),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+                        other => panic!("{what}: {path}: {number}: {other:?}"),
+                    }
+                }
+                // The first segment has a claim alone.
+                let all = if *path == begun[0] { 18..=18 } else { 14..=17 };
+                assert!(all.contains(&replayed), "{what}: {path}: {replayed}");
+                assert_eq!(
+                    segments(&disk).contains(path),
+                    opening == 2,
+                    "for whoever looks into it"
+                );
+                if opening == 2 {
+                    disk = killed(&disk, store);
+                } else if opening == 3 {
+                    store.checkpoint().unwrap();
+                    store.close().unwrap();
+                } else if Some(path) == rest.last() {
+                    clock.advance(hour + Duration::from_millis(1));
+                    for number in (0..18).chain([77]) {
+                        drive(&store, granted(&store, number).release()).unwrap();
+                    }
+                }
+            }
+        }
+        killed_disk.write_file(last, &vec![0; killed_disk.read_file(last).unwrap().len()]).unwrap();
+        let error = open(options(2), &killed_disk).unwrap_err();
+        assert_eq!(error.to_string(), format!("{last} is damaged, or was cut off"), "{what}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onceward::storage::{Fault, SimDisk, Storage};
 use onceward::{
@@ -372,4 +372,70 @@ fn c36_a_kept_file_that_is_not_used_is_room() {
     assert_eq!(full.map(|error| error.kind()), Some(ErrorKind::Full));
     assert_eq!(kept(&disk), 0, "the disk is said to be full, and such a file is there");
     assert!(before > store.stats().segments_reused - reused, "each was used");
+}
+
+/// The lengths of the files in the segments' directory, by their names.
+fn named(store: &Path) -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir(store.join("segments")).unwrap().map(Result::unwrap);
+    // One that goes meanwhile is none.
+    let sized = entries.filter_map(|entry| {
+        let length = entry.metadata().ok()?.len();
+        Some((entry.file_name().into_string().unwrap(), length))
+    });
+    sized.filter(|(name, _)| name != "reserve.tmp").collect()
+}
+
+/// What a sweep removes has lost its names when the sweep answers, and goes back to the disk while others
+/// claim, and while somebody reads what was in it; who closes the store meanwhile does not wait for that.
+#[test]
+fn what_a_sweep_removes_goes_back_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let clock = ManualClock::new(BORN_MS);
+    let size = 8 << 20;
+    for is_closed_meanwhile in [false, true] {
+        let store =
+            Options::new().segment_size(size).ttl(TTL).clock(clock.clone()).open(&path).unwrap();
+        let finish = |name: &str, payload: Vec<u8>| {
+            let claimed = store.blocking_claim(key(name), print()).unwrap();
+            let Claim::Granted(ticket) = claimed else { panic!("{name}: {claimed:?}") };
+            ticket.blocking_complete(payload).unwrap();
+        };
+        for nth in 0..40 {
+            finish(&nth.to_string(), vec![nth; 1 << 20]);
+        }
+        let record = payload_of(&store, "20");
+        let octets = payload_of(&store, "30").payload().unwrap().unwrap();
+        clock.advance(TTL * 2);
+        store.sweep().unwrap();
+        let names = named(&path);
+        let total: u64 = names.iter().map(|(_, length)| length).sum();
+        assert!(total <= 3 * size && !names.iter().any(|(name, _)| is_kept(name)), "{names:?}");
+        finish("another", vec![1; 100]);
+        if is_closed_meanwhile {
+            store.close().unwrap();
+            assert!(verify(&path).unwrap().is_sound());
+            assert!(octets == vec![30; 1 << 20]);
+            continue;
+        }
+        let until = |done: &dyn Fn() -> bool| {
+            let patience = Instant::now() + Duration::from_secs(120);
+            while !done() {
+                assert!(Instant::now() < patience, "{:?}, {:?}", store.stats(), named(&path));
+                std::thread::yield_now();
+            }
+        };
+        let on_its_way = || {
+            let named: u64 = named(&path).iter().map(|(_, length)| length).sum();
+            store.stats().log_bytes.saturating_sub(named)
+        };
+        // All but what is read.
+        until(&|| on_its_way() <= 2 * size);
+        assert!(record.payload().unwrap().unwrap() == vec![20; 1 << 20]);
+        assert!(octets == vec![30; 1 << 20]);
+        assert!(on_its_way() > size, "what is read stays");
+        drop((record, octets));
+        until(&|| on_its_way() == 0);
+        store.close().unwrap();
+    }
 }

@@ -245,6 +245,43 @@ fn a_damaged_piece_is_refused_and_never_granted_and_made_anew() {
     store.close().unwrap();
 }
 
+/// A filter that rots, or is not there, does not say that a key is free: the tree is made anew, as
+/// when anything else in it is damaged.
+#[test]
+fn a_damaged_filter_grants_nothing_and_is_made_anew() {
+    let mut world = World::new();
+    let store = filled(&mut world, 0);
+    keep(&store);
+    store.close().unwrap();
+    let bytes = world.disk.read_file("tree.redb").unwrap();
+    let filters: Vec<_> =
+        bytes.windows(4).enumerate().filter(|(_, four)| four == b"owtf").map(|it| it.0).collect();
+    assert!(!filters.is_empty());
+    for at in filters {
+        // Every bit of the first two lines goes: what they had is in no line any more.
+        for bit in (0..2 * 512).filter(|bit| bytes[at + 56 + bit / 8] & 1 << (bit % 8) != 0) {
+            world.disk.flip_bit("tree.redb", (at as u64 + 56) * 8 + bit as u64).unwrap();
+        }
+    }
+    let store = world.open(0);
+    // Nobody has asked for a filter yet, and the pieces are sound.
+    (0..KEYS).for_each(|number| is_replayed(&store, number));
+    store.keep_house(1);
+    let mut refused = 0;
+    for number in 0..KEYS {
+        match claim(&store, number) {
+            Ok(Claim::Replay(_)) => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => refused += 1,
+            other => panic!("key {number}: {other:?}"),
+        }
+    }
+    assert!(refused > 0, "nobody met the damage");
+    keep(&store);
+    (0..KEYS).for_each(|number| is_replayed(&store, number));
+    complete(&store, KEYS);
+    store.close().unwrap();
+}
+
 /// A doubt that the tree knows of is resolved, and the key claimed again and completed, before the
 /// next checkpoint: the result must not hide behind the doubt.
 #[test]

@@ -8,7 +8,7 @@ pub(crate) struct Row {
     /// Operations a second.
     ours: Rate,
     plain: Rate,
-    /// The ratio that was promised.
+    /// The ratio there is to be.
     bar: Option<f64>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn print(rows: &[Row], rounds: usize, trial: bool) {
     println!(
         "\nOperations a second: medians of {rounds} runs in turn (and the spread of the runs).\n"
     );
-    println!("| | onceward | redb | ratio | promised |\n|---|---|---|---|---|");
+    println!("| | onceward | redb | ratio | bar |\n|---|---|---|---|---|");
     for row in rows {
         println!("{}", row.markdown());
     }

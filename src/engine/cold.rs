@@ -1,9 +1,11 @@
 //! What the tree knows and the index does not: the records of an opened store that are still to be
 //! read into memory, and those for which there is no room in it.
 //!
-//! They are listed by *piece*, one run in one bucket of the tree. Of a piece that was read there is
-//! a filter, so that most keys that are not in it cost no search; one that was not is searched for
-//! every key. Three rules keep a key from ever being in neither place:
+//! They are listed by *piece*, one run in one bucket of the tree. A piece has a *filter*, which the
+//! tree keeps beside its entries, so that most keys that are not in it cost no search; until that is
+//! in memory it is searched for every key. A piece is *read* once its records were counted, too:
+//! only then is it known in which segments they stand. Three rules keep a key from ever being in
+//! neither place:
 //! 1. A piece is listed before the first of its entries leaves the index, and goes off the list only
 //!    when the last of them is in the index, or has expired.
 //! 2. Each change of the list changes what [`Cold::seen`] gives. Whoever looks compares it before
@@ -25,12 +27,12 @@ use super::record::Settled;
 use crate::error::Error;
 use crate::expiry::is_expired;
 use crate::format::frame::Kind;
-use crate::index::{Candidates, Filter, Identity};
+use crate::index::{Candidates, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::planted::{Bug, is_planted};
 use crate::sync::{Mutex, RwLock};
-use crate::tree::{Piece, Reader, Sought, TreeError};
+use crate::tree::{Filter, Piece, Reader, Sought, TreeError};
 
 /// Whether an entry of the tree is one of those a look in it may find: what is in doubt, and what
 /// ends that, is in the index.
@@ -53,32 +55,61 @@ impl Seen {
     }
 }
 
-/// What is known of a piece that was read.
-pub(super) struct Contents {
-    pub(super) filter: Filter,
-    /// Records in it that are not in the index, by segment: what keeps a segment from going.
-    pub(super) segments: Mutex<BTreeMap<u32, u64>>,
-}
+/// How many records stand in which segment.
+pub(super) type BySegment = BTreeMap<u32, u64>;
 
 /// A piece of the tree that is not in the index.
 pub(super) struct ColdPiece {
     pub(super) piece: Piece,
-    /// `None` while the piece was not read.
-    pub(super) contents: OnceLock<Contents>,
+    /// Of every entry of the piece that may be found; `None` while it is not in memory.
+    filter: OnceLock<Filter>,
+    /// Records in it that are not in the index: what keeps a segment from going. `None` while they
+    /// were not counted.
+    counts: OnceLock<Mutex<BySegment>>,
 }
 
 impl ColdPiece {
-    pub(super) fn unread(piece: Piece) -> Self {
-        Self { piece, contents: OnceLock::new() }
+    fn unread(piece: Piece) -> Self {
+        Self { piece, filter: OnceLock::new(), counts: OnceLock::new() }
     }
 
-    pub(super) fn may_have(&self, identity: Identity) -> bool {
-        self.contents.get().is_none_or(|contents| contents.filter.may_have(identity))
+    /// A piece all of whose records are in the index still.
+    pub(super) fn leaving(piece: Piece, filter: Filter) -> Self {
+        Self { piece, filter: filter.into(), counts: Mutex::default().into() }
+    }
+
+    /// Whether an entry of this hash, as [`Identity::ordered`] has it, may be here.
+    pub(super) fn may_have(&self, hash: u128) -> bool {
+        self.filter.get().is_none_or(|filter| filter.may_have(hash))
+    }
+
+    pub(super) fn has_filter(&self) -> bool {
+        self.filter.get().is_some()
+    }
+
+    /// Whether it is known in which segments its records stand.
+    pub(super) fn is_read(&self) -> bool {
+        self.counts.get().is_some()
+    }
+
+    /// It has its filter, and its records were counted.
+    pub(super) fn was_read(&self, counts: BySegment) {
+        // Whoever reads pieces holds the sweeper's lock, so nobody else has counted.
+        let _ = self.counts.set(Mutex::new(counts));
+    }
+
+    /// Records of it that left the index.
+    pub(super) fn add(&self, gone: BySegment) {
+        let Some(counts) = self.counts.get() else { return };
+        let mut counts = counts.lock();
+        for (segment, records) in gone {
+            *counts.entry(segment).or_default() += records;
+        }
     }
 
     fn records(&self) -> u64 {
-        match self.contents.get() {
-            Some(contents) => contents.segments.lock().values().sum(),
+        match self.counts.get() {
+            Some(counts) => counts.lock().values().sum(),
             None => self.piece.run.entries,
         }
     }
@@ -94,7 +125,7 @@ pub(super) struct List {
 impl List {
     /// Pieces that are worth reading and were not yet.
     pub(super) fn unread(&self, now_ms: u64) -> impl Iterator<Item = &Arc<ColdPiece>> {
-        let unread = self.pieces.iter().filter(|cold| cold.contents.get().is_none());
+        let unread = self.pieces.iter().filter(|cold| !cold.is_read());
         // All that is in an expired bucket has expired, and says nothing.
         unread.filter(move |cold| !is_expired(cold.piece.bucket, now_ms))
     }
@@ -142,15 +173,15 @@ impl Cold {
     }
 
     fn count_bytes(&self, list: &List) {
-        let contents = list.pieces.iter().filter_map(|piece| piece.contents.get());
-        let bytes = contents.map(|contents| contents.filter.bytes()).sum();
+        let filters = list.pieces.iter().filter_map(|piece| piece.filter.get());
+        let bytes = filters.map(Filter::bytes).sum();
         self.filter_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// A piece on the list was read.
-    pub(super) fn was_read(&self, piece: &ColdPiece, contents: Contents) {
-        // Whoever reads pieces holds the sweeper's lock, so nobody else has.
-        let _ = piece.contents.set(contents);
+    /// The filter of a piece on the list is in memory, with all of its keys.
+    pub(super) fn got_filter(&self, piece: &ColdPiece, filter: Filter) {
+        // Whoever reads filters holds the sweeper's lock, so nobody else has.
+        let _ = piece.filter.set(filter);
         self.count_bytes(&self.list());
     }
 
@@ -179,8 +210,8 @@ impl Cold {
     /// Records of pieces that were read which stand in segment `id`, and are not in the index.
     pub(super) fn in_segment(&self, id: u32) -> u64 {
         let list = self.list();
-        let contents = list.pieces.iter().filter_map(|piece| piece.contents.get());
-        contents.filter_map(|contents| contents.segments.lock().get(&id).copied()).sum()
+        let counts = list.pieces.iter().filter_map(|piece| piece.counts.get());
+        counts.filter_map(|counts| counts.lock().get(&id).copied()).sum()
     }
 
     /// Records in these buckets that are not in the index.
@@ -192,8 +223,8 @@ impl Cold {
 
     /// Nothing in segment `id` lives: what did was written again elsewhere.
     pub(super) fn forget_segment(&self, id: u32) {
-        for contents in self.list().pieces.iter().filter_map(|piece| piece.contents.get()) {
-            contents.segments.lock().remove(&id);
+        for counts in self.list().pieces.iter().filter_map(|piece| piece.counts.get()) {
+            counts.lock().remove(&id);
         }
     }
 
@@ -251,18 +282,18 @@ impl Inner {
         if list.seen != seen {
             return Ok(ColdLook::Again);
         }
-        let now_ms = self.now_ms();
+        let (now_ms, hash) = (self.now_ms(), identity.ordered());
         let mut gone = false;
         let older_first = is_planted(Bug::OlderRunWins);
         let nth = |nth: usize| if older_first { list.pieces.len() - 1 - nth } else { nth };
         for at in (0..list.pieces.len()).map(nth) {
             let Some(cold) = list.pieces.get(at) else { continue };
-            if is_planted(Bug::SpilledNotProbed) && cold.contents.get().is_some() {
+            if is_planted(Bug::SpilledNotProbed) && cold.is_read() {
                 continue;
             }
             // All that is in a bucket has expired when its name says so.
             let expired = is_expired(cold.piece.bucket, now_ms) && !older_first;
-            if expired || !cold.may_have(identity) {
+            if expired || !cold.may_have(hash) {
                 continue;
             }
             let Some(sought) = self.seek(&list, &cold.piece, identity)? else {

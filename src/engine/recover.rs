@@ -64,7 +64,7 @@ pub(super) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner,
     let mut restore = Restore::new(&options, &identity, &storage, survey);
     let tree = restore.load_tree()?;
     let mut tail = restore.replay(tree.as_ref().map(|(_, head)| head))?;
-    restore.refuse_missing()?;
+    restore.survey.refuse_missing(&restore.expected)?;
     restore.unlock(options.keys.as_ref(), &mut tail)?;
 
     let by_wall = options.trust_wall_clock || is_planted(Bug::ExpiredByWallClock);
@@ -150,7 +150,7 @@ fn clear_away(storage: &dyn Storage, restore: &Restore) -> Result<(), Error> {
     }
     // Nothing was sealed under the key of a segment that is not there, or that has no group.
     let keys = restore.survey.keys.iter();
-    for id in keys.filter(|id| !restore.survey.begun.contains_key(id)) {
+    for id in keys.filter(|id| !restore.survey.is_there(**id)) {
         log::key::erase(storage, *id).map_err(io)?;
     }
     Ok(())
@@ -312,8 +312,8 @@ impl Restore {
     /// Lets go of segments that were retired and not removed. Gives their ids, to be removed
     /// once the new link, which does not name them, is on disk.
     fn drop_retired(&mut self) -> Vec<u32> {
-        let begun = self.survey.begun.keys().copied();
-        let retired: Vec<u32> = begun.filter(|id| !self.expected.contains(*id)).collect();
+        let there = self.survey.begun.keys().chain(&self.survey.illegible).copied();
+        let retired: Vec<u32> = there.filter(|id| !self.expected.contains(*id)).collect();
         if !retired.is_empty() {
             for mut shard in self.index.shards() {
                 shard.retain(|location| !retired.contains(&location.segment()));

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Inner;
-use super::cold::{ColdPiece, Contents};
+use super::cold::{BySegment, ColdPiece, List};
 use crate::error::Error;
-use crate::index::{Filter, Identity, Index, SHARDS, Shard};
+use crate::index::{Identity, Index, SHARDS, Shard};
 use crate::location::Location;
-use crate::tree::Piece;
+use crate::tree::{Filter, Piece};
 
 /// Pieces of one bucket, alike in size, that are worth making one: each look passes one filter for
 /// each piece.
@@ -41,12 +41,23 @@ impl Inner {
     }
 
     /// Whether so many records of the tree may be read into the index, when so many in all were not
-    /// read yet. What stays out needs room for its filter.
-    pub(super) fn has_memory_for(&self, entries: u64, unread: u64) -> bool {
+    /// read yet, and so many of these have no filter in memory. What stays out needs room for its
+    /// filter.
+    pub(super) fn has_memory_for(&self, entries: u64, unread: u64, unfiltered: u64) -> bool {
         let records = self.index.records();
         let filters = self.cold.bytes();
         records + unread <= self.bounds(filters).0
-            || records + entries <= self.bounds(filters + Filter::bytes_for(unread)).1
+            || records + entries <= self.bounds(filters + Filter::bytes_for(unfiltered)).1
+    }
+
+    /// Whether a filter for so many records may be had before they are read: not when it takes from
+    /// the index what all that was not read yet needs in it. When there is not enough for that
+    /// anyhow, what stays out needs its filter.
+    pub(super) fn has_memory_for_filter(&self, entries: u64, unread: u64) -> bool {
+        let records = self.index.records() + unread;
+        let filters = self.cold.bytes();
+        records <= self.bounds(filters + Filter::bytes_for(entries)).0
+            || records > self.bounds(filters).0
     }
 
     /// Whether the index has more records than it should; or a table that takes no more keys, though
@@ -86,31 +97,27 @@ impl Inner {
 
     /// Lets the entries of one piece go from the index.
     fn evict(&self, piece: Piece) -> Result<(), Error> {
-        let cold = ColdPiece::unread(piece);
         let list = {
             let mut checkpointer = self.tree.lock();
             self.relist(&mut checkpointer, None);
             let reader = checkpointer.tree().map(|tree| tree.reader());
             let list = self.cold.list();
-            super::cold::List { seen: list.seen, reader, pieces: Vec::new() }
+            List { seen: list.seen, reader, pieces: Vec::new() }
         };
-        let Some(Contents { filter, .. }) = self.read_contents(&list, &cold)? else {
-            return Ok(());
-        };
+        let Some(filter) = self.filter_of(&list, &piece)? else { return Ok(()) };
         // On the list, with its filter, before the first entry goes.
-        let contents = Contents { filter, segments: crate::sync::Mutex::default() };
-        let cold = ColdPiece { piece, contents: contents.into() };
         {
             let mut checkpointer = self.tree.lock();
             checkpointer.let_go(piece);
-            self.relist(&mut checkpointer, Some(cold));
+            self.relist(&mut checkpointer, Some(ColdPiece::leaving(piece, filter)));
         }
         let listed = self.cold.list();
-        let cold = listed.pieces.iter().find(|cold| cold.piece == piece);
-        let Some(contents) = cold.and_then(|cold| cold.contents.get()) else { return Ok(()) };
+        let Some(cold) = listed.pieces.iter().find(|cold| cold.piece == piece) else {
+            return Ok(());
+        };
         self.ask_tree(&listed, &piece, |reader| {
             let whole = reader.stream(&piece, &mut |entries| {
-                let mut gone = BTreeMap::<u32, u64>::new();
+                let mut gone = BySegment::new();
                 for entry in entries {
                     let identity = Identity::from_ordered(entry.hash);
                     let location = Location::from_bits(entry.location);
@@ -120,10 +127,7 @@ impl Inner {
                         *gone.entry(location.segment()).or_default() += 1;
                     }
                 }
-                let mut segments = contents.segments.lock();
-                for (segment, count) in gone {
-                    *segments.entry(segment).or_default() += count;
-                }
+                cold.add(gone);
             })?;
             Ok(whole.then_some(()))
         })?;
@@ -157,7 +161,7 @@ impl Inner {
         let many = if self.options.resident_max.is_some() { 2 } else { MERGED };
         let mut groups = BTreeMap::<_, Vec<(u64, u64)>>::new();
         let list = self.cold.list();
-        let read = |cold: &&Arc<ColdPiece>| cold.contents.get().is_some();
+        let read = |cold: &&Arc<ColdPiece>| cold.is_read();
         for Piece { bucket, run } in list.pieces.iter().filter(read).map(|cold| cold.piece) {
             let size = run.entries.max(1).ilog2() / 3;
             groups.entry((bucket, size)).or_default().push((run.entries, run.number));

@@ -226,10 +226,13 @@ impl Store {
 
     /// Closes the store: commits what waits, seals the log, gives the lock back, whatever clones
     /// remain. Live tickets find it closed, and their keys are in doubt when it is opened again.
-    /// Payloads handed out stay valid. Closing again does nothing.
+    /// Payloads handed out stay valid. Closing again does nothing, and waits for a close that is
+    /// under way.
     ///
     /// # Errors
-    /// `Poisoned` when a write failed earlier; `Io`. The store is closed all the same.
+    /// `Poisoned` when a write failed earlier; `Io`. The store is closed all the same. `Closed` when
+    /// a waker calls this on a thread that a close under way waits for, one of the store's own or the
+    /// one that closes it: the waker would wait for itself, and the store is closed after it.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.whole(Inner::close)
     }

@@ -36,6 +36,9 @@ pub(super) struct Survey {
     pub(super) begun: BTreeMap<u32, Begun>,
     /// Files no group stands in: made ahead and never begun.
     pub(super) unused: Vec<String>,
+    /// Segments of which nothing can be believed, neither a header nor a group: what they had is
+    /// damaged, if they count. A later one is begun, by whose groups the store's time is known.
+    pub(super) illegible: BTreeSet<u32>,
     /// Files under temporary names.
     pub(super) temporary: Vec<String>,
     /// Segments, or what once were segments, beside which a file of a key stands.
@@ -70,22 +73,30 @@ pub(super) fn survey(storage: &dyn Storage, identity: &Identity) -> Result<Surve
         };
         survey.last_id = survey.last_id.max(id);
         match begun(storage, identity, id, &path)? {
-            Some(begun) => {
-                survey.begun.insert(id, begun);
+            Stands::Groups(begun) => {
+                survey.begun.insert(id, *begun);
             }
-            None => survey.unused.push(path),
+            Stands::Nothing => survey.unused.push(path),
+            Stands::Illegible => {
+                survey.illegible.insert(id);
+            }
         }
     }
     survey.set_aside_what_nothing_vouches_for(&identity.secret)?;
+    survey.refuse_an_illegible_end()?;
     Ok(survey)
 }
 
-fn begun(
-    storage: &dyn Storage,
-    identity: &Identity,
-    id: u32,
-    path: &str,
-) -> Result<Option<Begun>, Error> {
+/// What stands in a segment's file.
+enum Stands {
+    Groups(Box<Begun>),
+    /// A header, and nothing behind it.
+    Nothing,
+    /// Nothing that can be believed.
+    Illegible,
+}
+
+fn begun(storage: &dyn Storage, identity: &Identity, id: u32, path: &str) -> Result<Stands, Error> {
     let io = |error| Error::io(format!("reading {path}"), error);
     let file = storage.open_read_only(path).map_err(io)?;
     let header: Result<Header, String> = replay::read_header(&*file).map_err(io)?;
@@ -109,12 +120,12 @@ fn begun(
     let of = Of { segment: id, salt };
     let has_groups = salt.is_some() && replay::has_groups(&*file, of).map_err(io)?;
     if !has_groups {
-        // A file gets its name only once it is whole, so a shorter one was cut off since.
-        let whole = header.as_ref().is_ok_and(|header| header.prepared <= len);
-        if !whole {
-            return Err(Error::corrupt(format!("{path} is damaged, or was cut off")));
-        }
-        return Ok(None);
+        return match header {
+            Ok(header) if header.prepared <= len => Ok(Stands::Nothing),
+            Err(_) if len >= HEADER as u64 => Ok(Stands::Illegible),
+            // A file gets its name only once it is whole, so a shorter one was cut off since.
+            _ => Err(damaged_or_cut_off(path)),
+        };
     }
     let segment = Segment::open(storage, id, salt.unwrap_or_default()).map_err(io)?;
     if let Some(link) = &link {
@@ -122,14 +133,18 @@ fn begun(
     }
     // Until the scan says better, whatever the file has may be looked at.
     segment.end.store(len, Relaxed);
-    Ok(Some(Begun {
+    Ok(Stands::Groups(Box::new(Begun {
         segment: Arc::new(segment),
         of,
         link,
         header_damaged: header.is_err(),
         sealed: header.as_ref().is_ok_and(|header| header.sealed),
         prepared: header.map_or(0, |header| header.prepared),
-    }))
+    })))
+}
+
+fn damaged_or_cut_off(path: &str) -> Error {
+    Error::corrupt(format!("{path} is damaged, or was cut off"))
 }
 
 fn link_of(group: &crate::format::group::Header, bytes: &[u8]) -> Option<Link> {
@@ -178,6 +193,19 @@ impl Expected {
 }
 
 impl Survey {
+    /// Whether segment `id` has its file, and was begun.
+    pub(super) fn is_there(&self, id: u32) -> bool {
+        self.begun.contains_key(&id) || self.illegible.contains(&id)
+    }
+
+    /// Every segment that ought to be there is.
+    pub(super) fn refuse_missing(&self, expected: &Expected) -> Result<(), Error> {
+        let missing = expected.iter().find(|id| !self.is_there(*id));
+        missing.map_or(Ok(()), |id| {
+            Err(Error::corrupt(format!("{} is missing and was not retired", log::path(id))))
+        })
+    }
+
     /// The octets kept of the key of segment `id`, if it has one.
     ///
     /// # Errors
@@ -226,17 +254,28 @@ impl Survey {
         Ok(())
     }
 
+    /// Refuses a store whose last segment is illegible: how late it was then nobody knows, and a record
+    /// that had expired by then, and whose key had another since, would pass for one that lives.
+    fn refuse_an_illegible_end(&self) -> Result<(), Error> {
+        let last = self.begun.last_key_value().map_or(0, |(id, _)| *id);
+        let illegible = self.illegible.last().filter(|id| **id > last);
+        illegible.map_or(Ok(()), |id| Err(damaged_or_cut_off(&log::path(*id))))
+    }
+
     /// The segments that count, oldest first: each named by the link of the one behind it. One that
     /// no link names is void: nothing in it was surely on disk, and what it held was written again.
-    /// Where a link does not stand, the segment before is taken to be the one meant.
+    /// Where a link does not stand, or what it names is illegible, the segment before is taken to be the
+    /// one meant.
     pub(super) fn chain(&self) -> Vec<u32> {
         let mut chain = Vec::new();
         let mut at = self.begun.last_key_value();
         while let Some((id, begun)) = at {
             chain.push(*id);
             at = match &begun.link {
-                Some(link) => self.begun.get_key_value(&link.previous_segment),
-                None => self.begun.range(..id).next_back(),
+                Some(link) if !self.illegible.contains(&link.previous_segment) => {
+                    self.begun.get_key_value(&link.previous_segment)
+                }
+                _ => self.begun.range(..id).next_back(),
             }
             // Links lead back; one that does not is damage that passed for a link.
             .filter(|(before, _)| *before < id);

@@ -326,9 +326,10 @@ impl Inner {
         if !is_kept(at) || is_expired(header.term_ms, self.now_ms()) {
             return Ok(false);
         }
+        let hash = identity.ordered();
         'listed: loop {
             let list = self.cold.list();
-            for cold in list.pieces.iter().filter(|cold| cold.may_have(identity)) {
+            for cold in list.pieces.iter().filter(|cold| cold.may_have(hash)) {
                 let Some(sought) = self.seek(&list, &cold.piece, identity)? else {
                     // It went while it was asked, and another may have what it had.
                     continue 'listed;
@@ -442,5 +443,68 @@ impl Inner {
                 }
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::storage::SimDisk;
+    use crate::{Claim, Fingerprint, ManualClock, Options, Store};
+
+    fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(output) = polled {
+                return output;
+            }
+            let _ = store.step();
+        }
+    }
+
+    /// Pieces of the tree are made one after somebody took the list of them, and before he looks: what
+    /// was in those is in the new one, and lives.
+    #[test]
+    fn a_record_is_found_in_the_piece_that_was_made_of_its_own_meanwhile() {
+        let clock = ManualClock::new(1_750_000_000_000);
+        let options = Options::new().clock(clock).resident_records(0).seeded(1).stepped();
+        let store = options.open_storage(Arc::new(SimDisk::new(1))).unwrap();
+        let key = |name| Key::new("scope", name).unwrap();
+        for name in ["first", "second"] {
+            let claimed = drive(&store, store.claim(key(name), Fingerprint::of("a request")));
+            let Ok(Claim::Granted(ticket)) = claimed else { panic!("{claimed:?}") };
+            drive(&store, ticket.complete("done")).unwrap();
+            store.checkpoint().unwrap();
+        }
+        let inner = store.inner();
+        while inner.cold.list().pieces.len() < 2 {
+            inner.spill().unwrap();
+        }
+        let identity = Identity::of(key("first"), &inner.identity.secret);
+        let list = inner.cold.list();
+        let pieces = list.pieces.iter().map(|cold| cold.piece);
+        let entry =
+            pieces.clone().find_map(|piece| match inner.seek(&list, &piece, identity).unwrap() {
+                Some(Sought::Found(entries)) => entries.first().copied(),
+                _ => None,
+            });
+        let at = Location::from_bits(entry.unwrap().location);
+        let segment = inner.log.segments.get(at.segment()).unwrap();
+        let header = segment.head(at.offset(), |frame| frame.header).unwrap();
+        {
+            // As `merge_pieces` does, up to where it lists what there is then.
+            let mut checkpointer = inner.tree.lock();
+            let head = inner.head(&checkpointer).encode();
+            let numbers: Vec<u64> = pieces.map(|piece| piece.run.number).collect();
+            let bucket = list.pieces.first().unwrap().piece.bucket;
+            checkpointer.tree().unwrap().merge(&head, bucket, &numbers).unwrap();
+        }
+        assert!(inner.is_cold_at(identity, at, &header).unwrap());
+        assert_eq!(inner.cold.list().pieces.len(), 1, "the list was an old one");
     }
 }

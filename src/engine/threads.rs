@@ -1,4 +1,5 @@
-//! The store's threads, and its end: one commits, one makes room, one keeps house.
+//! The store's threads, and its end: one commits, one makes room, one keeps house, one gives files
+//! back to the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::log::NoRoom;
 use crate::options::Durability;
 use crate::planted::{Bug, is_planted};
-use crate::sync::thread::{self, JoinHandle};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Condvar, Mutex};
 
 /// How often the housekeeper looks around.
@@ -24,6 +25,8 @@ const SWEEP_ROUNDS: u32 = 4;
 #[derive(Default)]
 pub(super) struct Threads {
     handles: Mutex<Vec<JoinHandle<()>>>,
+    /// Those that closing waits for: the store's own, and the one that closes it.
+    waited_for: Mutex<Vec<ThreadId>>,
     stopping: Mutex<bool>,
     stop: Condvar,
 }
@@ -38,6 +41,10 @@ impl Threads {
         })?;
         let preparer = Arc::clone(inner);
         self.spawn("onceward-room", move || preparer.guarded(Inner::prepare_room))?;
+        // Before its thread, which may come to run once the store is closed.
+        inner.log.serve_slices();
+        let giver = Arc::clone(inner);
+        self.spawn("onceward-slices", move || giver.guarded(|inner| inner.log.give_back_slices()))?;
         let keeper = Arc::clone(inner);
         self.spawn("onceward-keeper", move || keeper.guarded(Inner::keep_house))?;
         if inner.cold.unread(inner.now_ms()) == 0 {
@@ -48,12 +55,26 @@ impl Threads {
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        // Until its name is there, the thread waits with asking for it.
+        let mut waited_for = self.waited_for.lock();
         let handle = thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)
             .map_err(|error| Error::io("starting a thread", error))?;
+        waited_for.push(handle.thread().id());
+        drop(waited_for);
         self.handles.lock().push(handle);
         Ok(())
+    }
+
+    /// Closing waits for this thread, too.
+    fn wait_for_this(&self) {
+        self.waited_for.lock().push(thread::current().id());
+    }
+
+    /// Whether a thread that closes the store waits for this one.
+    fn wait_for_me(&self) -> bool {
+        self.waited_for.lock().contains(&thread::current().id())
     }
 
     fn is_stopping(&self) -> bool {
@@ -134,10 +155,15 @@ impl Inner {
         }
     }
 
-    /// Reads what the tree has, and then ends. What the disk refuses is tried again later.
+    /// Reads what the tree has, its filters first, and then ends. What the disk refuses is tried
+    /// again later.
     fn warm_up(&self) {
         while !self.threads.is_stopping() {
-            match self.warm() {
+            let warmed = match self.warm_filter() {
+                Ok(false) => self.warm(),
+                filtered => filtered,
+            };
+            match warmed {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(_) => {
@@ -180,14 +206,20 @@ impl Inner {
         if self.cold.is_damaged() {
             let _ = self.reload();
         }
+        while let Ok(true) = self.warm_filter() {}
         let _ = self.warm();
         let _ = self.spill();
         let _ = self.merge_pieces();
     }
 
-    /// Closes the store; a close that is under way already is waited for.
+    /// Closes the store; a close that is under way already is waited for, unless it waits for this
+    /// thread, on which a waker may call this.
     pub(super) fn close(&self) -> Result<(), Error> {
-        let mut closed = self.closed.lock();
+        let mut closed = match self.closed.try_lock() {
+            Some(closed) => closed,
+            None if self.threads.wait_for_me() => return Err(Error::closed()),
+            None => self.closed.lock(),
+        };
         if *closed {
             return Ok(());
         }
@@ -208,6 +240,7 @@ impl Inner {
     }
 
     fn close_once(&self) -> Result<(), Error> {
+        self.threads.wait_for_this();
         self.threads.stop();
         let sealed = self.seal();
         let closed = Error::closed();
@@ -217,6 +250,7 @@ impl Inner {
         self.tell_waiters(&closed);
         self.timer.stop();
         self.sweeping.end();
+        self.log.end_slices();
         self.threads.join();
         if sealed.is_ok() {
             self.log.active().trim(0);
@@ -237,9 +271,10 @@ impl Inner {
         if !is_planted(Bug::AppendedBehindSeal) {
             self.log.end();
         }
-        // A checkpoint that fails is made up for by the next open, from the log.
-        let _ = self.checkpoint();
         self.flush()?;
+        // Of all that: a segment that was begun just now is then named by the tree, and missed if it
+        // goes. A checkpoint that fails is made up for by the next open, from the log.
+        let _ = self.checkpoint();
         // In a group of its own: only that one may be taken for torn. Without room for it the next
         // open takes the log for cut off, and loses nothing.
         let sealed = self.log.append_seal();
@@ -341,5 +376,34 @@ mod tests {
             let _one = inner.sweeping().unwrap();
             let _ = inner.flush();
         }));
+    }
+    /// Whoever is told that the store is being closed closes it, too: on the thread that does, or on one
+    /// of the store's own, which that one waits for.
+    #[test]
+    fn a_waker_that_closes_a_store_that_is_being_closed_is_told_so() {
+        for of_the_store in [false, true] {
+            assert!(ends(move || {
+                let disk = Arc::new(SimDisk::new(1));
+                let store = Options::new().stepped().open_storage(disk).unwrap();
+                let (told, is_told) = mpsc::channel();
+                let also = store.clone();
+                let close = move || told.send(also.close()).unwrap();
+                let inner = Arc::clone(store.inner());
+                let waker = waker(move || {
+                    if of_the_store {
+                        inner.threads.spawn("another", close).unwrap();
+                    } else {
+                        close();
+                    }
+                });
+                // Closing commits it, and wakes.
+                let mut claimed = Box::pin(claim(&store, "key"));
+                assert!(claimed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                store.close().unwrap();
+                let told = is_told.recv_timeout(PATIENCE).unwrap();
+                assert_eq!(told.unwrap_err().kind(), ErrorKind::Closed);
+                assert!(store.close().is_ok(), "when it is over there is nothing to do");
+            }));
+        }
     }
 }

@@ -262,7 +262,12 @@ impl Verification<'_> {
             self.report.add(Finding::new(log::key::path(*id), problem));
         }
         for id in self.expected.iter().filter(|id| !self.survey.begun.contains_key(id)) {
-            self.report.add(Finding::new(log::path(id), "missing and not retired"));
+            let what = if self.survey.illegible.contains(&id) {
+                "neither its header nor any group in it can be believed"
+            } else {
+                "missing and not retired"
+            };
+            self.report.add(Finding::new(log::path(id), what));
         }
         self.progress.tell(self.report.bytes);
         Ok(())

@@ -5,7 +5,6 @@
 //! compare.
 
 mod arena;
-mod filter;
 #[cfg(test)]
 mod hostile_tests;
 mod in_flight;
@@ -29,7 +28,6 @@ use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, MutexGuard};
 
 use arena::Arena;
-pub(crate) use filter::Filter;
 pub(crate) use in_flight::{Caps, Flight, Owner, Phase};
 pub(crate) use shard::{Candidates, Shard};
 use slots::Slots;

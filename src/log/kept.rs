@@ -8,6 +8,7 @@
 //!    in the order of the segments, because a frame that ends a claim stands behind it.
 //! 3. A kept file is written again when nobody holds the segment or its map: whoever was handed a
 //!    payload reads what he was handed.
+//! 4. A file that is removed is given back to the disk as `parting` has it.
 //!
 //! Files are made, named, removed, and their directory synced, under one lock. A sync that fails tells
 //! of it once, to whoever asked for it: under the lock nobody else waits for a name to be on disk.
@@ -21,6 +22,7 @@ use super::segment::{self, Prepared, Segment};
 use super::{DIRECTORY, Log, TEMPORARY};
 use crate::error::Error;
 use crate::planted::{Bug, is_planted};
+use crate::storage::Storage;
 
 /// The most files that are kept.
 const FILES_MAX: u32 = 64;
@@ -169,6 +171,13 @@ impl Leftovers {
         worthy
     }
 
+    /// Takes the one at `place` out, its file removed; if that fails, it is stuck there.
+    fn take_name(&mut self, storage: &dyn Storage, place: usize) -> io::Result<Option<Going>> {
+        let Some(it) = self.going.get_mut(place) else { return Ok(None) };
+        it.segment.remove(storage).inspect_err(|_| it.is_stuck = true)?;
+        Ok(self.going.remove(place))
+    }
+
     /// Takes a file out that has `needed` octets and that nobody reads any more.
     fn take(&mut self, needed: u64) -> Option<Kept> {
         let place = self
@@ -193,12 +202,14 @@ impl<P> Log<P> {
     }
 
     /// Keeps or removes the files of segments that were let go, in order, and removes those that are
-    /// kept and not needed. Gives how many octets the disk has back; what fails is tried again the next
-    /// time, and until then what must not go before it stays, too. One at a time. A store whose writes
-    /// have ended leaves all files to the next open: they may be another process's any moment.
+    /// kept and not needed. Gives how many octets the disk has back, or has soon; what fails is tried
+    /// again the next time, and until then what must not go before it stays, too. One at a time. A store
+    /// whose writes have ended leaves all files to the next open: they may be another process's any
+    /// moment.
     ///
     /// # Errors
-    /// `Io`: the disk does not remove a file, or the directory's sync failed.
+    /// `Io`: the disk does not remove a file, or the directory's sync failed, now or since the last time;
+    /// or a file could not be cut since then.
     pub(crate) fn give_back(&self, keep: Keep) -> (u64, Result<(), Error>) {
         let mut room = {
             let mut leftovers = self.preparing.lock();
@@ -206,7 +217,7 @@ impl<P> Log<P> {
             let most = leftovers.most(keep, next_segment);
             leftovers.begin_round(keep, most)
         };
-        let mut outcome = Ok(());
+        let mut outcome = self.parting_failed();
         let mut freed = 0;
         loop {
             // For each anew: others make room meanwhile, and closing waits for one file alone.
@@ -216,7 +227,7 @@ impl<P> Log<P> {
             }
             let Some(place) = leftovers.next() else {
                 if freed > 0 {
-                    outcome = outcome.and(self.storage.sync_dir(DIRECTORY));
+                    outcome = outcome.and(self.sync_removed_names());
                 }
                 break;
             };
@@ -284,17 +295,9 @@ impl<P> Log<P> {
     /// Removes the file at `place` of those that go; one that is not removed is stuck there. Gives how
     /// long it was.
     fn remove_at(&self, leftovers: &mut Leftovers, place: usize) -> io::Result<u64> {
-        let Some(it) = leftovers.going.get_mut(place) else { return Ok(0) };
-        it.segment.remove(&*self.storage).inspect_err(|_| it.is_stuck = true)?;
-        let length = it.length;
-        leftovers.going.remove(place);
-        self.forget(length);
-        Ok(length)
-    }
-
-    /// A file of so many octets is counted no more.
-    fn forget(&self, length: u64) {
-        self.leftover_bytes.fetch_sub(length, Relaxed);
+        let Some(it) = leftovers.take_name(&*self.storage, place)? else { return Ok(0) };
+        self.part_with(it.segment, it.length);
+        Ok(it.length)
     }
 
     /// Makes a kept file of at least `needed` octets segment `id`, the next. Whether there is one.
@@ -331,9 +334,12 @@ impl<P> Log<P> {
         let _ = self.remove_at(leftovers, 0);
     }
 
-    /// Removes one file that is kept, or one that goes anyway, because the disk is full. Whether there
-    /// was one.
+    /// Gives back what is on its way to the disk, or one file that is kept, or one that goes anyway,
+    /// because the disk is full. Whether there was any.
     pub(super) fn release_one(&self, leftovers: &mut Leftovers) -> bool {
+        if self.close_nameless() {
+            return true;
+        }
         for it in &mut leftovers.going {
             it.is_stuck = false;
         }
@@ -351,10 +357,15 @@ impl<P> Log<P> {
         false
     }
 
+    /// Removes the file at `place`, and gives it back at once.
     fn release_at(&self, leftovers: &mut Leftovers, place: usize) -> bool {
-        let removed = self.remove_at(leftovers, place);
-        leftovers.released += removed.as_ref().copied().unwrap_or(0);
-        removed.is_ok()
+        let Ok(removed) = leftovers.take_name(&*self.storage, place) else { return false };
+        if let Some(Going { segment, length, .. }) = removed {
+            drop(segment);
+            self.forget(length);
+            leftovers.released += length;
+        }
+        true
     }
 
     /// Removes all files that are kept or go anyway, because the disk is full. Whether there were any.
@@ -385,6 +396,7 @@ impl<P> Log<P> {
         while let Some(place) = leftovers.next() {
             let _ = self.remove_at(&mut leftovers, place);
         }
+        self.close_nameless();
     }
 
     /// Segments begun in files of retired ones.
@@ -394,4 +406,4 @@ impl<P> Log<P> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,6 +10,7 @@ mod draft;
 mod kept;
 pub(crate) mod key;
 mod near;
+mod parting;
 pub(crate) mod replay;
 mod room;
 mod sealed;
@@ -107,6 +108,8 @@ pub(crate) struct Log<P> {
     /// One preparation at a time, and what is left of retired segments, which others may be made of.
     /// Lock order: `preparing`, then `writer`.
     preparing: Mutex<kept::Leftovers>,
+    /// Their files that have no name any more.
+    parting: parting::Parting,
     /// Bytes of what is left of them.
     leftover_bytes: AtomicU64,
     /// Segments made of what was left of others.
@@ -139,6 +142,7 @@ impl<P> Log<P> {
             segments,
             work: Condvar::new(),
             preparing: Mutex::new(kept::Leftovers::new(start.next_segment)),
+            parting: parting::Parting::default(),
             leftover_bytes: 0.into(),
             reused: 0.into(),
             short: Condvar::new(),

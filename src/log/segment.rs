@@ -27,7 +27,7 @@ use crate::sync::Mutex;
 const NEAR: usize = 640;
 
 /// A segment that can be read. Whoever holds its `Arc`, or its map's, may read its published bytes,
-/// also after it was retired: its file is not written again before.
+/// also after it was retired: its file is not written again, nor cut, before.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) id: u32,
@@ -143,9 +143,13 @@ impl Segment {
     /// Whether nobody but the caller holds the segment or its map, and nobody can any more: a hold of
     /// the table, which a thread may remember, has a count of its own, and all of its life it holds
     /// the segment.
+    pub(super) fn is_unread(this: &mut Arc<Self>) -> bool {
+        Arc::get_mut(this).is_some_and(|it| Arc::get_mut(&mut it.map).is_some())
+    }
+
+    /// Whether the file may be written again: whoever was handed a payload reads what he was handed.
     pub(super) fn is_nobodys(this: &mut Arc<Self>) -> bool {
-        let alone = Arc::get_mut(this).is_some_and(|it| Arc::get_mut(&mut it.map).is_some());
-        alone || is_planted(Bug::ReusedUnderReader)
+        Self::is_unread(this) || is_planted(Bug::ReusedUnderReader)
     }
 
     /// Whether a sync of the file has failed.

@@ -1,24 +1,15 @@
 //! The block codec: up to [`ENTRIES_MAX`] entries of one run in one bucket, sorted by hash, behind
-//! a header that says which block this is and a CRC-32 over all of it. Pure.
+//! the header that every block has. Pure.
 //!
 //! `docs/format.md` draws the layout.
 
 use super::Entry;
-use super::bytes::{array, u32_at, u64_at, u128_at};
+use super::bytes::{u64_at, u128_at};
+use super::header::{self, BlockId, HEADER};
 
 const MAGIC: [u8; 4] = *b"owtb";
-const VERSION: u32 = 1;
 
-const AT_MAGIC: usize = 0;
-const AT_VERSION: usize = AT_MAGIC + 4;
-const AT_STORE: usize = AT_VERSION + 4;
-const AT_BUCKET: usize = AT_STORE + 16;
-const AT_RUN: usize = AT_BUCKET + 8;
-const AT_PART: usize = AT_RUN + 8;
-const AT_PARTS: usize = AT_PART + 4;
-const AT_COUNT: usize = AT_PARTS + 4;
-const AT_CRC: usize = AT_COUNT + 4;
-const AT_FIRST: usize = AT_CRC + 4;
+const AT_FIRST: usize = HEADER;
 const AT_LAST: usize = AT_FIRST + 16;
 const AT_ENTRIES: usize = AT_LAST + 16;
 
@@ -35,18 +26,6 @@ const _: () = assert!(AT_ENTRIES == 88);
 const _: () = assert!(ENTRY_BYTES == 32);
 const _: () = assert!(28 + AT_ENTRIES + ENTRIES_MAX * ENTRY_BYTES <= 2 * 4096);
 
-/// Which block of which store. A block that says otherwise is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BlockId {
-    pub(super) store_id: [u8; 16],
-    pub(super) bucket: u64,
-    pub(super) run: u64,
-    /// Which block of the run in this bucket, from 0.
-    pub(super) part: u32,
-    /// How many blocks the run has in this bucket.
-    pub(super) parts: u32,
-}
-
 /// How many blocks `entries` entries take.
 pub(super) fn parts_for(entries: usize) -> usize {
     entries.div_ceil(ENTRIES_MAX)
@@ -59,17 +38,7 @@ pub(super) fn encode(id: &BlockId, entries: &[Entry], out: &mut Vec<u8>) -> u32 
     let first = entries.first().map_or(0, |entry| entry.hash);
     let last = entries.last().map_or(0, |entry| entry.hash);
 
-    out.clear();
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&id.store_id);
-    out.extend_from_slice(&id.bucket.to_le_bytes());
-    out.extend_from_slice(&id.run.to_le_bytes());
-    out.extend_from_slice(&id.part.to_le_bytes());
-    out.extend_from_slice(&id.parts.to_le_bytes());
-    out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
-    debug_assert_eq!(out.len(), AT_CRC);
-    out.extend_from_slice(&[0; 4]);
+    header::begin(MAGIC, id, entries.len(), out);
     out.extend_from_slice(&first.to_le_bytes());
     out.extend_from_slice(&last.to_le_bytes());
     debug_assert_eq!(out.len(), AT_ENTRIES);
@@ -78,12 +47,7 @@ pub(super) fn encode(id: &BlockId, entries: &[Entry], out: &mut Vec<u8>) -> u32 
         out.extend_from_slice(&entry.location.to_le_bytes());
         out.extend_from_slice(&entry.sequence.to_le_bytes());
     }
-
-    let crc = checksum(out).unwrap_or_default();
-    if let Some(field) = out.get_mut(AT_CRC..AT_FIRST) {
-        field.copy_from_slice(&crc.to_le_bytes());
-    }
-    crc
+    header::seal(out)
 }
 
 /// Appends the entries of the block `id` to `out` and gives the block's CRC, once everything the
@@ -147,31 +111,10 @@ fn verify<'a>(
     id: &BlockId,
     bytes: &'a [u8],
 ) -> Result<(u32, &'a [[u8; ENTRY_BYTES]]), &'static str> {
-    if array(bytes, AT_MAGIC) != Some(MAGIC) {
-        return Err("is not a block");
-    }
-    if u32_at(bytes, AT_VERSION) != Some(VERSION) {
-        return Err("is a block of another format version");
-    }
-    let (Some(crc), Some(computed)) = (u32_at(bytes, AT_CRC), checksum(bytes)) else {
-        return Err("is cut short");
-    };
-    if crc != computed {
-        return Err("fails its CRC");
-    }
-    if array(bytes, AT_STORE) != Some(id.store_id) {
-        return Err("belongs to another store");
-    }
-    let named = (u64_at(bytes, AT_BUCKET), u64_at(bytes, AT_RUN), u32_at(bytes, AT_PART));
-    if named != (Some(id.bucket), Some(id.run), Some(id.part)) {
-        return Err("is another block than its key says");
-    }
-    if u32_at(bytes, AT_PARTS) != Some(id.parts) {
-        return Err("counts another number of blocks in its run");
-    }
+    let (crc, count) = header::verify(MAGIC, id, bytes)?;
     let entries = bytes.get(AT_ENTRIES..).unwrap_or_default();
     let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
-    if !rest.is_empty() || u32_at(bytes, AT_COUNT) != u32::try_from(entries.len()).ok() {
+    if !rest.is_empty() || Some(count) != u32::try_from(entries.len()).ok() {
         return Err("counts another number of entries");
     }
     let of = |bytes: &[u8; ENTRY_BYTES]| u128_at(bytes, ENTRY_HASH);
@@ -190,19 +133,12 @@ fn entry(bytes: &[u8; ENTRY_BYTES]) -> Option<Entry> {
     })
 }
 
-/// CRC-32 over all of a block but the CRC itself.
-fn checksum(block: &[u8]) -> Option<u32> {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(block.get(..AT_CRC)?);
-    hasher.update(block.get(AT_FIRST..)?);
-    Some(hasher.finalize())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::frame::Kind;
     use crate::location::{Location, OFFSET_END};
+    use crate::tree::header::{AT_BUCKET, AT_COUNT, AT_VERSION};
 
     const ID: BlockId = BlockId { store_id: [7; 16], bucket: 1000, run: 3, part: 1, parts: 4 };
 
@@ -317,8 +253,7 @@ mod tests {
         let forge = |at: usize, value: &[u8]| {
             let mut bytes = block(3);
             bytes[at..at + value.len()].copy_from_slice(value);
-            let crc = checksum(&bytes).unwrap();
-            bytes[AT_CRC..AT_FIRST].copy_from_slice(&crc.to_le_bytes());
+            header::seal(&mut bytes);
             decode(&ID, &bytes, &mut Vec::new())
         };
         assert!(forge(AT_BUCKET, &ID.bucket.to_le_bytes()).is_ok());

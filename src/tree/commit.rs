@@ -4,7 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::handle::{Blocks, Fault, Handle};
+use super::blocks::Blocks;
+use super::handle::{Fault, Handle};
 use super::head::{self, Head};
 use super::{Access, Attempt, FILE, Tree, TreeError};
 use crate::storage::File;
@@ -31,7 +32,7 @@ impl Tree {
                 unconfirmed.flat_map(|run| next.remove_run(run)).collect::<Vec<_>>()
             {
                 let last = (bucket, run.number, u32::MAX);
-                blocks.remove((bucket, run.number, 0), last, run.parts.into())?;
+                blocks.remove((bucket, run.number, 0), last, run.blocks())?;
             }
             let added = change(&mut next, blocks)?;
             if blocks.count()? != next.blocks() {

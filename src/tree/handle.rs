@@ -15,11 +15,15 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::backend::{Backend, Shared};
-use super::block::{self, BlockId, ENTRIES_MAX, Looked};
+use super::block::{self, ENTRIES_MAX, Looked};
+use super::blocks::Blocks;
+use super::filter::{Filter, Line};
+use super::filter_block;
 use super::head::Run;
+use super::header::BlockId;
 use super::overlay::Overlay;
 use super::{Entry, Piece, Sought, TreeError};
 use crate::storage::File;
@@ -139,8 +143,20 @@ impl Handle {
         })
     }
 
-    /// Appends the entries of one run in one bucket to `out`, once all of its blocks are verified:
-    /// each by itself, and together by number and checksum against the directory.
+    /// Appends the entries of one run in one bucket to `out`, once all of the run's blocks, those of
+    /// its filter among them, are verified: each by itself, and together by number and checksum
+    /// against the directory.
+    pub(super) fn read_whole(
+        &self,
+        store_id: [u8; 16],
+        span: &Span,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), TreeError> {
+        self.read_run(store_id, span, out)?;
+        self.read_filter(store_id, span).map(drop)
+    }
+
+    /// The same of the blocks of the entries alone.
     pub(super) fn read_run(
         &self,
         store_id: [u8; 16],
@@ -154,17 +170,9 @@ impl Handle {
             let mut crc = crc32fast::Hasher::new();
             let start = out.len();
             for part in 0..run.parts {
-                let name = || format!("block {part} of run {} in bucket {bucket}", run.number);
-                let Some(block) = blocks.next().transpose()? else {
-                    return Err(Fault::Damaged(format!("{} is absent", name())));
-                };
-                let found = block.0.value();
-                if found != (bucket, run.number, part) {
-                    return Err(Fault::Damaged(format!("{found:?} in the place of {}", name())));
-                }
                 let id = BlockId { store_id, bucket, run: run.number, part, parts: run.parts };
-                let block_crc = block::decode(&id, block.1.value(), out)
-                    .map_err(|wrong| Fault::Damaged(format!("{} {wrong}", name())))?;
+                let read = |block: &[u8]| block::decode(&id, block, out);
+                let block_crc = read_next(&mut blocks, (bucket, run.number, part), read)?;
                 crc.update(&block_crc.to_le_bytes());
             }
             let entries = out.len().saturating_sub(start) as u64;
@@ -172,16 +180,36 @@ impl Handle {
                 let name = format!("run {} in bucket {bucket}", run.number);
                 return Err(Fault::Damaged(format!("{name} is not the one the directory lists")));
             }
-            let next = blocks.next().transpose()?.map(|block| block.0.value());
-            if next != span.next {
-                let name = format!("run {} in bucket {bucket}", run.number);
-                return Err(Fault::Damaged(format!(
-                    "{next:?} follows {name} instead of {:?}",
-                    span.next
-                )));
-            }
-            Ok(())
+            let filter = run.has_filter().then_some((bucket, run.number, run.parts));
+            expect_next(&mut blocks, filter.or(span.next), span)
         })
+    }
+
+    /// The filter of one run in one bucket, verified as its entries are; an empty one when it has
+    /// none.
+    pub(super) fn read_filter(&self, store_id: [u8; 16], span: &Span) -> Result<Filter, TreeError> {
+        let Span { bucket, run, .. } = *span;
+        let mut lines = Vec::new();
+        if !run.has_filter() {
+            return Ok(Filter::of_lines(lines));
+        }
+        self.guarded(|database| {
+            let table = database.begin_read()?.open_table(BLOCKS)?;
+            let mut blocks = table.range((bucket, run.number, run.parts)..)?;
+            let (mut crc, parts) = (crc32fast::Hasher::new(), run.filter_parts());
+            for part in 0..parts {
+                let id = BlockId { store_id, bucket, run: run.number, part, parts };
+                let read = |block: &[u8]| filter_block::decode(&id, block, &mut lines);
+                let key = (bucket, run.number, run.parts + part);
+                crc.update(&read_next(&mut blocks, key, read)?.to_le_bytes());
+            }
+            if crc.finalize() != run.filter_crc || lines.len() != run.lines as usize {
+                let name = format!("the filter of run {} in bucket {bucket}", run.number);
+                return Err(Fault::Damaged(format!("{name} is not the one the directory lists")));
+            }
+            expect_next(&mut blocks, span.next, span)
+        })?;
+        Ok(Filter::of_lines(lines))
     }
 
     /// Looks for `hash` in one run of one bucket. Whatever is looked at is verified by itself; a
@@ -199,8 +227,7 @@ impl Handle {
                 let Some(block) = table.get((bucket, run.number, part))? else { return Ok(None) };
                 let id = BlockId { store_id, bucket, run: run.number, part, parts: run.parts };
                 block::look(&id, block.value(), hash).map(Some).map_err(|wrong| {
-                    let name = format!("block {part} of run {} in bucket {bucket}", run.number);
-                    Fault::Damaged(format!("{name} {wrong}"))
+                    Fault::Damaged(format!("{} {wrong}", name_of((bucket, run.number, part))))
                 })
             };
             // Hashes are spread evenly, so their distance says how many blocks lie between.
@@ -258,9 +285,33 @@ impl Handle {
                 let Some(block) = table.get((bucket, run.number, part))? else { return Ok(false) };
                 let id = BlockId { store_id, bucket, run: run.number, part, parts: run.parts };
                 let read = block::decode(&id, block.value(), out).map_err(|wrong| {
-                    let name = format!("block {part} of run {} in bucket {bucket}", run.number);
-                    Fault::Damaged(format!("{name} {wrong}"))
+                    Fault::Damaged(format!("{} {wrong}", name_of((bucket, run.number, part))))
                 })?;
+                crc.update(&read.to_le_bytes());
+            }
+            Ok(true)
+        })
+    }
+
+    /// The same of the blocks of the run's filter, and their lines.
+    pub(super) fn read_lines(
+        &self,
+        store_id: [u8; 16],
+        piece: &Piece,
+        (from, count): (u32, u32),
+        out: &mut Vec<Line>,
+        crc: &mut crc32fast::Hasher,
+    ) -> Result<bool, TreeError> {
+        self.guarded(|database| {
+            let table = database.begin_read()?.open_table(BLOCKS)?;
+            let Piece { bucket, run } = *piece;
+            let parts = run.filter_parts();
+            for part in from..from.saturating_add(count).min(parts) {
+                let key = (bucket, run.number, run.parts + part);
+                let Some(block) = table.get(key)? else { return Ok(false) };
+                let id = BlockId { store_id, bucket, run: run.number, part, parts };
+                let read = filter_block::decode(&id, block.value(), out)
+                    .map_err(|wrong| Fault::Damaged(format!("{} {wrong}", name_of(key))))?;
                 crc.update(&read.to_le_bytes());
             }
             Ok(true)
@@ -293,7 +344,7 @@ impl Handle {
             // for no trust: blocks carry their own checksums, and nothing is written by that map.
             transaction.set_quick_repair(true);
             {
-                let head = change(&mut Blocks { table: transaction.open_table(BLOCKS)? })?;
+                let head = change(&mut Blocks::of(transaction.open_table(BLOCKS)?))?;
                 transaction.open_table(META)?.insert(HEAD, head.as_slice())?;
             }
             Ok(transaction.commit()?)
@@ -338,47 +389,38 @@ impl Drop for Handle {
     }
 }
 
-/// The blocks, within a transaction that writes.
-pub(super) struct Blocks<'a> {
-    table: redb::Table<'a, Key, &'static [u8]>,
+/// A block, in words. Those of a run's filter are counted on behind those of its entries.
+pub(super) fn name_of((bucket, run, part): Key) -> String {
+    format!("block {part} of run {run} in bucket {bucket}")
 }
 
-impl Blocks<'_> {
-    /// Adds a block. One that is there already is damage: runs are written once.
-    pub(super) fn insert(&mut self, key: Key, block: &[u8]) -> Result<(), Fault> {
-        match self.table.insert(key, block)? {
-            None => Ok(()),
-            Some(_) => Err(Fault::Damaged(format!("{key:?} is there before it was written"))),
-        }
-    }
+type Range<'a> = redb::Range<'a, Key, &'static [u8]>;
 
-    /// Removes the blocks from `from` to `to`, both included, of which there are `expected`.
-    pub(super) fn remove(&mut self, from: Key, to: Key, expected: u64) -> Result<(), Fault> {
-        let mut removed = 0;
-        self.table.retain_in(from..=to, |_, _| {
-            removed += 1;
-            false
-        })?;
-        if removed == expected {
-            return Ok(());
-        }
-        Err(Fault::Damaged(format!("{removed} blocks from {from:?} to {to:?}, not {expected}")))
+/// What `read` makes of the next of `blocks`, which must be the one under `key`.
+fn read_next<T>(
+    blocks: &mut Range<'_>,
+    key: Key,
+    read: impl FnOnce(&[u8]) -> Result<T, &'static str>,
+) -> Result<T, Fault> {
+    let damaged = |what: String| Err(Fault::Damaged(what));
+    let Some((found, block)) = blocks.next().transpose()? else {
+        return damaged(format!("{} is absent", name_of(key)));
+    };
+    let found = found.value();
+    if found != key {
+        return damaged(format!("{found:?} in the place of {}", name_of(key)));
     }
+    read(block.value()).or_else(|wrong| damaged(format!("{} {wrong}", name_of(key))))
+}
 
-    /// Appends the entries of the block `id` to `out`, verified, and gives its CRC.
-    pub(super) fn read(&self, id: &BlockId, out: &mut Vec<Entry>) -> Result<u32, Fault> {
-        let name = || format!("block {} of run {} in bucket {}", id.part, id.run, id.bucket);
-        let Some(block) = self.table.get((id.bucket, id.run, id.part))? else {
-            return Err(Fault::Damaged(format!("{} is absent", name())));
-        };
-        block::decode(id, block.value(), out)
-            .map_err(|wrong| Fault::Damaged(format!("{} {wrong}", name())))
+/// Makes sure that `wanted` comes next, behind what stands in `span`.
+fn expect_next(blocks: &mut Range<'_>, wanted: Option<Key>, span: &Span) -> Result<(), Fault> {
+    let next = blocks.next().transpose()?.map(|block| block.0.value());
+    if next == wanted {
+        return Ok(());
     }
-
-    /// How many blocks redb counts.
-    pub(super) fn count(&self) -> Result<u64, Fault> {
-        Ok(self.table.len()?)
-    }
+    let name = format!("run {} in bucket {}", span.run.number, span.bucket);
+    Err(Fault::Damaged(format!("{next:?} follows {name} instead of {wanted:?}")))
 }
 
 /// Runs `work`, which calls redb. A panic in it is damage; what the disk refused until then is the

@@ -9,9 +9,12 @@
 use std::collections::BTreeMap;
 
 use super::bytes::{array, u32_at, u64_at};
+use super::filter_block;
 
 const MAGIC: [u8; 8] = *b"owtree\0\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The version whose runs have no filter.
+const WITHOUT_FILTERS: u32 = 2;
 
 const AT_MAGIC: usize = 0;
 const AT_VERSION: usize = AT_MAGIC + 8;
@@ -31,7 +34,9 @@ const RUN_ENTRIES: usize = RUN_NUMBER + 8;
 const RUN_PARTS: usize = RUN_ENTRIES + 8;
 const RUN_CRC: usize = RUN_PARTS + 4;
 const RUN_KIND: usize = RUN_CRC + 4;
-const RUN_BYTES: usize = RUN_KIND + 4;
+const RUN_LINES: usize = RUN_KIND + 4;
+const RUN_FILTER_CRC: usize = RUN_LINES + 4;
+const RUN_BYTES: usize = RUN_FILTER_CRC + 4;
 
 const PLAIN: u32 = 0;
 const DOUBTS: u32 = 1;
@@ -40,21 +45,43 @@ const CRC_BYTES: usize = 4;
 
 const _: () = assert!(AT_ENGINE == 52);
 const _: () = assert!(BUCKET_BYTES == 12);
-const _: () = assert!(RUN_BYTES == 28);
+const _: () = assert!(RUN_LINES == 28);
+const _: () = assert!(RUN_BYTES == 36);
 
 /// One run in one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) number: u64,
     pub(crate) entries: u64,
-    /// Blocks; at least one.
+    /// Blocks of entries; at least one.
     pub(crate) parts: u32,
-    /// CRC-32 over the CRCs of its blocks, in order: a block of an earlier time, whole in itself,
-    /// does not fit.
+    /// CRC-32 over the CRCs of its blocks of entries, in order: a block of an earlier time, whole in
+    /// itself, does not fit.
     pub(super) crc: u32,
     /// Whether its entries are about keys in doubt: they are few, and set apart, so that they can
     /// be had without the others.
     pub(crate) doubts: bool,
+    /// Lines of its filter, whose blocks stand behind those of its entries; 0 when it has none.
+    pub(super) lines: u32,
+    /// CRC-32 over the CRCs of its filter's blocks, in order.
+    pub(super) filter_crc: u32,
+}
+
+impl Run {
+    /// Whether the tree has a filter of its hashes.
+    pub(crate) const fn has_filter(&self) -> bool {
+        self.lines > 0
+    }
+
+    /// Blocks of its filter.
+    pub(super) const fn filter_parts(&self) -> u32 {
+        filter_block::parts_for(self.lines)
+    }
+
+    /// Blocks of either kind.
+    pub(super) fn blocks(&self) -> u64 {
+        u64::from(self.parts) + u64::from(self.filter_parts())
+    }
 }
 
 /// What the tree says of itself.
@@ -78,7 +105,7 @@ impl Head {
 
     /// How many blocks the directory lists.
     pub(super) fn blocks(&self) -> u64 {
-        self.runs().map(|(_, run)| u64::from(run.parts)).sum()
+        self.runs().map(|(_, run)| run.blocks()).sum()
     }
 
     /// Takes every part of the run `number` out of the directory and gives what was taken.
@@ -120,6 +147,8 @@ pub(super) fn encode(store_id: [u8; 16], head: &Head) -> Vec<u8> {
             out.extend_from_slice(&run.crc.to_le_bytes());
             let kind = if run.doubts { DOUBTS } else { PLAIN };
             out.extend_from_slice(&kind.to_le_bytes());
+            out.extend_from_slice(&run.lines.to_le_bytes());
+            out.extend_from_slice(&run.filter_crc.to_le_bytes());
         }
     }
     let crc = crc32fast::hash(&out);
@@ -135,9 +164,11 @@ pub(super) fn decode(store_id: [u8; 16], bytes: &[u8]) -> Result<Head, &'static 
     if array(body, AT_MAGIC) != Some(MAGIC) {
         return Err("the head is not one");
     }
-    if u32_at(body, AT_VERSION) != Some(VERSION) {
-        return Err("the head is of another format version");
-    }
+    let run_bytes = match u32_at(body, AT_VERSION) {
+        Some(VERSION) => RUN_BYTES,
+        Some(WITHOUT_FILTERS) => RUN_LINES,
+        _ => return Err("the head is of another format version"),
+    };
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return Err("the head fails its CRC");
     }
@@ -161,9 +192,11 @@ pub(super) fn decode(store_id: [u8; 16], bytes: &[u8]) -> Result<Head, &'static 
 
     let mut head = Head { generation, next_run, engine: engine.to_vec(), ..Head::default() };
     for _ in 0..buckets {
-        let (bucket, runs) = take_bucket(&mut rest).ok_or(SHORT)?;
+        let (bucket, runs) = take_bucket(&mut rest, run_bytes).ok_or(SHORT)?;
         let ordered = runs.is_sorted_by(|one, next| one.number < next.number);
-        let sound = runs.iter().all(|run| run.parts > 0 && run.number < next_run);
+        let sound = runs.iter().all(|run| {
+            run.parts > 0 && u32::try_from(run.blocks()).is_ok() && run.number < next_run
+        });
         let ascending = head.buckets.last_key_value().is_none_or(|(last, _)| *last < bucket);
         if runs.is_empty() || !ordered || !sound || !ascending {
             return Err("the head's directory contradicts itself");
@@ -176,16 +209,17 @@ pub(super) fn decode(store_id: [u8; 16], bytes: &[u8]) -> Result<Head, &'static 
     Ok(head)
 }
 
-fn take_bucket(rest: &mut &[u8]) -> Option<(u64, Vec<Run>)> {
+fn take_bucket(rest: &mut &[u8], run_bytes: usize) -> Option<(u64, Vec<Run>)> {
     let (fixed, after) = rest.split_at_checked(BUCKET_BYTES)?;
     let bucket = u64_at(fixed, BUCKET_NAME)?;
-    let bytes = (u32_at(fixed, BUCKET_RUNS)? as usize).checked_mul(RUN_BYTES)?;
+    let bytes = (u32_at(fixed, BUCKET_RUNS)? as usize).checked_mul(run_bytes)?;
     let (runs, after) = after.split_at_checked(bytes)?;
     *rest = after;
-    let runs = runs.chunks_exact(RUN_BYTES).map(run).collect::<Option<_>>()?;
+    let runs = runs.chunks_exact(run_bytes).map(run).collect::<Option<_>>()?;
     Some((bucket, runs))
 }
 
+/// The run in `bytes`, which end before its filter where it has none.
 fn run(bytes: &[u8]) -> Option<Run> {
     Some(Run {
         number: u64_at(bytes, RUN_NUMBER)?,
@@ -197,6 +231,8 @@ fn run(bytes: &[u8]) -> Option<Run> {
             DOUBTS => true,
             _ => return None,
         },
+        lines: u32_at(bytes, RUN_LINES).unwrap_or(0),
+        filter_crc: u32_at(bytes, RUN_FILTER_CRC).unwrap_or(0),
     })
 }
 
@@ -213,6 +249,8 @@ mod tests {
             parts,
             crc: 0xabcd_ef01 ^ parts,
             doubts: number == 8,
+            lines: if number == 8 { 0 } else { 127 * parts },
+            filter_crc: 0x1011_1213,
         }
     }
 
@@ -235,7 +273,7 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let head = Head { buckets: [(50, vec![run(1, 2)])].into(), ..sample() };
-        let mut wanted = b"owtree\0\0\x02\0\0\0".to_vec();
+        let mut wanted = b"owtree\0\0\x03\0\0\0".to_vec();
         wanted.extend(STORE);
         wanted.extend([41, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
         wanted.extend([6, 0, 0, 0, 1, 0, 0, 0]);
@@ -243,6 +281,7 @@ mod tests {
         wanted.extend([50, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
         wanted.extend([1, 0, 0, 0, 0, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
         wanted.extend([0x03, 0xef, 0xcd, 0xab, 0, 0, 0, 0]);
+        wanted.extend([254, 0, 0, 0, 0x13, 0x12, 0x11, 0x10]);
         wanted.extend(crc32fast::hash(&wanted).to_le_bytes());
         assert_eq!(encode(STORE, &head), wanted);
     }
@@ -281,6 +320,11 @@ mod tests {
         assert!(refused(&|head| {
             head.buckets.insert(60, vec![run(5, 1), run(5, 1)]);
         }));
+        // More blocks than there are keys for.
+        let last = Run { parts: u32::MAX, lines: 0, ..run(5, 1) };
+        assert!(!refused(&|head| head.buckets.insert(60, vec![last]).map_or((), |_| ())));
+        let behind = Run { lines: 1, ..last };
+        assert!(refused(&|head| head.buckets.insert(60, vec![behind]).map_or((), |_| ())));
         let mut repeated = encode(STORE, &sample());
         let second_bucket = AT_ENGINE + 6 + BUCKET_BYTES + 2 * RUN_BYTES;
         repeated[second_bucket] = 50;
@@ -293,48 +337,60 @@ mod tests {
     #[test]
     fn a_run_is_removed_from_every_bucket_it_is_in() {
         let mut head = sample();
-        assert_eq!(head.blocks(), 6);
+        // Of entries 2, 1 and 3, and of the filter of 254 lines 3.
+        assert_eq!(head.blocks(), 9);
         assert_eq!(head.remove_run(8), [(50, run(8, 1)), (60, run(8, 3))]);
         assert_eq!(head.buckets, [(50, vec![run(1, 2)])].into());
         assert_eq!(head.remove_run(8), []);
     }
 
-    #[test]
-    fn the_bytes_are_the_golden_ones() {
-        let golden = include_bytes!("../../tests/golden/tree-head.bin");
-        let store_id = std::array::from_fn(|nth| nth as u8);
-        let head = Head {
+    /// The head of the golden files; those of version 2 say nothing of filters.
+    fn golden_head() -> Head {
+        let run = |number, entries, parts, crc| Run {
+            number,
+            entries,
+            parts,
+            crc,
+            doubts: false,
+            lines: 0,
+            filter_crc: 0,
+        };
+        let first = run(1, 0x4142_4344_4546_4748, 0x5152_5354, 0x5556_5758);
+        let doubts = Run { doubts: true, ..run(0x2122_2324_2526_2727, 3, 4, 5) };
+        Head {
             generation: 0x1112_1314_1516_1718,
             next_run: 0x2122_2324_2526_2728,
             engine: b"engine".to_vec(),
             buckets: [
-                (
-                    0x3132_3334_3536_3738,
-                    vec![
-                        Run {
-                            number: 1,
-                            entries: 0x4142_4344_4546_4748,
-                            parts: 0x5152_5354,
-                            crc: 0x5556_5758,
-                            doubts: false,
-                        },
-                        Run {
-                            number: 0x2122_2324_2526_2727,
-                            entries: 3,
-                            parts: 4,
-                            crc: 5,
-                            doubts: true,
-                        },
-                    ],
-                ),
-                (
-                    0x6162_6364_6566_6768,
-                    vec![Run { number: 2, entries: 7, parts: 8, crc: 9, doubts: false }],
-                ),
+                (0x3132_3334_3536_3738, vec![first, doubts]),
+                (0x6162_6364_6566_6768, vec![run(2, 7, 8, 9)]),
             ]
             .into(),
-        };
-        assert_eq!(encode(store_id, &head), golden);
-        assert_eq!(decode(store_id, golden), Ok(head));
+        }
+    }
+
+    fn golden_store() -> [u8; 16] {
+        std::array::from_fn(|nth| nth as u8)
+    }
+
+    #[test]
+    fn the_bytes_are_the_golden_ones() {
+        let golden = include_bytes!("../../tests/golden/tree-head.bin");
+        let mut head = golden_head();
+        for (bucket, lines, filter_crc) in [
+            (0x3132_3334_3536_3738, 0x595a_5b5c, 0x5d5e_5f60),
+            (0x6162_6364_6566_6768, 1, 0x7172_7374),
+        ] {
+            let runs = head.buckets.get_mut(&bucket).unwrap();
+            runs[0] = Run { lines, filter_crc, ..runs[0] };
+        }
+        assert_eq!(encode(golden_store(), &head), golden);
+        assert_eq!(decode(golden_store(), golden), Ok(head));
+    }
+
+    #[test]
+    fn a_head_of_the_version_before_filters_is_read() {
+        let golden = include_bytes!("../../tests/golden/tree-head-2.bin");
+        assert_eq!(decode(golden_store(), golden), Ok(golden_head()));
     }
 }

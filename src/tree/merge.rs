@@ -4,9 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Entry;
-use super::block::{self, BlockId, ENTRIES_MAX};
-use super::handle::{Blocks, Fault};
+use super::block::{self, ENTRIES_MAX};
+use super::blocks::Blocks;
+use super::filter::Filter;
+use super::handle::Fault;
 use super::head::Run;
+use super::header::BlockId;
+use super::run::with_filter;
 
 /// A run being read in the order of its hashes, a block in memory at a time.
 struct Cursor {
@@ -70,8 +74,8 @@ pub(super) fn merge(
             heap.push(Reverse((entry.hash, entry.sequence, entry.location, nth)));
         }
     }
-    let mut out =
-        Out { id: BlockId { store_id, bucket, run: number, part: 0, parts }, ..Out::new() };
+    let id = BlockId { store_id, bucket, run: number, part: 0, parts };
+    let mut out = Out::new(id, Filter::with_room(entries));
     while let Some(Reverse((hash, sequence, location, nth))) = heap.pop() {
         out.push(blocks, Entry { hash, location, sequence })?;
         let Some(cursor) = cursors.get_mut(nth) else { continue };
@@ -85,9 +89,11 @@ pub(super) fn merge(
     }
     for run in runs {
         let (first, last) = ((bucket, run.number, 0), (bucket, run.number, u32::MAX));
-        blocks.remove(first, last, run.parts.into())?;
+        blocks.remove(first, last, run.blocks())?;
     }
-    Ok(Run { number, entries, parts, crc: out.crc.finalize(), doubts: false })
+    let (crc, doubts, lines, filter_crc) = (out.crc.finalize(), false, 0, 0);
+    let run = Run { number, entries, parts, crc, doubts, lines, filter_crc };
+    with_filter(blocks, store_id, bucket, run, &out.filter)
 }
 
 /// The run that is being written.
@@ -97,21 +103,24 @@ struct Out {
     pending: Vec<Entry>,
     bytes: Vec<u8>,
     crc: crc32fast::Hasher,
+    filter: Filter,
     written: u64,
 }
 
 impl Out {
-    fn new() -> Self {
+    fn new(id: BlockId, filter: Filter) -> Self {
         Self {
-            id: BlockId { store_id: [0; 16], bucket: 0, run: 0, part: 0, parts: 0 },
+            id,
             pending: Vec::with_capacity(ENTRIES_MAX),
             bytes: Vec::new(),
             crc: crc32fast::Hasher::new(),
+            filter,
             written: 0,
         }
     }
 
     fn push(&mut self, blocks: &mut Blocks<'_>, entry: Entry) -> Result<(), Fault> {
+        self.filter.insert(entry.hash);
         self.pending.push(entry);
         if self.pending.len() == ENTRIES_MAX { self.flush(blocks) } else { Ok(()) }
     }

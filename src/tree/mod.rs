@@ -12,9 +12,12 @@
 //!
 //! Single keys are looked up through a [`Reader`], which goes on beside whoever changes the tree.
 //!
-//! This folder is the only one that names redb. Its files, from the ground up: `bytes`, `block`
-//! and `head` (pure), `overlay` and `backend` (files), `handle` (redb), `run`, `merge`, `reader`,
-//! `commit`, `verify`.
+//! With each run stands its *filter*, so that who opens a store need not read the run to know most
+//! of what is not in it.
+//!
+//! This folder is the only one that names redb. Its files, from the ground up: `bytes`, `header`,
+//! `block`, `filter`, `filter_block` and `head` (pure), `overlay` and `backend` (files), `handle`
+//! and `blocks` (redb), `run`, `merge`, `reader`, `commit`, `verify`.
 
 use std::fmt;
 use std::io;
@@ -31,10 +34,14 @@ use run::{spans, write_run};
 
 mod backend;
 mod block;
+mod blocks;
 mod bytes;
 mod commit;
+mod filter;
+mod filter_block;
 mod handle;
 mod head;
+mod header;
 mod merge;
 mod overlay;
 mod reader;
@@ -43,6 +50,7 @@ mod run;
 mod tests;
 mod verify;
 
+pub(crate) use filter::Filter;
 pub(crate) use head::Run;
 pub(crate) use reader::{Piece, Reader, Sought};
 
@@ -236,8 +244,8 @@ impl Tree {
             for (run, (entries, doubts)) in numbers.clone().zip(&runs) {
                 for group in entries.chunk_by(|one, other| one.0 == other.0) {
                     let Some(&(bucket, _)) = group.first() else { continue };
-                    let added = write_run(blocks, store_id, (bucket, run), group)?;
-                    next.buckets.entry(bucket).or_default().push(Run { doubts: *doubts, ..added });
+                    let added = write_run(blocks, store_id, (bucket, run), group, *doubts)?;
+                    next.buckets.entry(bucket).or_default().push(added);
                 }
             }
             Ok(numbers)
@@ -285,7 +293,7 @@ impl Tree {
         let dropped = self.commit(head, |next, blocks| {
             for &bucket in buckets {
                 if let Some(runs) = next.buckets.remove(&bucket) {
-                    let parts = runs.iter().map(|run| u64::from(run.parts)).sum();
+                    let parts = runs.iter().map(Run::blocks).sum();
                     blocks.remove((bucket, 0, 0), (bucket, u64::MAX, u32::MAX), parts)?;
                 }
             }
@@ -354,7 +362,7 @@ impl Tree {
         let mut entries = Vec::new();
         for span in &spans {
             entries.clear();
-            handle.read_run(self.store_id, span, &mut entries)?;
+            handle.read_whole(self.store_id, span, &mut entries)?;
             visit(span.bucket, span.run.number, &entries);
         }
         self.access = Some(access);
@@ -378,7 +386,7 @@ impl Tree {
         let mut entries = Vec::new();
         for span in spans(&self.head).iter().filter(|span| span.bucket == bucket) {
             entries.clear();
-            handle.read_run(self.store_id, span, &mut entries)?;
+            handle.read_whole(self.store_id, span, &mut entries)?;
             visit(&entries);
         }
         self.access = Some(access);

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::filter::Filter;
 use super::handle::Handle;
 use super::head::Run;
 use super::{Entry, TreeError};
@@ -33,7 +34,7 @@ pub(crate) enum Sought {
     Gone,
 }
 
-/// Blocks read in one transaction: what a piece is streamed by.
+/// Blocks read in one transaction: what a piece, or its filter, is streamed by.
 const BATCH: u32 = 64;
 
 /// Reads single blocks. Shared with the tree, which puts another handle here whenever it opens the
@@ -100,6 +101,30 @@ impl Reader {
             )));
         }
         Ok(true)
+    }
+
+    /// The filter of `piece`, which has one, verified as its entries are. `None` as with
+    /// [`Sought::Gone`].
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(crate) fn filter(&self, piece: &Piece) -> Result<Option<Filter>, TreeError> {
+        let (mut crc, mut lines, mut part) = (crc32fast::Hasher::new(), Vec::new(), 0);
+        while part < piece.run.filter_parts() {
+            if !self.with(|handle| {
+                handle.read_lines(self.store_id, piece, (part, BATCH), &mut lines, &mut crc)
+            })? {
+                return Ok(None);
+            }
+            part = part.saturating_add(BATCH);
+        }
+        if crc.finalize() != piece.run.filter_crc || lines.len() != piece.run.lines as usize {
+            let (bucket, run) = piece.name();
+            return Err(TreeError::Damaged(format!(
+                "the filter of run {run} in bucket {bucket} is not the one the directory lists"
+            )));
+        }
+        Ok(Some(Filter::of_lines(lines)))
     }
 
     /// Gives the entries of `piece` with a hash in `range`, ascending, as far as they can be had:

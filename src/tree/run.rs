@@ -1,9 +1,13 @@
-//! Runs: where they stand, and how one is written.
+//! Runs: where they stand, and how one is written, with its filter.
 
 use super::Entry;
-use super::block::{self, BlockId, ENTRIES_MAX};
-use super::handle::{Blocks, Fault, Span};
+use super::block::{self, ENTRIES_MAX};
+use super::blocks::Blocks;
+use super::filter::Filter;
+use super::filter_block::{self, LINES_MAX};
+use super::handle::{Fault, Span};
 use super::head::{Head, Run};
+use super::header::BlockId;
 
 /// Where each run stands, in the order of the keys.
 pub(super) fn spans(head: &Head) -> Vec<Span> {
@@ -22,12 +26,14 @@ pub(super) fn spans(head: &Head) -> Vec<Span> {
     spans
 }
 
-/// Writes the blocks of one run in one bucket: `entries` in the order of their hashes.
+/// Writes the blocks of one run in one bucket: `entries` in the order of their hashes. A run of
+/// doubts is read whole when the store opens, and has no filter.
 pub(super) fn write_run(
     blocks: &mut Blocks<'_>,
     store_id: [u8; 16],
     (bucket, number): (u64, u64),
     entries: &[(u64, Entry)],
+    doubts: bool,
 ) -> Result<Run, Fault> {
     let parts = block::parts_for(entries.len()) as u32;
     let mut crc = crc32fast::Hasher::new();
@@ -39,6 +45,31 @@ pub(super) fn write_run(
         crc.update(&block::encode(&id, &sorted, &mut bytes).to_le_bytes());
         blocks.insert((bucket, number, part), &bytes)?;
     }
+    let mut filter = Filter::with_room(if doubts { 0 } else { entries.len() as u64 });
+    for (_, entry) in entries {
+        filter.insert(entry.hash);
+    }
     let entries = entries.len() as u64;
-    Ok(Run { number, entries, parts, crc: crc.finalize(), doubts: false })
+    let (lines, filter_crc) = (0, 0);
+    let run = Run { number, entries, parts, crc: crc.finalize(), doubts, lines, filter_crc };
+    with_filter(blocks, store_id, bucket, run, &filter)
+}
+
+/// Writes the filter of a run behind the blocks of its entries, and gives the run with it.
+pub(super) fn with_filter(
+    blocks: &mut Blocks<'_>,
+    store_id: [u8; 16],
+    bucket: u64,
+    run: Run,
+    filter: &Filter,
+) -> Result<Run, Fault> {
+    let lines = filter.lines().len() as u32;
+    let parts = filter_block::parts_for(lines);
+    let (mut crc, mut bytes) = (crc32fast::Hasher::new(), Vec::new());
+    for (part, chunk) in (0..parts).zip(filter.lines().chunks(LINES_MAX)) {
+        let id = BlockId { store_id, bucket, run: run.number, part, parts };
+        crc.update(&filter_block::encode(&id, chunk, &mut bytes).to_le_bytes());
+        blocks.insert((bucket, run.number, run.parts + part), &bytes)?;
+    }
+    Ok(Run { lines, filter_crc: crc.finalize(), ..run })
 }

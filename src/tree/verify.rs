@@ -32,7 +32,19 @@ pub(super) fn verify(
         if note(handle.read_run(store_id, span, &mut entries), &mut wrong)?.is_some() {
             visit(span.bucket, &entries);
         } else {
+            entries.clear();
             handle = open()?.0;
+        }
+        let Some(filter) = note(handle.read_filter(store_id, span), &mut wrong)? else {
+            handle = open()?.0;
+            continue;
+        };
+        let lacks = |entry: &&Entry| span.run.has_filter() && !filter.may_have(entry.hash);
+        let lacking = entries.iter().filter(lacks).count();
+        if lacking > 0 {
+            let (run, bucket) = (span.run.number, span.bucket);
+            let of = format!("the filter of run {run} in bucket {bucket}");
+            wrong.push(format!("{FILE}: {of} lacks {lacking} of its {} entries", entries.len()));
         }
     }
     let (mut handle, _) = open()?;

@@ -25,13 +25,22 @@ pub(crate) enum Lean {
     GivenBack,
     /// A device that fails.
     Failing,
+    /// As much expiring as is written, so that files of segments are written again.
+    Steady,
 }
 
 impl Lean {
     fn draw(seed: u64) -> Option<Self> {
         let mut rng = Rng::with_seed(seed ^ 0x6c65_616e);
-        let leans =
-            [Self::Spilled, Self::Full, Self::Rot, Self::Buffered, Self::GivenBack, Self::Failing];
+        let leans = [
+            Self::Spilled,
+            Self::Full,
+            Self::Rot,
+            Self::Buffered,
+            Self::GivenBack,
+            Self::Failing,
+            Self::Steady,
+        ];
         (rng.u32(..10) == 0).then(|| leans[rng.usize(..leans.len())])
     }
 
@@ -113,7 +122,10 @@ impl Script {
     /// The script of this seed. Kinds of steps come and go between scripts, for what takes many of
     /// one kind in a row to show does not show where all kinds are mixed evenly.
     pub(crate) fn draw(seed: u64) -> Self {
-        Self::draw_leaning(seed, Lean::draw(seed))
+        match Lean::draw(seed) {
+            Some(Lean::Steady) => Self::draw_steady_and_cut_off(seed),
+            lean => Self::draw_leaning(seed, lean),
+        }
     }
 
     /// The same, leaning to something or to nothing.

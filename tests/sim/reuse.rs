@@ -15,7 +15,7 @@ impl Script {
     /// Results come and expire for some rounds, and the store keeps house after each.
     pub(crate) fn draw_steady(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x7265_7573_6564);
-        let calm = Self::draw_calm(seed);
+        let calm = Self::draw_leaning(seed, None).calm();
         let segment = if rng.u32(..6) == 0 { LONG_SEGMENT } else { SEGMENT };
         let scale = (segment / SEGMENT) as usize;
         let mut ops = Vec::new();
@@ -40,20 +40,19 @@ impl Script {
         Self { segment, keys: KEYS, ops, ..calm }
     }
 
-    /// The same, and the world ends now and then.
+    /// The same, and the world ends, seldom enough for files to be written again before: what is kept
+    /// for that is forgotten with each end.
     pub(crate) fn draw_steady_and_cut_off(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x6375_746f_6666);
         let mut script = Self::draw_steady(seed);
-        let mut ops = Vec::new();
-        for op in script.ops.drain(..) {
-            if matches!(op, Op::Keep { .. }) && rng.bool() {
-                let nested = (0..rng.usize(..3)).map(|_| (rng.u64(..45), End::draw(&mut rng)));
-                let nested = nested.collect();
-                ops.push(Op::Crash { after: rng.u64(..40), end: End::draw(&mut rng), nested });
-            }
-            ops.push(op);
+        for _ in 0..rng.usize(1..4) {
+            let place = rng.usize(script.ops.len() / 4..script.ops.len());
+            let nested = (0..rng.usize(..3)).map(|_| (rng.u64(..45), End::draw(&mut rng)));
+            let nested = nested.collect();
+            let crash = Op::Crash { after: rng.u64(..12), end: End::draw(&mut rng), nested };
+            script.ops.insert(place, crash);
         }
-        Self { ops, ..script }
+        script
     }
 }
 

@@ -204,9 +204,13 @@ impl End {
 impl Script {
     /// The script of this seed without what fails by itself: a ground for one fault at a time.
     pub(crate) fn draw_calm(seed: u64) -> Self {
-        let mut script = Self::draw(seed);
-        script.max_disk = None;
-        script.ops.retain(|op| {
+        Self::draw(seed).calm()
+    }
+
+    /// Without what fails and ends.
+    pub(crate) fn calm(mut self) -> Self {
+        self.max_disk = None;
+        self.ops.retain(|op| {
             !matches!(
                 op,
                 Op::Crash { .. }
@@ -216,7 +220,7 @@ impl Script {
                     | Op::Rot { .. }
             )
         });
-        script
+        self
     }
 
     /// The same, with ends of the world on the side.

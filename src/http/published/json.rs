@@ -148,6 +148,8 @@ fn in_doubt(profile: &Profile) -> Value {
 
 fn replay(profile: &Profile) -> Value {
     let marker = profile.marker.as_ref().map(|name| format!("{}: true", spelled(name)));
+    // The same policy is the same text, in whatever case they were written down.
+    let omitted = profile.volatile_headers.iter().map(|name| name.to_ascii_lowercase());
     Value::Object(vec![
         ("marker", marker.into()),
         ("echoes_key", profile.echo_key.into()),
@@ -155,7 +157,7 @@ fn replay(profile: &Profile) -> Value {
         ("body", if profile.refresh_location { "stored-or-current" } else { "stored" }.into()),
         ("cookies", profile.replay_set_cookie.into()),
         ("trailers", profile.store_trailers.into()),
-        ("omitted_headers", Value::texts(&profile.volatile_headers)),
+        ("omitted_headers", Value::texts(omitted)),
     ])
 }
 
@@ -295,6 +297,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn names_of_headers_are_published_in_lower_case_however_they_are_spelled() {
+        let (mut plain, mut spelled) = (Profile::standard(), Profile::standard());
+        plain.volatile_headers = vec!["x-node".into(), "x-trace-*".into()];
+        spelled.volatile_headers = vec!["X-Node".into(), "x-Trace-*".into()];
+        assert_eq!(parsed(&spelled), parsed(&plain));
     }
 
     /// Every knob a client can observe changes the policy, and every other leaves it alone.

@@ -16,15 +16,15 @@ use crate::random::Random;
 use crate::storage::{File, Lock, SimDisk, Storage};
 use crate::sync::Mutex;
 
-const SIZE: u64 = 64 << 10;
+pub(in crate::log) const SIZE: u64 = 64 << 10;
 const MARK: TimeMark = TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] };
-const NEEDED: Keep = Keep::Needed { now_ms: 0 };
+pub(in crate::log) const NEEDED: Keep = Keep::Needed { now_ms: 0 };
 
 /// A disk of which every name in the segments' directory is made, changed and synced under the log's
 /// lock.
 #[derive(Debug)]
-struct Watched {
-    disk: SimDisk,
+pub(in crate::log) struct Watched {
+    pub(in crate::log) disk: SimDisk,
     log: OnceLock<Weak<Log<()>>>,
     calls: Mutex<Vec<String>>,
     /// What it does not do.
@@ -46,16 +46,16 @@ impl Watched {
         if refused { Err(io::Error::other("refused")) } else { Ok(()) }
     }
 
-    fn refuse(&self, calls: &[String]) {
+    pub(in crate::log) fn refuse(&self, calls: &[String]) {
         *self.refused.lock() = calls.to_vec();
     }
 
-    fn take_calls(&self) -> Vec<String> {
+    pub(in crate::log) fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock())
     }
 
     /// The lengths of all files.
-    fn octets(&self) -> u64 {
+    pub(in crate::log) fn octets(&self) -> u64 {
         let files = self.disk.files().into_iter();
         files.map(|path| self.disk.open_read_only(&path).unwrap().len().unwrap()).sum()
     }
@@ -103,13 +103,20 @@ impl Storage for Watched {
     }
 }
 
-fn watched(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>) {
+pub(in crate::log) fn watched(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>) {
     let disk = Arc::new(Watched {
         disk: SimDisk::new(7),
         log: OnceLock::new(),
         calls: Mutex::default(),
         refused: Mutex::default(),
     });
+    let log = log_on(Arc::clone(&disk) as Arc<dyn Storage>, max_disk);
+    disk.log.set(Arc::downgrade(&log)).unwrap();
+    (disk, log)
+}
+
+/// A new log, whose segments have `SIZE` octets.
+pub(in crate::log) fn log_on(disk: Arc<dyn Storage>, max_disk: Option<u64>) -> Arc<Log<()>> {
     disk.create_dir("").unwrap();
     disk.create_dir(DIRECTORY).unwrap();
     let config = Config {
@@ -132,17 +139,14 @@ fn watched(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>) {
         suspect_until_ms: 0,
         next_segment: 2,
     };
-    let storage = Arc::clone(&disk) as Arc<dyn Storage>;
     let poison = Arc::new(Poison::default());
-    let log = Log::new(storage, config, poison, Arc::new(Segments::default()), active, start);
-    let log = Arc::new(log);
-    disk.log.set(Arc::downgrade(&log)).unwrap();
+    let log = Log::new(disk, config, poison, Arc::new(Segments::default()), active, start);
     log.begin(MARK, 0, 0);
-    (disk, log)
+    Arc::new(log)
 }
 
 /// Writes until segment `upto` is the one that is written to.
-fn write_upto(log: &Log<()>, upto: u32) {
+pub(in crate::log) fn write_upto(log: &Log<()>, upto: u32) {
     let payload = [7; 4096];
     let draft = Draft {
         kind: Kind::Complete,
@@ -169,11 +173,11 @@ fn write_upto(log: &Log<()>, upto: u32) {
 }
 
 /// Lets every segment before `upto` go.
-fn let_go_before(log: &Log<()>, upto: u32) {
+pub(in crate::log) fn let_go_before(log: &Log<()>, upto: u32) {
     log.segments.all().into_iter().filter(|it| it.id < upto).for_each(|it| log.let_go(it));
 }
 
-fn unlink(id: u32) -> String {
+pub(in crate::log) fn unlink(id: u32) -> String {
     format!("unlink {}", super::super::path(id))
 }
 
@@ -181,12 +185,12 @@ fn rename(id: u32) -> String {
     format!("rename {}", super::super::path(id))
 }
 
-fn sync() -> String {
+pub(in crate::log) fn sync() -> String {
     format!("sync {DIRECTORY}")
 }
 
 /// Those of the calls that take a segment its own name.
-fn gone(calls: &[String]) -> Vec<String> {
+pub(in crate::log) fn gone(calls: &[String]) -> Vec<String> {
     let own = |call: &&String| !call.contains(TEMPORARY);
     calls.iter().filter(own).cloned().collect()
 }

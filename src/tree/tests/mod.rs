@@ -1,5 +1,5 @@
 //! The tree's behaviours, over a disk in memory. `behaviour` is what it does on a sound disk,
-//! `damage` and `refusal` what it does on the others.
+//! `damage` and `refusal` what it does on the others; `filters` is both, of the runs' filters.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use memory::Disk;
 
 mod behaviour;
 mod damage;
+mod filters;
 mod memory;
 mod model;
 mod parts;

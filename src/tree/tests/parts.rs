@@ -96,7 +96,9 @@ fn after_a_fault_the_file_is_left_as_it_is() {
 /// is met when one of them is read.
 #[test]
 fn the_spans_leave_no_gap() {
-    let run = |number| Run { number, entries: 1, parts: 1, crc: 0, doubts: false };
+    let (lines, filter_crc) = (1, 0);
+    let run =
+        |number| Run { number, entries: 1, parts: 1, crc: 0, doubts: false, lines, filter_crc };
     let head = Head {
         next_run: 9,
         buckets: [(50, vec![run(1), run(8)]), (60, vec![run(3)])].into(),

@@ -229,6 +229,8 @@ impl<E: Engine> Api<E> {
 fn shown_stats(stats: &Stats) -> Value {
     json!({
         "records": stats.records,
+        "cold_records": stats.cold_records,
+        "unread_pieces": stats.unread_pieces,
         "in_doubt": stats.in_doubt,
         "in_flight": stats.in_flight,
         "segments": stats.segments,
@@ -249,8 +251,26 @@ fn shown_stats(stats: &Stats) -> Value {
         "expired": stats.expired,
         "bytes_freed": stats.bytes_freed,
         "segments_removed": stats.segments_removed,
+        "segments_reused": stats.segments_reused,
         "epoch": stats.epoch,
         "poisoned": stats.poisoned,
         "suspect_until_ms": stats.suspect_until_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_of_a_store_is_shown_by_its_name() {
+        let stats = Stats::default();
+        let shown = shown_stats(&stats);
+        let names = format!("{stats:#?}");
+        let names = names.lines().filter_map(|line| line.strip_prefix("    ")?.split(':').next());
+        assert_eq!(names.clone().count(), shown.as_object().map_or(0, serde_json::Map::len));
+        for name in names {
+            assert!(shown.get(name).is_some(), "{name}");
+        }
+    }
 }

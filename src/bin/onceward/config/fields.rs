@@ -176,11 +176,6 @@ pub(crate) fn nonsense(profile: &Profile, set: &[&str]) -> Option<(&'static str,
             format!("{} does not say that nothing was done", status.as_str()),
         ));
     }
-    if let Some(name) =
-        profile.volatile_headers.iter().find(|name| name.bytes().any(|c| c.is_ascii_uppercase()))
-    {
-        return Some(("volatile_headers", format!("`{name}`: names are written in lower case")));
-    }
     if profile.ttl == Duration::ZERO {
         return wrong("ttl", "a result that is not kept is never replayed");
     }

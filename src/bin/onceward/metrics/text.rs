@@ -105,6 +105,16 @@ fn store(text: &mut Text, stats: &Stats) {
         ("log_bytes", stats.log_bytes, "Disk the log takes, the space prepared ahead included."),
         ("tree_bytes", stats.tree_bytes, "Disk the tree takes."),
         ("segments", stats.segments, "Segments of the log."),
+        (
+            "cold_keys",
+            stats.cold_records,
+            "Complete keys that are on disk alone, not in the index.",
+        ),
+        (
+            "unread_pieces",
+            stats.unread_pieces,
+            "Pieces of the tree still to be read since the start.",
+        ),
         ("checkpoint_lag_frames", stats.checkpoint_lag, "Frames that no checkpoint has yet."),
     ] {
         text.single(&format!("onceward_store_{name}"), "gauge", help, value);
@@ -122,7 +132,8 @@ fn store(text: &mut Text, stats: &Stats) {
         ("resolutions", stats.resolutions, "Keys in doubt that were resolved."),
         ("expired", stats.expired, "Expired records forgotten."),
         ("freed_bytes", stats.bytes_freed, "Bytes given back to the disk."),
-        ("segments_removed", stats.segments_removed, "Segments given back to the disk."),
+        ("segments_removed", stats.segments_removed, "Segments taken off the log by sweeps."),
+        ("segments_reused", stats.segments_reused, "Segments made of the files of such."),
     ] {
         let help = format!("{help} Since the store was opened.");
         text.single(&format!("onceward_store_{name}_total"), "counter", &help, value);
@@ -172,6 +183,17 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_figure_of_a_store_is_a_series() {
+        let stats = Stats::default();
+        let shown = format!("{stats:#?}");
+        let figures = shown.lines().filter(|line| line.starts_with("    ")).count();
+        let mut text = Text(String::new());
+        store(&mut text, &stats);
+        let series: Vec<&str> = text.0.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(series.len(), figures, "{series:#?} of {shown}");
+    }
 
     #[test]
     fn seconds_are_exact_and_short() {
