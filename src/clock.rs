@@ -262,6 +262,7 @@ pub(crate) struct StoreTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeMark {
     pub(crate) store_ms: u64,
+    /// Rounded up.
     pub(crate) since_boot_ms: u64,
     pub(crate) wall_ms: u64,
     /// All zero where the system names no boot.
@@ -314,16 +315,28 @@ impl StoreTime {
 
     /// The store time at `now`: never less than any answer before it.
     pub(crate) fn at(&self, now: Reading) -> u64 {
+        self.told(self.reckoned_at(now))
+    }
+
+    fn reckoned_at(&self, now: Reading) -> u64 {
         let by_wall =
             if self.trust_wall_clock { now.wall_ms.saturating_sub(self.start.wall_ms) } else { 0 };
-        self.after(now.since_boot, by_wall)
+        self.reckoned(now.since_boot, by_wall)
     }
 
     fn after(&self, since_boot: Duration, by_wall_ms: u64) -> u64 {
+        self.told(self.reckoned(since_boot, by_wall_ms))
+    }
+
+    fn reckoned(&self, since_boot: Duration, by_wall_ms: u64) -> u64 {
         let elapsed = since_boot.saturating_sub(self.start.since_boot);
         let elapsed = (elapsed.as_secs().saturating_mul(1000))
             .saturating_add(u64::from(elapsed.subsec_millis()));
-        let ms = self.start_ms.saturating_add(elapsed.max(by_wall_ms));
+        self.start_ms.saturating_add(elapsed.max(by_wall_ms))
+    }
+
+    /// `ms`, or the latest time anybody was told, if that is later.
+    fn told(&self, ms: u64) -> u64 {
         // A line that every thread writes is dear; it is written once a millisecond.
         let latest = self.latest_ms.load(std::sync::atomic::Ordering::Relaxed);
         if latest >= ms {
@@ -332,11 +345,18 @@ impl StoreTime {
         self.latest_ms.fetch_max(ms, std::sync::atomic::Ordering::Relaxed).max(ms)
     }
 
-    /// The mark to persist at `now`.
+    /// The mark to persist at `now`. What is added to it after a restart in the same boot is never more
+    /// than what passed (P0.5).
     pub(crate) fn mark(&self, now: Reading) -> TimeMark {
+        let reckoned_ms = self.reckoned_at(now);
+        let store_ms = self.told(reckoned_ms);
+        // Somebody may have been told a later time since `now` was read: then the mark is of that one.
+        let later_ms = store_ms - reckoned_ms;
+        // Rounded up, for `resume` rounds down what it takes this from.
+        let since_boot_ms = now.since_boot.as_nanos().div_ceil(1_000_000) as u64;
         TimeMark {
-            store_ms: self.at(now),
-            since_boot_ms: now.since_boot.as_millis() as u64,
+            store_ms,
+            since_boot_ms: since_boot_ms.saturating_add(later_ms),
             wall_ms: now.wall_ms,
             boot_id: now.boot_id.unwrap_or_default(),
         }
@@ -385,6 +405,46 @@ mod tests {
             StoreTime::resume(mark, clock.read(), true).at(clock.read()),
             mark.store_ms + 2 * HOUR_MS
         );
+    }
+
+    /// Processes end and begin at any microsecond of one boot.
+    #[test]
+    fn p0_5_restarts_in_one_boot_add_no_time_that_has_not_passed() {
+        let mut random = crate::seed::rng();
+        for round in 0..200 {
+            let clock = ManualClock::new(TEN_YEARS_MS);
+            let mut advance =
+                |up_to_us| clock.advance(Duration::from_micros(random.u64(0..up_to_us)));
+            advance(1000);
+            let born = clock.since_boot();
+            let mut time = StoreTime::new(clock.read(), false);
+            let start = time.now(&clock);
+            for opening in 1..20 {
+                advance(3000);
+                let mark = time.mark(clock.read());
+                advance(3000);
+                time = StoreTime::resume(mark, clock.read(), false);
+                advance(3000);
+                let passed_us = clock.since_boot().saturating_sub(born).as_micros() as u64;
+                let told_us = (time.now(&clock) - start) * 1000;
+                let least_us = passed_us.saturating_sub(3000 * opening + 1000);
+                assert!((least_us..=passed_us).contains(&told_us), "round {round}, {opening}");
+            }
+        }
+    }
+
+    /// Others are told the time between a look at the clock and the mark that is made of it.
+    #[test]
+    fn p0_5_a_mark_of_an_earlier_look_counts_no_time_twice() {
+        let clock = ManualClock::new(TEN_YEARS_MS);
+        let time = StoreTime::new(clock.read(), false);
+        let looked = clock.read();
+        clock.advance(HOUR);
+        let told = time.now(&clock);
+        let mark = time.mark(looked);
+        assert_eq!(mark.store_ms, told, "no mark is behind what somebody was told");
+        clock.advance(HOUR);
+        assert_eq!(StoreTime::resume(mark, clock.read(), false).now(&clock), told + HOUR_MS);
     }
 
     #[test]

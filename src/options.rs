@@ -11,6 +11,12 @@ use crate::error::{Error, ErrorKind};
 use crate::random::Random;
 use crate::storage::{Disk, Storage};
 
+/// The most claims in flight that may be allowed: if nobody ends them, the next open puts each in
+/// doubt, in one segment, whose frames have places below 2 GiB.
+pub(crate) const IN_FLIGHT_MAX: u32 = 1 << 20;
+/// The most a segment may be told to grow to, bytes.
+pub(crate) const SEGMENT_SIZE_MAX: u64 = 1 << 30;
+
 /// What `complete` and `claim` wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
@@ -114,7 +120,7 @@ impl Options {
         self
     }
 
-    /// The most claims in flight at a time. Default 65,536.
+    /// The most claims in flight at a time. Default 65,536; 1 to 1,048,576.
     pub fn max_in_flight(mut self, claims: u32) -> Self {
         self.max_in_flight = claims;
         self
@@ -210,10 +216,13 @@ impl Options {
         ok(self.max_payload <= 1 << 30, "max_payload is at most 1 GiB")?;
         ok(self.index_memory >= 1 << 20, "index_memory is at least 1 MiB")?;
         ok(
-            (64 << 10..=1 << 30).contains(&self.segment_size),
+            (64 << 10..=SEGMENT_SIZE_MAX).contains(&self.segment_size),
             "segment_size is between 64 KiB and 1 GiB",
         )?;
-        ok(self.max_in_flight > 0, "max_in_flight is at least 1")?;
+        ok(
+            (1..=IN_FLIGHT_MAX).contains(&self.max_in_flight),
+            "max_in_flight is between 1 and 1,048,576",
+        )?;
         ok(self.max_in_flight_per_scope > 0, "max_in_flight_per_scope is at least 1")
     }
 }

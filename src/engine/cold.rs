@@ -336,7 +336,8 @@ impl Inner {
     }
 
     /// Asks the tree about a piece, once more when a fault has cost it its handle. `None` when the
-    /// piece went meanwhile.
+    /// piece went meanwhile, or the tree, in whose place another may be by now: what came of asking the
+    /// one says nothing of the other.
     pub(super) fn ask_tree<T>(
         &self,
         list: &List,
@@ -347,14 +348,24 @@ impl Inner {
         let mut asked = ask(reader);
         if matches!(asked, Err(TreeError::Io(_))) {
             self.refuse_closed()?;
-            self.revive_tree()?;
+            let mut checkpointer = self.tree.lock();
+            if self.is_replaced(&mut checkpointer, list)? {
+                return Ok(None);
+            }
+            self.revive_tree(&mut checkpointer)?;
+            drop(checkpointer);
             asked = ask(reader);
         }
+        if let Ok(Some(answer)) = asked {
+            return Ok(Some(answer));
+        }
+        let mut checkpointer = self.tree.lock();
+        if self.is_replaced(&mut checkpointer, list)? {
+            return Ok(None);
+        }
         match asked {
-            Ok(Some(answer)) => Ok(Some(answer)),
             // Who takes pieces off the tree takes them off the list before he lets go of its lock.
-            Ok(None) => {
-                let mut checkpointer = self.tree.lock();
+            Ok(_) => {
                 self.relist(&mut checkpointer, None);
                 let listed = self.cold.list();
                 // One that the index has is not on the list, and in the tree all the same.
@@ -367,16 +378,32 @@ impl Inner {
                 let what = format!("a block of run {run} in bucket {bucket} is absent");
                 Err(self.tree_failed(&mut checkpointer, TreeError::Damaged(what)))
             }
-            Err(error) => Err(self.tree_failed(&mut self.tree.lock(), error)),
+            Err(error) => Err(self.tree_failed(&mut checkpointer, error)),
         }
     }
 
-    fn revive_tree(&self) -> Result<(), Error> {
-        let mut checkpointer = self.tree.lock();
-        let Some(tree) = checkpointer.tree() else { return self.cold.refuse_damaged() };
+    /// Whether the tree of `list` has gone, so that there is something else to ask.
+    ///
+    /// # Errors
+    /// `Closed`; `Corrupt`, while it is being made anew.
+    fn is_replaced(&self, checkpointer: &mut Checkpointer, list: &List) -> Result<bool, Error> {
+        let now = checkpointer.tree().map(|tree| tree.reader());
+        if let (Some(now), Some(then)) = (&now, &list.reader)
+            && Arc::ptr_eq(now, then)
+        {
+            return Ok(false);
+        }
+        self.refuse_closed()?;
+        self.cold.refuse_damaged()?;
+        // A thread that panicked may have left none, and the list as it was.
+        Ok(now.is_some() || self.cold.seen() != list.seen)
+    }
+
+    fn revive_tree(&self, checkpointer: &mut Checkpointer) -> Result<(), Error> {
+        let Some(tree) = checkpointer.tree() else { return Ok(()) };
         let revived = tree.revive();
-        revived.map_err(|error| self.tree_failed(&mut checkpointer, error))?;
-        self.relist(&mut checkpointer, None);
+        revived.map_err(|error| self.tree_failed(checkpointer, error))?;
+        self.relist(checkpointer, None);
         Ok(())
     }
 

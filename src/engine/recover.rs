@@ -29,15 +29,20 @@ use crate::format::frame::{self, Header, Kind};
 use crate::format::{align8, group, segment};
 use crate::index::{Caps, Identity};
 use crate::key::Key;
+use crate::location::OFFSET_END;
 use crate::log::segment::Prepared;
 use crate::log::{self, Config, Draft, Log, Start};
-use crate::options::Options;
+use crate::options::{IN_FLIGHT_MAX, Options, SEGMENT_SIZE_MAX};
 use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
 use crate::sync::Mutex;
 
 /// Room prepared in a new segment beyond what recovery writes into it.
 const FIRST_ROOM: u64 = 64 * 1024;
+
+// Claims of so many keys fit beside a tail as long as a segment may be.
+const _: () =
+    assert!(IN_FLIGHT_MAX as u64 * align8(frame::HEAD_MAX as u64) < OFFSET_END - SEGMENT_SIZE_MAX);
 
 /// A file that takes the room the next open needs.
 const RESERVE: &str = "segments/reserve.tmp";
@@ -170,14 +175,12 @@ fn keep_reserve(storage: &dyn Storage) {
     }
 }
 
-/// A log that goes on in a new segment, with room for all that recovery writes.
-fn new_log(
-    storage: &Arc<dyn Storage>,
-    config: Config,
-    restore: &Restore,
-    tail: &[Copy],
-) -> Result<Log<Publish>, Error> {
-    let id = restore.survey.last_id.max(restore.expected.iter().last().unwrap_or(0)) + 1;
+/// Octets of the segment that recovery begins: with room for all that it writes, which stands in this
+/// one.
+///
+/// # Errors
+/// `Full`: no segment is as long.
+fn room(restore: &Restore, tail: &[Copy]) -> Result<u64, Error> {
     let heads = restore.segments.all().len() as u64;
     let link = align8((frame::HEADER + 72) as u64 + 4 * (heads + 1));
     let opening = (segment::HEADER + 2 * group::HEADER) as u64 + link;
@@ -189,6 +192,24 @@ fn new_log(
     let claims = claims.chain(tail.iter().map(|copy| copy.header));
     let in_doubt: u64 = claims.map(|header| align8(header.head_len())).sum();
     let prepared = (opening + copies + in_doubt + FIRST_ROOM).next_multiple_of(4096);
+    if prepared > OFFSET_END {
+        return Err(Error::new(
+            ErrorKind::Full,
+            "what must be written again to open the store is more than a segment holds, 2 GiB",
+        ));
+    }
+    Ok(prepared)
+}
+
+/// A log that goes on in a new segment, with room for all that recovery writes.
+fn new_log(
+    storage: &Arc<dyn Storage>,
+    config: Config,
+    restore: &Restore,
+    tail: &[Copy],
+) -> Result<Log<Publish>, Error> {
+    let id = restore.survey.last_id.max(restore.expected.iter().last().unwrap_or(0)) + 1;
+    let prepared = room(restore, tail)?;
     let io = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull => {
             Error::new(ErrorKind::Full, "there is no room to open the store in").with_source(error)
@@ -306,5 +327,51 @@ impl Restore {
 
     pub(super) fn identify(&self, scope: &[u8], key: &[u8]) -> Identity {
         Identity::of(Key::of_checked(scope, key), &self.secret())
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::storage::SimDisk;
+    use crate::{Claim, Fingerprint};
+
+    /// What an opening writes again stands in one segment, whose frames have places below 2 GiB. Beyond
+    /// that it is refused, and the store is as it was.
+    #[test]
+    fn an_opening_that_needs_more_than_a_segment_is_refused() {
+        let disk = Arc::new(SimDisk::new(1));
+        let storage: Arc<dyn Storage> = Arc::clone(&disk) as Arc<_>;
+        let store = Options::new().open_storage(Arc::clone(&storage)).unwrap();
+        let key = Key::new("scope", "key").unwrap();
+        let claimed = store.blocking_claim(key, Fingerprint::of("a request")).unwrap();
+        let Claim::Granted(ticket) = claimed else { panic!("{claimed:?}") };
+        ticket.blocking_complete("done").unwrap();
+        store.close().unwrap();
+        let options = Options::new();
+        let directory = create::directory(&storage, &options.random, options.clock.read()).unwrap();
+        let found = survey(&*storage, &directory.identity).unwrap();
+        let mut restore = Restore::new(&options, &directory.identity, &storage, found);
+        let mut tail = restore.replay(None).unwrap();
+        assert!(tail.iter().any(|copy| copy.header.kind == Kind::Complete));
+        assert!(room(&restore, &tail).unwrap() < 2 * FIRST_ROOM);
+        let mut with = |payload_len| {
+            let result = tail.iter_mut().find(|copy| copy.header.kind == Kind::Complete).unwrap();
+            result.header.payload_len = payload_len;
+            room(&restore, &tail)
+        };
+        assert!(with((1 << 31) - (1 << 20)).unwrap() <= OFFSET_END);
+        assert_eq!(with(1 << 31).unwrap_err().kind(), ErrorKind::Full);
+    }
+
+    #[test]
+    fn more_claims_in_flight_than_an_opening_could_put_in_doubt_are_no_option() {
+        let open = |claims| {
+            Options::new().max_in_flight(claims).stepped().open_storage(Arc::new(SimDisk::new(1)))
+        };
+        open(IN_FLIGHT_MAX).unwrap();
+        for claims in [0, IN_FLIGHT_MAX + 1, u32::MAX] {
+            assert_eq!(open(claims).unwrap_err().kind(), ErrorKind::InvalidOption, "{claims}");
+        }
     }
 }

@@ -311,7 +311,7 @@ impl Restore {
         };
         refuse_cut_off(id, &found, from.offset, length)?;
         self.damaged |= bad.is_some() || !found.damage.is_empty();
-        segment.end.store(found.end, Relaxed);
+        segment.ends_at(found.end, next.is_none().then_some(end.offset));
         self.note(&found);
         self.previous = end.previous.unwrap_or(0);
         self.end = (id, end.offset);

@@ -359,7 +359,7 @@ impl Inner {
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let mut renewed = Ok(true);
         let mut sound = true;
-        let end = Some(segment.end.load(Relaxed));
+        let end = Some(segment.counts_upto());
         let secret = &self.identity.secret;
         let found =
             replay::scan(&*segment.file, of, from, end, secret, &mut |offset, header, bytes| {

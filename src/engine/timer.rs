@@ -23,14 +23,30 @@ struct Shared {
 #[derive(Default)]
 struct State {
     due: BinaryHeap<Reverse<Due>>,
+    /// How many there are when those that nobody waits for are looked for next.
+    purge_at: usize,
     running: bool,
     stopped: bool,
 }
 
-/// An event that is due; forgotten when nobody waits for it any more.
+/// An event that is due; forgotten, sooner or later, when nobody waits for it any more.
 struct Due {
     at: Instant,
     event: Weak<Event>,
+}
+
+/// The fewest that are worth looking through.
+const PURGED_LEAST: usize = 64;
+
+impl State {
+    /// Takes out what nobody waits for any more, whenever there are twice as many as were left the last
+    /// time: so each that is set pays for a look at two.
+    fn forget_ended(&mut self) {
+        if self.due.len() >= self.purge_at {
+            self.due.retain(|Reverse(due)| due.event.strong_count() > 0);
+            self.purge_at = (2 * self.due.len()).max(PURGED_LEAST);
+        }
+    }
 }
 
 impl PartialEq for Due {
@@ -66,6 +82,7 @@ impl Timer {
             event.fire(Err(Error::closed()));
             return event;
         }
+        state.forget_ended();
         state.due.push(Reverse(Due { at: deadline, event: Arc::downgrade(&event) }));
         if !state.running {
             state.running = self.start();
@@ -153,5 +170,24 @@ mod tests {
         timer.stop();
         assert!(block_on(never.wait()).is_err());
         assert!(block_on(timer.at(clock::monotonic() + Duration::from_secs(1)).wait()).is_err());
+    }
+
+    /// A wait looks again whenever something happens, each time with an event of its own.
+    #[test]
+    fn events_that_nobody_waits_for_are_not_kept_until_they_are_due() {
+        let timer = Timer::default();
+        let deadline = clock::monotonic() + Duration::from_secs(3600);
+        let mut waiting = Vec::new();
+        let mut most = 0;
+        for nth in 0..100_000 {
+            let event = timer.at(deadline);
+            if nth % 100 == 0 {
+                waiting.push(event);
+            }
+            most = most.max(timer.0.state.lock().due.len());
+        }
+        assert!(most <= 2 * waiting.len() + 1, "{most} for {} who wait", waiting.len());
+        timer.stop();
+        assert!(waiting.iter().all(|event| event.outcome().is_some_and(|it| it.is_err())));
     }
 }

@@ -51,6 +51,9 @@ pub(crate) struct Segment {
     /// Where the groups end that are written for good: nothing before it is written again. What of
     /// them may be shown, the index says.
     pub(crate) end: AtomicU64,
+    /// Where the groups begin that a later link voids: this process wrote them again as it opened the
+    /// store, and they still stand here.
+    void_from: AtomicU64,
     /// The length of the file.
     pub(crate) length: AtomicU64,
     /// Store time of the first frame: when the segment began, milliseconds.
@@ -80,6 +83,7 @@ impl Segment {
             records: 0.into(),
             last_expiry_ms: 0.into(),
             end: (format::HEADER as u64).into(),
+            void_from: u64::MAX.into(),
             length: length.into(),
             began_ms: 0.into(),
         })
@@ -90,6 +94,17 @@ impl Segment {
         let file = storage.open(&path(id))?;
         let length = file.len()?;
         Ok(Self { is_made_here: false, ..Self::new(id, salt, file, length, length)? })
+    }
+
+    /// The groups end at `end`, and those from `void_from` on were written again.
+    pub(crate) fn ends_at(&self, end: u64, void_from: Option<u64>) {
+        self.end.store(end, Relaxed);
+        self.void_from.store(void_from.unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Where the groups end that count.
+    pub(crate) fn counts_upto(&self) -> u64 {
+        self.end.load(Relaxed).min(self.void_from.load(Relaxed))
     }
 
     /// The key under which its payloads are sealed.
