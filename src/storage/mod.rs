@@ -32,10 +32,8 @@ pub(crate) use map::prefetch;
 pub(crate) use map::{LARGE_PAGE, LargePage};
 #[cfg(feature = "encrypt")]
 pub(crate) use private::read_private;
-#[cfg(feature = "test-util")]
-pub use sim::Fault;
 #[cfg(any(test, feature = "test-util"))]
-pub use sim::SimDisk;
+pub use sim::{Fault, SimDisk};
 
 /// A directory of files.
 ///
