@@ -48,7 +48,7 @@ fn lean(bug: Bug) -> Option<Lean> {
 fn drawn(bug: Bug, seed: u64) -> Script {
     match bug {
         Bug::ReusedUnderReader => Script::draw_steady(seed),
-        Bug::ReusedBeforeDirectorySync => Script::draw_steady_and_cut_off(seed),
+        Bug::ReusedBeforeDirectorySync => Script::draw_steady(seed).with_asides(4),
         _ => lean(bug)
             .map_or_else(|| Script::draw(seed), |lean| Script::draw_leaning(seed, Some(lean))),
     }

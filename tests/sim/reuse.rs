@@ -46,10 +46,15 @@ impl Script {
         let mut rng = Rng::with_seed(seed ^ 0x6375_746f_6666);
         let mut script = Self::draw_steady(seed);
         for _ in 0..rng.usize(1..4) {
-            let place = rng.usize(script.ops.len() / 4..script.ops.len());
+            let mut place = rng.usize(script.ops.len() / 4..script.ops.len());
+            // Where the store keeps house, files get other names.
+            if rng.u32(..4) > 0 {
+                let is_keep = |op: &Op| matches!(op, Op::Keep { .. });
+                place += script.ops[place..].iter().position(is_keep).unwrap_or(0);
+            }
             let nested = (0..rng.usize(..3)).map(|_| (rng.u64(..45), End::draw(&mut rng)));
             let nested = nested.collect();
-            let crash = Op::Crash { after: rng.u64(..12), end: End::draw(&mut rng), nested };
+            let crash = Op::Crash { after: rng.u64(..20), end: End::draw(&mut rng), nested };
             script.ops.insert(place, crash);
         }
         script
