@@ -16,8 +16,9 @@ pub(crate) struct Owner {
     key_len: u8,
 }
 
-/// Octets of scope and key together that an owner has by itself: those of a UUID in a scope of 27.
-const SHORT: usize = 63;
+/// Octets of scope and key together that an owner has by itself: at least those of a UUID in a scope of
+/// the layer's, which has 32.
+const SHORT: usize = 71;
 const LONG: usize = SCOPE_OCTETS_MAX + KEY_OCTETS_MAX;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ enum Octets {
     Short([u8; SHORT]),
     Long(Arc<[u8]>),
 }
-const _: () = assert!(size_of::<Owner>() == 72);
+const _: () = assert!(size_of::<Owner>() == 80);
 
 impl Owner {
     pub(crate) fn of(key: Key<'_>) -> Self {
