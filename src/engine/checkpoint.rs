@@ -78,8 +78,14 @@ impl Checkpointer {
                 self.flights.remove(&frame.identity);
                 let change = Pending { bucket, entry, doubt: frame.doubt };
                 let pending = self.pending.entry(frame.identity).or_insert(change);
-                // What was in doubt when the tree was told last ends that doubt there, too.
-                *pending = Pending { doubt: change.doubt || pending.doubt, ..change };
+                *pending = match *pending {
+                    // What was in doubt when the tree was told last ends that doubt there, too: it has
+                    // to stay for as long, however early it expires itself.
+                    Pending { bucket, doubt: true, .. } => {
+                        Pending { bucket: bucket.max(change.bucket), doubt: true, ..change }
+                    }
+                    _ => change,
+                };
             }
         }
     }

@@ -4,8 +4,8 @@ use onceward::storage::Fault;
 
 use crate::run::run;
 use crate::script::Op::{
-    Advance, Capacity, Checkpoint, Claim, Crash, Fail, Finish, Keep, Look, Reopen, Rot, Settle,
-    Step, Sweep,
+    Advance, Capacity, Checkpoint, Claim, Crash, Fail, Finish, Keep, Look, Reopen, Resolve, Rot,
+    Settle, Step, Sweep,
 };
 use crate::script::Patience::{Long, No, Past};
 use crate::script::Way::{Kill, Loss, Torn, Total};
@@ -178,6 +178,48 @@ fn p0_2_a_checkpoint_names_no_segment_that_may_not_be_there() {
                 nested: Vec::new(),
             },
             Keep { round: 4 },
+        ],
+    });
+}
+
+/// A key in doubt is released and claimed again for less time than the doubt would have lasted; when
+/// that result has expired and was swept, the doubt does not come back.
+#[test]
+fn p0_4_a_doubt_that_was_released_does_not_outlive_what_came_after_it() {
+    let at_once = |way| End { reboot: true, ..end(way) };
+    holds(&Script {
+        seed: 74_269_142_716_687,
+        keys: 8,
+        buffered: true,
+        max_disk: None,
+        resident: None,
+        segment: SEGMENT,
+        aside_one_in: 12,
+        ops: vec![
+            Claim { key: 2, print: 0, ttl_ms: 30_000, patience: Long },
+            Claim { key: 7, print: 0, ttl_ms: 30_000, patience: No },
+            Reopen { reboot: true, asleep_ms: 0, beside: vec![] },
+            Claim { key: 0, print: 0, ttl_ms: 10_000, patience: Past },
+            Step,
+            Finish { nth: 5, how: How::Complete(17_232) },
+            Resolve { key: 7, how: How::Complete(23_839) },
+            Settle,
+            Keep { round: 40 },
+            Crash { after: 8, end: at_once(Torn(15_642_885_714_882_477_520, 8)), nested: vec![] },
+            Resolve { key: 2, how: How::Release },
+            Claim { key: 2, print: 0, ttl_ms: 2_500, patience: Long },
+            Settle,
+            Finish { nth: 14, how: How::Complete(0) },
+            Claim { key: 3, print: 0, ttl_ms: 10_000, patience: No },
+            Settle,
+            Finish { nth: 2, how: How::Complete(29_844) },
+            Claim { key: 1, print: 0, ttl_ms: 10_000, patience: No },
+            Settle,
+            Finish { nth: 3, how: How::Complete(10_000) },
+            Settle,
+            Advance { ms: 10_001 },
+            Sweep,
+            Crash { after: 0, end: at_once(Loss(7_203_526_539_708_267_841)), nested: vec![] },
         ],
     });
 }
