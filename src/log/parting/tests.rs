@@ -3,7 +3,7 @@
 use super::super::kept::tests::{
     NEEDED, SIZE, Watched, gone, let_go_before, log_on, sync, unlink, watched, write_upto,
 };
-use super::super::{Keep, Wanted, path};
+use super::super::{Keep, Wanted, kept, path};
 use super::*;
 use crate::error::{Error, ErrorKind};
 use crate::format::frame::payload_crc;
@@ -247,7 +247,7 @@ fn p0_2_no_file_is_cut_before_its_name_is_gone_on_disk() {
 #[test]
 fn p0_2_a_file_whose_name_may_come_back_is_closed_as_it_is() {
     type Harm = fn(&Watched, &Log<()>);
-    let harms: [(&str, Harm); 4] = [
+    let harms: [(&str, Harm); 5] = [
         ("its sync failed", |disk, log| {
             disk.refuse(&[sync()]);
             log.sync_names();
@@ -262,6 +262,14 @@ fn p0_2_a_file_whose_name_may_come_back_is_closed_as_it_is() {
             let_go_before(log, 6);
             disk.refuse(&[sync()]);
             assert!(log.give_back(NEEDED).1.is_err());
+        }),
+        ("a kept file could not be made a segment", |disk, log| {
+            write_upto(log, 7);
+            let_go_before(log, 6);
+            log.give_back(NEEDED).1.unwrap();
+            disk.refuse(&[format!("rename {}", kept::path(5))]);
+            drop(log.ask_for_room(Wanted { total: 4 * SIZE, frame: 0 }).unwrap());
+            log.make_room().unwrap();
         }),
         ("writes have ended", |_, log| drop(log.fail(&Error::closed()))),
     ];
