@@ -439,3 +439,36 @@ fn what_a_sweep_removes_goes_back_behind_it() {
         store.close().unwrap();
     }
 }
+
+/// A store that is opened where an earlier one of the process was closed knows nothing of what that one
+/// handed out: octets, and records whose octets were not looked at.
+#[test]
+fn p0_3_what_an_earlier_store_handed_out_is_read_while_a_later_one_removes_its_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let clock = ManualClock::new(BORN_MS);
+    let open =
+        || Options::new().segment_size(8 << 20).ttl(TTL).clock(clock.clone()).open(&path).unwrap();
+    let earlier = open();
+    for nth in 0..24 {
+        let claimed = earlier.blocking_claim(key(&nth.to_string()), print()).unwrap();
+        let Claim::Granted(ticket) = claimed else { panic!("{nth}: {claimed:?}") };
+        ticket.blocking_complete(vec![nth; 1 << 20]).unwrap();
+    }
+    let record = payload_of(&earlier, "3");
+    let octets = payload_of(&earlier, "10").payload().unwrap().unwrap();
+    earlier.close().unwrap();
+    let later = open();
+    clock.advance(TTL * 2);
+    assert!(later.sweep().unwrap().segments_removed >= 3);
+    let patience = Instant::now() + Duration::from_secs(120);
+    let named = || named(&path).iter().map(|(_, length)| length).sum::<u64>();
+    while later.stats().log_bytes > named() {
+        assert!(Instant::now() < patience, "{:?}", later.stats());
+        std::thread::yield_now();
+    }
+    assert!(octets == vec![10; 1 << 20]);
+    assert!(record.payload().unwrap().unwrap() == vec![3; 1 << 20]);
+    later.close().unwrap();
+    assert!(verify(&path).unwrap().is_sound());
+}

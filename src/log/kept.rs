@@ -67,6 +67,20 @@ struct Going {
     name: Name,
     /// Whether the disk did not do what was asked of it in this round.
     is_stuck: bool,
+    /// Whether removing it failed before: what has become of its name is not known.
+    has_failed: bool,
+}
+
+impl Going {
+    fn new(segment: Arc<Segment>, length: u64, name: Name) -> Self {
+        Self { segment, length, name, is_stuck: false, has_failed: false }
+    }
+
+    /// Whether its name may be there still when it was removed and the directory synced: a change of
+    /// a name that was lost with a failed sync is made up for by no other.
+    fn may_come_back(&self) -> bool {
+        self.has_failed || self.name == Name::Unknown
+    }
 }
 
 /// Which name a file has that goes.
@@ -89,8 +103,7 @@ struct Kept {
 
 impl Kept {
     fn going(self) -> Going {
-        let Self { segment, length, .. } = self;
-        Going { segment, length, name: Name::Idle, is_stuck: false }
+        Going::new(self.segment, self.length, Name::Idle)
     }
 }
 
@@ -174,7 +187,7 @@ impl Leftovers {
     /// Takes the one at `place` out, its file removed; if that fails, it is stuck there.
     fn take_name(&mut self, storage: &dyn Storage, place: usize) -> io::Result<Option<Going>> {
         let Some(it) = self.going.get_mut(place) else { return Ok(None) };
-        it.segment.remove(storage).inspect_err(|_| it.is_stuck = true)?;
+        it.segment.remove(storage).inspect_err(|_| (it.is_stuck, it.has_failed) = (true, true))?;
         Ok(self.going.remove(place))
     }
 
@@ -198,7 +211,7 @@ impl<P> Log<P> {
         self.leftover_bytes.fetch_add(length, Relaxed);
         self.segments.remove(segment.id);
         leftovers.is_news = true;
-        leftovers.going.push_back(Going { segment, length, name: Name::Own, is_stuck: false });
+        leftovers.going.push_back(Going::new(segment, length, Name::Own));
     }
 
     /// Keeps or removes the files of segments that were let go, in order, and removes those that are
@@ -208,8 +221,9 @@ impl<P> Log<P> {
     /// moment.
     ///
     /// # Errors
-    /// `Io`: the disk does not remove a file, or the directory's sync failed, now or since the last time;
-    /// or a file could not be cut since then.
+    /// `Io`: the disk does not remove a file, or the directory's sync failed. Whoever wants the disk back
+    /// is told, too, of a sync that failed since somebody was last told, and of a file that could not be
+    /// cut since then.
     pub(crate) fn give_back(&self, keep: Keep) -> (u64, Result<(), Error>) {
         let mut room = {
             let mut leftovers = self.preparing.lock();
@@ -217,12 +231,14 @@ impl<P> Log<P> {
             let most = leftovers.most(keep, next_segment);
             leftovers.begin_round(keep, most)
         };
-        let mut outcome = self.parting_failed();
+        // The store itself tells nobody.
+        let mut outcome = if keep == Keep::Nothing { self.parting_failed() } else { Ok(()) };
         let mut freed = 0;
         loop {
             // For each anew: others make room meanwhile, and closing waits for one file alone.
             let mut leftovers = self.preparing.lock();
             if self.poison.is_set() {
+                self.wake_slices();
                 break;
             }
             let Some(place) = leftovers.next() else {
@@ -281,6 +297,7 @@ impl<P> Log<P> {
             });
             leftovers.kept.extend(kept);
         } else {
+            self.doubt_removed_names();
             for it in &mut named {
                 it.is_stuck = true;
             }
@@ -296,8 +313,9 @@ impl<P> Log<P> {
     /// long it was.
     fn remove_at(&self, leftovers: &mut Leftovers, place: usize) -> io::Result<u64> {
         let Some(it) = leftovers.take_name(&*self.storage, place)? else { return Ok(0) };
-        self.part_with(it.segment, it.length);
-        Ok(it.length)
+        let (may_come_back, length) = (it.may_come_back(), it.length);
+        self.part_with(it.segment, length, may_come_back);
+        Ok(length)
     }
 
     /// Makes a kept file of at least `needed` octets segment `id`, the next. Whether there is one.
@@ -318,6 +336,7 @@ impl<P> Log<P> {
             self.forget(old.length);
             return true;
         }
+        self.doubt_removed_names();
         // Whatever was in the way, the disk being full perhaps: the file is room for another.
         leftovers.going.push_front(old.going());
         let _ = self.release_at(leftovers, 0);
@@ -329,9 +348,10 @@ impl<P> Log<P> {
     pub(super) fn discard(&self, leftovers: &mut Leftovers, unused: &Prepared) {
         let (segment, length) = (Arc::clone(&unused.segment), unused.segment.settle_length());
         self.leftover_bytes.fetch_add(length, Relaxed);
-        leftovers.going.push_front(Going { segment, length, name: Name::Idle, is_stuck: false });
+        leftovers.going.push_front(Going::new(segment, length, Name::Idle));
         // Tried again, and told of, by the next round.
         let _ = self.remove_at(leftovers, 0);
+        self.wake_slices();
     }
 
     /// Gives back what is on its way to the disk, or one file that is kept, or one that goes anyway,

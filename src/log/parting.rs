@@ -3,12 +3,16 @@
 //! A file system mounted with `discard` tells the device of all blocks that one commit of its journal
 //! frees, and while the device discards many, it does nothing else: a sync of the log waits.
 //!
-//! 1. A file comes here once no name leads to it. So whatever it is cut to, nobody who reads the
-//!    directory ever sees it, and if the process ends, the rest goes with it.
+//! 1. A file comes here once no name leads to it, and is cut once that is on disk. So whatever it is cut
+//!    to, nobody who reads the directory ever sees it, after no crash, and if the process ends, the rest
+//!    goes with it. One whose name may come back is closed as it is.
 //! 2. It is cut when nobody holds the segment or its map: a look at a page that the file has no more
 //!    would end the process. One that is held stays whole until then.
-//! 3. Each cut is synced: without that, one commit of the journal would free several.
-//! 4. What is not given back yet counts as the store's; whoever needs the room has all of it at once.
+//! 3. Of a file that an earlier store made nobody knows who has it mapped: whoever was handed a payload
+//!    by that store, in this process or another, may read it for as long as he likes. It is closed as
+//!    it is.
+//! 4. Each cut is synced: without that, one commit of the journal would free several.
+//! 5. What is not given back yet counts as the store's; whoever needs the room has all of it at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -53,7 +57,7 @@ struct State {
     /// Whether a thread gives files back. Where none does, whoever takes a file's name closes it, and
     /// syncs the directory.
     is_served: bool,
-    /// Whether names went since their directory was synced.
+    /// Whether names went since their directory was synced. Changed under `preparing` alone.
     is_unsynced: bool,
     /// Oldest first. Taken out under `cutting` alone.
     files: VecDeque<Nameless>,
@@ -69,11 +73,22 @@ struct Nameless {
     segment: Option<Arc<Segment>>,
     file: Arc<dyn File>,
     length: u64,
+    way: Way,
+}
+
+/// How a file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// That its name went is not on disk yet: it stays.
+    Undecided,
+    Sliced,
+    /// Closed as it is: its name may come back, or somebody may read it of whom nobody knows.
+    Whole,
 }
 
 impl Nameless {
-    fn is_nobodys(&mut self) -> bool {
-        self.segment.as_mut().is_none_or(Segment::is_unread)
+    fn is_ready(&mut self) -> bool {
+        self.way != Way::Undecided && self.segment.as_mut().is_none_or(Segment::is_unread)
     }
 }
 
@@ -82,9 +97,15 @@ impl State {
         self.files.iter().map(|it| it.length).sum()
     }
 
-    /// The place of the first that nobody holds.
+    /// The place of the first that may go and that nobody holds.
     fn ready(&mut self) -> Option<usize> {
-        self.files.iter_mut().position(Nameless::is_nobodys)
+        self.files.iter_mut().position(Nameless::is_ready)
+    }
+
+    /// Whether the names are gone on disk of those that wait for it is known.
+    fn decide(&mut self, are_gone: bool) {
+        let way = if are_gone { Way::Sliced } else { Way::Whole };
+        self.files.iter_mut().filter(|it| it.way == Way::Undecided).for_each(|it| it.way = way);
     }
 }
 
@@ -140,13 +161,17 @@ impl<P> Log<P> {
     }
 
     /// Takes the file of a segment, of `length` octets, to which no name leads any more and which is
-    /// counted until it is given back.
-    pub(super) fn part_with(&self, segment: Arc<Segment>, length: u64) {
+    /// counted until it is given back. `may_come_back`: a sync of the directory is not enough to know
+    /// its name gone. Under the lock that guards the directory; whoever has no more to bring calls
+    /// [`sync_removed_names`](Self::sync_removed_names).
+    pub(super) fn part_with(&self, segment: Arc<Segment>, length: u64, may_come_back: bool) {
         let mut state = self.parting.state.lock();
         if state.is_served {
             let file = Arc::clone(&segment.file);
-            state.files.push_back(Nameless { segment: Some(segment), file, length });
-            self.parting.changed.notify_one();
+            let is_whole = may_come_back || !segment.is_made_here();
+            let way = if is_whole { Way::Whole } else { Way::Undecided };
+            state.files.push_back(Nameless { segment: Some(segment), file, length, way });
+            state.is_unsynced = true;
         } else {
             drop(state);
             drop(segment);
@@ -155,46 +180,58 @@ impl<P> Log<P> {
     }
 
     /// Has the directory synced, from which names went, under the lock that guards it: at once, or soon,
-    /// for nothing depends on it: a name that comes back is of a segment that was retired.
+    /// for only cutting waits for it: a name that comes back is of a segment that was retired, or never
+    /// begun.
     ///
     /// # Errors
     /// The sync failed.
     pub(super) fn sync_removed_names(&self) -> io::Result<()> {
-        let mut state = self.parting.state.lock();
-        if state.is_served {
-            state.is_unsynced = true;
-            self.parting.changed.notify_one();
-            return Ok(());
-        }
-        drop(state);
-        self.storage.sync_dir(DIRECTORY)
+        if self.wake_slices() { Ok(()) } else { self.storage.sync_dir(DIRECTORY) }
+    }
+
+    /// Has a thread look at what it was brought. Whether there is one.
+    pub(super) fn wake_slices(&self) -> bool {
+        self.parting.changed.notify_one();
+        self.parting.state.lock().is_served
     }
 
     fn sync_names(&self) {
         let _names = self.preparing.lock();
-        self.parting.state.lock().is_unsynced = false;
         // A store whose writes have ended leaves the directory alone.
-        if !self.poison.is_set()
-            && let Err(error) = self.storage.sync_dir(DIRECTORY)
-        {
-            self.parting.state.lock().failed = Some(error);
+        let ended = self.poison.is_set();
+        let synced = if ended { Ok(()) } else { self.storage.sync_dir(DIRECTORY) };
+        let mut state = self.parting.state.lock();
+        state.is_unsynced = false;
+        state.decide(synced.is_ok() && !ended);
+        if let Err(error) = synced {
+            state.failed = Some(error);
         }
     }
 
-    /// Takes a slice off the first file that nobody holds. One that cannot be cut is closed, which
-    /// gives all of it back.
+    /// The directory's sync may have failed, under the lock that guards it: what it did not bring to
+    /// disk no later one may, so the names that went before may come back.
+    pub(super) fn doubt_removed_names(&self) {
+        self.parting.state.lock().decide(false);
+    }
+
+    /// Takes a slice off the first file that may go and that nobody holds. One that is not cut, or
+    /// cannot be, is closed, which gives all of it back.
     fn cut(&self, slice: u64) {
         let _cutting = self.parting.cutting.lock();
-        let (place, segment, file, length) = {
+        let (place, segment, file, length, way) = {
             let mut state = self.parting.state.lock();
             let Some(place) = state.ready() else { return };
             let Some(it) = state.files.get_mut(place) else { return };
-            (place, it.segment.take(), Arc::clone(&it.file), it.length)
+            (place, it.segment.take(), Arc::clone(&it.file), it.length, it.way)
         };
         // The map with it.
         drop(segment);
-        let rest = length.saturating_sub(slice);
-        let cut = file.set_len(rest).and_then(|()| file.sync());
+        let (rest, cut) = if way == Way::Sliced {
+            let rest = length.saturating_sub(slice);
+            (rest, file.set_len(rest).and_then(|()| file.sync()))
+        } else {
+            (0, Ok(()))
+        };
         drop(file);
         let given = if cut.is_ok() { length - rest } else { length };
         let closed = {

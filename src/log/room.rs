@@ -279,6 +279,7 @@ impl<P> Log<P> {
     fn create(&self, (id, epoch): (u32, u64), length: u64, size: u64) -> io::Result<Prepared> {
         let header = self.header(id, epoch, length)?;
         segment::create(&*self.storage, &header, size, self.config.master.as_ref())
+            .inspect_err(|_| self.doubt_removed_names())
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Segment {
     failed: Mutex<bool>,
     /// Whether the file is cut no more; held while it is.
     settled: Mutex<bool>,
-    /// Whether this process made the file.
+    /// Whether this store made the file, since it was opened.
     is_made_here: bool,
     /// Records of the index that stand here.
     pub(crate) live: AtomicU64,
@@ -138,6 +138,12 @@ impl Segment {
     pub(super) fn is_worth_keeping(&self, size: u64) -> bool {
         let length = self.length.load(Relaxed);
         (size - size / 4..=size).contains(&length) && self.is_made_here && !self.has_failed()
+    }
+
+    /// Whether this store made the file, since it was opened: nobody has it mapped but who was handed
+    /// something by this store.
+    pub(super) fn is_made_here(&self) -> bool {
+        self.is_made_here
     }
 
     /// Whether nobody but the caller holds the segment or its map, and nobody can any more: a hold of
