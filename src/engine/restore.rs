@@ -179,7 +179,10 @@ impl Restore {
             for entry in entries {
                 let identity = Identity::from_ordered(entry.hash);
                 let location = Location::from_bits(entry.location);
-                if location.is(Kind::Release) {
+                // Of what cannot be read any more the key must not show what it had before, as a
+                // doubt that was ended: unknown, it is refused like all that damage may hide.
+                let illegible = self.survey.illegible.contains(&location.segment());
+                if location.is(Kind::Release) || illegible {
                     self.remove(identity);
                 } else if self.segments.get(location.segment()).is_some() {
                     self.put(identity, location, bucket);
@@ -499,6 +502,7 @@ mod tests {
     use crate::fingerprint::Fingerprint;
     use crate::key::Key;
     use crate::storage::SimDisk;
+    use crate::{Claim, ErrorKind, ManualClock, Resolution, Resolved, Store};
 
     /// Nothing of it is left to stand beside what the log says, which is all that counts then.
     #[test]
@@ -527,6 +531,53 @@ mod tests {
             assert_eq!(restore.load_tree().unwrap().is_some(), believed, "{damaged:?}");
             assert_eq!(restore.flights.len(), if believed { 2 } else { 0 }, "{damaged:?}");
             assert_eq!(restore.damaged, !believed, "a claim that was on disk: {damaged:?}");
+        }
+    }
+
+    /// What ended a doubt stands in a segment of which nothing can be read any more, and the doubt in
+    /// one before it: nobody is told that the key is in doubt still, and may be done anew.
+    #[test]
+    fn a_doubt_whose_end_cannot_be_read_is_not_in_doubt_again() {
+        let disk = Arc::new(SimDisk::new(1));
+        let options = || Options::new().clock(ManualClock::new(1_750_000_000_000));
+        let open = |disk| options().open_storage(disk as Arc<dyn Storage>).unwrap();
+        let store = open(Arc::clone(&disk));
+        let key = |name| Key::new("scope", name).unwrap();
+        let print = Fingerprint::of("a request");
+        let claim = |store: &Store, name| store.blocking_claim(key(name), print);
+        let next = || {
+            store.inner().flush().unwrap();
+            store.checkpoint().unwrap();
+            store.inner().log.roll().unwrap();
+        };
+        for name in ["resolved", "still"] {
+            let Claim::Granted(ticket) = claim(&store, name).unwrap() else { panic!("{name}") };
+            drop(ticket);
+        }
+        next();
+        let end = store.inner().log.active().id;
+        let resolved = store.blocking_resolve(key("resolved"), Resolution::Complete("done".into()));
+        assert_eq!(resolved.unwrap(), Resolved::Done);
+        next();
+        let Claim::Granted(last) = claim(&store, "last").unwrap() else { panic!("not granted") };
+        last.blocking_complete("done").unwrap();
+        for illegible in [false, true] {
+            let disk = disk.kill();
+            if illegible {
+                let path = log::path(end);
+                let octets = disk.read_file(&path).unwrap().len();
+                disk.write_file(&path, &vec![0x55; octets]).unwrap();
+            }
+            let store = open(Arc::new(disk));
+            let resolved = claim(&store, "resolved");
+            if illegible {
+                assert_eq!(resolved.unwrap_err().kind(), ErrorKind::Corrupt);
+            } else {
+                assert!(matches!(resolved, Ok(Claim::Replay(_))), "{resolved:?}");
+            }
+            let still = claim(&store, "still").unwrap();
+            assert!(matches!(still, Claim::InDoubt(_)), "{still:?}");
+            assert!(matches!(claim(&store, "last"), Ok(Claim::Replay(_))));
         }
     }
 }

@@ -262,7 +262,7 @@ impl Store {
     /// `Options::stepped`.
     #[cfg(feature = "test-util")]
     pub fn keep_house(&self, round: u32) {
-        self.inner.whole(|inner| inner.keep(round));
+        self.inner.whole(|inner| inner.keep_alone(round));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
-use super::cold::is_kept;
+use super::cold::{Seen, is_kept};
 use super::decide::{self, Effect};
 use super::publish::Publish;
 use crate::error::{Error, ErrorKind};
@@ -192,10 +192,11 @@ impl Inner {
                 break;
             }
             report.expired += self.forget_unswept(&segment)?;
-            if !self.is_worth_retiring(&segment) {
+            let seen = self.cold.seen();
+            if !self.is_worth_retiring(&segment) || !self.empty(&segment, seen)? {
                 break;
             }
-            if !self.empty(&segment)? {
+            if !self.is_counted(&segment, seen) {
                 break;
             }
             if self.log.append_retire(segment.id).is_err() {
@@ -240,6 +241,15 @@ impl Inner {
         segment.live.load(Relaxed) + self.cold.in_segment(segment.id)
     }
 
+    /// Whether what was counted in `segment`, since the list was the one of `seen`, is all that lives
+    /// there. Any look may bring the tree back to life after a fault, and with it pieces that nobody has
+    /// counted: in those stands what a count before them found, and a count after them does not.
+    ///
+    /// Asked once the counting is over.
+    fn is_counted(&self, segment: &Segment, seen: Seen) -> bool {
+        self.cold.seen() == seen || is_expired(segment.last_expiry_ms.load(Relaxed), self.now_ms())
+    }
+
     fn is_worth_retiring(&self, segment: &Segment) -> bool {
         let last_expiry_ms = segment.last_expiry_ms.load(Relaxed);
         if !is_expired(last_expiry_ms, self.now_ms()) && self.cold.unread(self.now_ms()) > 0 {
@@ -252,8 +262,9 @@ impl Inner {
         live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
     }
 
-    /// Writes again whatever lives in `segment`; `false` when something stays.
-    fn empty(&self, segment: &Segment) -> Result<bool, Error> {
+    /// Writes again whatever lives in `segment`, of which what is cold was counted on the list of
+    /// `seen`; `false` when something stays.
+    fn empty(&self, segment: &Segment, seen: Seen) -> Result<bool, Error> {
         self.flush()?;
         if is_planted(Bug::RenewalLost) {
             return Ok(true);
@@ -262,7 +273,7 @@ impl Inner {
             return Ok(false);
         }
         if self.living_in(segment) > 0 {
-            if !self.renew_records(segment)? {
+            if !self.renew_records(segment, seen)? {
                 return Ok(false);
             }
             self.flush()?;
@@ -354,7 +365,7 @@ impl Inner {
     }
 
     /// Writes the records that live in `segment` again.
-    fn renew_records(&self, segment: &Segment) -> Result<bool, Error> {
+    fn renew_records(&self, segment: &Segment, seen: Seen) -> Result<bool, Error> {
         let of = replay::Of { segment: segment.id, salt: Some(segment.salt) };
         let from = replay::From { offset: HEADER as u64, previous: None, last_sequence: 0 };
         let mut renewed = Ok(true);
@@ -373,7 +384,9 @@ impl Inner {
             .map_err(|error| Error::io("reading a segment", error))?;
         // What lives where bytes do not stand was not met: as long as it may live, the segment stays
         // and its key is refused.
-        Ok(renewed? && (sound && found.damage.is_empty() || self.cold.in_segment(segment.id) == 0))
+        let sound = sound && found.damage.is_empty();
+        let has_cold = || self.cold.in_segment(segment.id) > 0 || !self.is_counted(segment, seen);
+        Ok(renewed? && (sound || !has_cold()))
     }
 
     fn renew_record(
@@ -448,13 +461,16 @@ impl Inner {
 
 #[cfg(all(test, feature = "test-util"))]
 mod tests {
+    use std::cell::Cell;
     use std::pin::pin;
+    use std::rc::Rc;
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use super::*;
     use crate::storage::SimDisk;
-    use crate::{Claim, Fingerprint, ManualClock, Options, Store};
+    use crate::{Claim, Fingerprint, ManualClock, Options, Store, at_locks};
 
     fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
@@ -506,5 +522,85 @@ mod tests {
         }
         assert!(inner.is_cold_at(identity, at, &header).unwrap());
         assert_eq!(inner.cold.list().pieces.len(), 1, "the list was an old one");
+    }
+
+    /// Most of a segment has expired, and what lives in it is in the tree alone, in pieces that were
+    /// read. They were made one, which is not on the list yet, for the disk refused the last sync. The
+    /// sweeper comes to the segment; at each lock that it comes to, somebody's look brings the tree back
+    /// to life, and with it the one piece, which nobody has counted.
+    #[test]
+    fn p0_1_a_segment_whose_records_were_counted_in_pieces_that_went_does_not_go() {
+        const TTL: Duration = Duration::from_secs(1000);
+        const KEEPS: [&str; 2] = ["first", "second"];
+        let mut raced = 0;
+        for nth in 1.. {
+            let clock = ManualClock::new(1_750_000_000_000);
+            let options = Options::new().clock(clock.clone()).ttl(TTL).resident_records(0);
+            let options = options.segment_size(64 << 10).seeded(1).stepped();
+            let store = options.open_storage(Arc::new(SimDisk::new(1))).unwrap();
+            let inner = store.inner();
+            let complete = |name: &str| {
+                let key = Key::new("scope", name).unwrap();
+                let claimed = drive(&store, store.claim(key, Fingerprint::of("a request")));
+                let Ok(Claim::Granted(ticket)) = claimed else { panic!("{name}: {claimed:?}") };
+                drive(&store, ticket.complete("done")).unwrap();
+            };
+            (0..10).for_each(|early| complete(&format!("early {early}")));
+            clock.advance(TTL / 10 * 9);
+            for name in KEEPS {
+                store.checkpoint().unwrap();
+                complete(name);
+            }
+            inner.log.roll().unwrap();
+            complete("last");
+            store.checkpoint().unwrap();
+            inner.spill().unwrap();
+            clock.advance(TTL / 2);
+            let mut report = SweepReport::default();
+            inner.drop_expired(&mut report).unwrap();
+            let list = inner.cold.list();
+            assert!(list.pieces.len() >= 2 && inner.cold.unread(inner.now_ms()) == 0);
+            let segment = inner.log.segments.oldest().unwrap();
+            assert_eq!((segment.live.load(Relaxed), inner.cold.in_segment(segment.id)), (0, 2));
+            {
+                let mut checkpointer = inner.tree.lock();
+                assert!(checkpointer.is_caught_up());
+                let head = inner.head(&checkpointer).encode();
+                let numbers: Vec<u64> =
+                    list.pieces.iter().map(|cold| cold.piece.run.number).collect();
+                let bucket = list.pieces.first().unwrap().piece.bucket;
+                checkpointer.tree().unwrap().merge(&head, bucket, &numbers).unwrap();
+            }
+            let came = Rc::new(Cell::new(0));
+            let hook = {
+                let (inner, came, seen) = (Arc::clone(inner), Rc::clone(&came), inner.cold.seen());
+                move |_| {
+                    came.set(came.get() + 1);
+                    if came.get() == nth
+                        && let Some(mut checkpointer) = inner.tree.try_lock()
+                        && inner.cold.seen() == seen
+                    {
+                        inner.relist(&mut checkpointer, None);
+                    }
+                }
+            };
+            at_locks(Some(Box::new(hook)));
+            inner.retire(&mut report).unwrap();
+            at_locks(None);
+            raced += u32::from(inner.cold.unread(inner.now_ms()) > 0);
+            while inner.warm().unwrap() {}
+            for swept in [false, true] {
+                for name in KEEPS {
+                    let found = store.get(Key::new("scope", name).unwrap()).unwrap();
+                    assert!(found.is_some(), "{name} at lock {nth}, swept: {swept}");
+                }
+                inner.retire(&mut report).unwrap();
+            }
+            assert_eq!(report.segments_removed, 1, "it goes once all is counted: lock {nth}");
+            if came.get() < nth {
+                break;
+            }
+        }
+        assert!(raced > 5, "{raced}");
     }
 }

@@ -72,6 +72,11 @@ impl Threads {
         self.waited_for.lock().push(thread::current().id());
     }
 
+    /// Closing is over.
+    fn wait_for_none(&self) {
+        self.waited_for.lock().clear();
+    }
+
     /// Whether a thread that closes the store waits for this one.
     fn wait_for_me(&self) -> bool {
         self.waited_for.lock().contains(&thread::current().id())
@@ -200,14 +205,24 @@ impl Inner {
         }
     }
 
+    /// One round of housekeeping of a store that has no threads, and so none that reads filters.
+    #[cfg(feature = "test-util")]
+    pub(super) fn keep_alone(&self, round: u32) {
+        while let Ok(true) = self.warm_filter() {}
+        self.keep(round);
+    }
+
     /// What the tree alone has to do with: pieces to be read, records to be left to it, a tree to be
     /// made anew.
     fn keep_cold(&self) {
         if self.cold.is_damaged() {
             let _ = self.reload();
         }
-        while let Ok(true) = self.warm_filter() {}
-        let _ = self.warm();
+        // One of either: while many are to be read, which the warming thread does, all else has its
+        // round, too.
+        if !matches!(self.warm_filter(), Ok(true)) {
+            let _ = self.warm();
+        }
         let _ = self.spill();
         let _ = self.merge_pieces();
     }
@@ -259,6 +274,8 @@ impl Inner {
         // Last, for it may take a while and nothing depends on it.
         self.log.remove_unused();
         *self.lock.lock() = None;
+        // Nobody is waited for any more, while `closed` still says that this is going on.
+        self.threads.wait_for_none();
         sealed.and(tree)
     }
 
@@ -296,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::storage::{Fault, SimDisk};
-    use crate::{Claim, Fingerprint, Key, Options, Store};
+    use crate::{Claim, Fingerprint, Key, Options, Store, at_locks};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -405,5 +422,31 @@ mod tests {
                 assert!(store.close().is_ok(), "when it is over there is nothing to do");
             }));
         }
+    }
+
+    /// Somebody else is about to say that the store is closed as the thread that closed it asks once
+    /// more.
+    #[test]
+    fn whoever_closed_the_store_is_waited_for_no_more() {
+        let options = Options::new().stepped();
+        let store = options.open_storage(Arc::new(SimDisk::new(1))).unwrap();
+        store.close().unwrap();
+        let (let_go, go) = mpsc::channel::<()>();
+        let (held, is_held) = mpsc::channel();
+        let inner = Arc::clone(store.inner());
+        let other = std::thread::spawn(move || {
+            let closed = inner.closed.lock();
+            held.send(()).unwrap();
+            // Until the first one has come to a lock, after it did not get this one.
+            let _ = go.recv();
+            drop(closed);
+        });
+        is_held.recv().unwrap();
+        let mut let_go = Some(let_go);
+        at_locks(Some(Box::new(move |_| drop(let_go.take()))));
+        let again = store.close();
+        at_locks(None);
+        other.join().unwrap();
+        again.unwrap();
     }
 }

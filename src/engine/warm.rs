@@ -138,28 +138,37 @@ impl Inner {
         read.ok().flatten()
     }
 
-    /// Counts the records of a piece that stays out of the index, once it has its filter.
+    /// Counts the records of a piece that stays out of the index, once it has its filter; or as that is
+    /// made of them, where a tree of an earlier format has none.
     fn count_records(&self, list: &List, cold: &ColdPiece) -> Result<(), Error> {
-        if !cold.has_filter() {
+        let run = cold.piece.run;
+        if run.has_filter() && !cold.has_filter() {
             self.read_filter(list, cold)?;
-        }
-        if !cold.has_filter() {
-            // It went meanwhile.
-            return Ok(());
+            if !cold.has_filter() {
+                // It went meanwhile.
+                return Ok(());
+            }
         }
         let counted = self.ask_tree(list, &cold.piece, |reader| {
             let mut counts = BySegment::new();
+            let mut filter = (!cold.has_filter()).then(|| Filter::with_room(run.entries));
             let whole = reader.stream(&cold.piece, &mut |entries| {
                 for entry in entries {
+                    if let Some(filter) = &mut filter {
+                        filter.insert(entry.hash);
+                    }
                     let location = Location::from_bits(entry.location);
                     if is_kept(location) && self.log.segments.get(location.segment()).is_some() {
                         *counts.entry(location.segment()).or_default() += 1;
                     }
                 }
             })?;
-            Ok(whole.then_some(counts))
+            Ok(whole.then_some((filter, counts)))
         })?;
-        if let Some(counts) = counted {
+        if let Some((filter, counts)) = counted {
+            if let Some(filter) = filter {
+                self.cold.got_filter(cold, filter);
+            }
             cold.was_read(counts);
         }
         Ok(())
@@ -345,5 +354,33 @@ mod tests {
         ] {
             assert_eq!(inner.has_memory_for_filter(unread, unread), filtered, "{unread}");
         }
+    }
+
+    /// Whatever else the housekeeper has to do is not kept waiting by what is to be read.
+    #[test]
+    fn a_round_of_housekeeping_reads_one_filter_or_one_piece() {
+        let disk = Arc::new(SimDisk::new(1));
+        let options = || Options::new().clock(ManualClock::new(1_750_000_000_000)).seeded(1);
+        let store = options().open_storage(Arc::clone(&disk) as Arc<_>).unwrap();
+        fill(&store, 0..KEYS);
+        store.close().unwrap();
+        let store = options().stepped().open_storage(Arc::clone(&disk) as Arc<_>).unwrap();
+        let inner = store.inner();
+        let to_be_read = || {
+            let list = inner.cold.list();
+            let filters = list.pieces.iter().filter(|cold| !cold.has_filter()).count();
+            (filters, list.pieces.len())
+        };
+        let pieces = to_be_read().1;
+        assert!(pieces > 2, "{pieces}");
+        for round in 0..pieces {
+            assert_eq!(to_be_read(), (pieces - round, pieces));
+            inner.keep(1);
+        }
+        for round in 0..pieces {
+            assert_eq!(to_be_read(), (0, pieces - round));
+            inner.keep(1);
+        }
+        assert_eq!(to_be_read(), (0, 0));
     }
 }
