@@ -38,6 +38,10 @@ pub(super) struct Request {
 }
 
 /// What one attempt at a claim came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once or twice; to allocate an answer costs more"
+)]
 enum Attempt {
     Answer(Claim<Store>),
     /// Granted, once this has happened.
@@ -48,6 +52,10 @@ enum Attempt {
 }
 
 /// What a claim came to, whoever asked not told yet.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once or twice; to allocate an answer costs more"
+)]
 pub(super) enum Claimed {
     Answer(Claim<Store>),
     /// Durable.
