@@ -179,12 +179,12 @@ impl Restore {
             for entry in entries {
                 let identity = Identity::from_ordered(entry.hash);
                 let location = Location::from_bits(entry.location);
-                // Of what cannot be read any more the key must not show what it had before, as a
-                // doubt that was ended: unknown, it is refused like all that damage may hide.
-                let illegible = self.survey.illegible.contains(&location.segment());
-                if location.is(Kind::Release) || illegible {
+                // An end whose segment is gone, or cannot be read any more, ends what came before it all
+                // the same: the key is unknown then, and refused like all that damage may hide.
+                let is_there = self.segments.get(location.segment()).is_some();
+                if location.is(Kind::Release) || !is_there {
                     self.remove(identity);
-                } else if self.segments.get(location.segment()).is_some() {
+                } else {
                     self.put(identity, location, bucket);
                 }
             }
@@ -562,22 +562,27 @@ mod tests {
         let Claim::Granted(last) = claim(&store, "last").unwrap() else { panic!("not granted") };
         last.blocking_complete("done").unwrap();
         for illegible in [false, true] {
-            let disk = disk.kill();
+            let mut disk = disk.kill();
             if illegible {
                 let path = log::path(end);
                 let octets = disk.read_file(&path).unwrap().len();
                 disk.write_file(&path, &vec![0x55; octets]).unwrap();
             }
-            let store = open(Arc::new(disk));
-            let resolved = claim(&store, "resolved");
-            if illegible {
-                assert_eq!(resolved.unwrap_err().kind(), ErrorKind::Corrupt);
-            } else {
-                assert!(matches!(resolved, Ok(Claim::Replay(_))), "{resolved:?}");
+            // The second opening removes the segment's file, and the third does not know of it.
+            for opening in 1..=3 {
+                let opened = Arc::new(disk);
+                let store = open(Arc::clone(&opened));
+                let resolved = claim(&store, "resolved");
+                if illegible {
+                    assert_eq!(resolved.unwrap_err().kind(), ErrorKind::Corrupt, "{opening}");
+                } else {
+                    assert!(matches!(resolved, Ok(Claim::Replay(_))), "{opening}: {resolved:?}");
+                }
+                let still = claim(&store, "still").unwrap();
+                assert!(matches!(still, Claim::InDoubt(_)), "{opening}: {still:?}");
+                assert!(matches!(claim(&store, "last"), Ok(Claim::Replay(_))));
+                disk = opened.kill();
             }
-            let still = claim(&store, "still").unwrap();
-            assert!(matches!(still, Claim::InDoubt(_)), "{still:?}");
-            assert!(matches!(claim(&store, "last"), Ok(Claim::Replay(_))));
         }
     }
 }

@@ -27,11 +27,14 @@ const SPAN: u64 = 16;
 /// A segment's last records are written again when they are at most this part of what it had and
 /// outlive it by more than this part of the retention.
 const FEW: u64 = 4;
+const LONG: u64 = 8;
+/// So many slots of records that have expired are taken out one by one, rather than with their bucket,
+/// where nothing else is left of their segment.
+const HANDFUL: u64 = 16;
 /// A segment whose rest is at most this part of one is not trimmed.
 pub(super) const REST: u64 = 1024;
 /// Slots that are removed under one lock of their shard, at most.
 const TOGETHER: usize = 32;
-const LONG: u64 = 8;
 
 impl Inner {
     /// Sweeps for somebody who wants the disk back.
@@ -257,9 +260,14 @@ impl Inner {
             return false;
         }
         let live = self.living_in(segment);
+        let now_ms = self.now_ms();
+        let few = segment.records.load(Relaxed) / FEW;
         let outlives =
-            last_expiry_ms.saturating_sub(self.now_ms()) > expiry::millis(self.options.ttl) / LONG;
-        live == 0 || (outlives && live <= segment.records.load(Relaxed) / FEW)
+            last_expiry_ms.saturating_sub(now_ms) > expiry::millis(self.options.ttl) / LONG;
+        // What ended a doubt stays in the tree for as long as the doubt would have, and its slot with
+        // it: few of those hold up no segment.
+        let stays = is_expired(last_expiry_ms, now_ms) && live <= few.max(HANDFUL);
+        live == 0 || stays || (outlives && live <= few)
     }
 
     /// Writes again whatever lives in `segment`, of which what is cold was counted on the list of
@@ -470,7 +478,10 @@ mod tests {
 
     use super::*;
     use crate::storage::SimDisk;
-    use crate::{Claim, Fingerprint, ManualClock, Options, Store, at_locks};
+    use crate::{
+        Claim, ClaimOptions, Fingerprint, ManualClock, Options, Resolution, Resolved, Store,
+        at_locks,
+    };
 
     fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
@@ -481,6 +492,42 @@ mod tests {
             }
             let _ = store.step();
         }
+    }
+
+    /// A key in doubt for long is released, and claimed again for a moment: what stays in the tree of
+    /// that, for as long as the doubt would have, holds up no segment.
+    #[test]
+    fn what_ended_a_long_doubt_and_has_expired_holds_up_no_segment() {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let clock = ManualClock::new(1_750_000_000_000);
+        let options = || Options::new().ttl(DAY / 24).clock(clock.clone()).seeded(1).stepped();
+        let store = options().open_storage(Arc::new(SimDisk::new(1))).unwrap();
+        let key = |name| Key::new("scope", name).unwrap();
+        let claim = |name, ttl| {
+            let options = ClaimOptions::new().ttl(ttl);
+            let claim = store.claim_with(key(name), Fingerprint::of("a request"), options);
+            let claimed = drive(&store, claim);
+            let Ok(Claim::Granted(ticket)) = claimed else { panic!("{claimed:?}") };
+            ticket
+        };
+        drop(claim("doubted", 30 * DAY));
+        let _ = store.step();
+        store.checkpoint().unwrap();
+        let first = store.inner().log.roll().and_then(|()| store.checkpoint());
+        first.unwrap();
+        let released = drive(&store, store.resolve(key("doubted"), Resolution::Release));
+        assert_eq!(released.unwrap(), Resolved::Done);
+        drive(&store, claim("doubted", DAY / 1440).complete("done")).unwrap();
+        store.checkpoint().unwrap();
+        store.inner().log.roll().unwrap();
+        drive(&store, claim("other", DAY).complete("done")).unwrap();
+        store.checkpoint().unwrap();
+        clock.advance(DAY / 2);
+        store.sweep().unwrap();
+        store.sweep().unwrap();
+        let stats = store.stats();
+        assert_eq!((stats.records, stats.in_doubt), (1, 0), "{stats:?}");
+        assert!(stats.segments_removed >= 2, "{stats:?}");
     }
 
     /// Pieces of the tree are made one after somebody took the list of them, and before he looks: what

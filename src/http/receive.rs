@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -19,6 +20,8 @@ use super::spool::{Spool, Spooled};
 /// How much of a body that nobody wants is read on, in octets, so that its sender comes to read the
 /// answer (C13).
 const DRAIN_OCTETS_MAX: usize = 1 << 20;
+/// How long a sender is listened to whom nobody waits for.
+const ASIDE: Duration = Duration::from_secs(30);
 
 /// What came of reading a body.
 pub(crate) enum Received<B> {
@@ -77,7 +80,7 @@ where
 
 /// Has a body read, and thrown away, that the answer does not wait for: a connection that is closed on
 /// octets nobody read is reset, and may take the answer with it. As much of it as would be read before
-/// a claim; and nothing where its sender waits for leave to send it (C14).
+/// a claim, and for a while; and nothing where its sender waits for leave to send it (C14).
 pub(crate) fn read_aside<B>(config: &Config, headers: &HeaderMap, body: B)
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -86,7 +89,7 @@ where
         return;
     }
     let octets_max = config.profile.request_octets_max.max(DRAIN_OCTETS_MAX);
-    tokio::spawn(drain_up_to(octets_max, Box::pin(body)));
+    tokio::spawn(tokio::time::timeout(ASIDE, drain_up_to(octets_max, Box::pin(body))));
 }
 
 async fn drain_up_to<B>(octets_max: usize, mut body: Pin<Box<B>>)

@@ -1,5 +1,5 @@
 //! How many duplicates wait for the first of their requests (C37): each holds its body meanwhile, and
-//! claims nothing that another cap could count.
+//! claims nothing that another cap could count. Counted by layer, and a gateway has one for each rule.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// The most that wait in one scope.
 const PER_SCOPE_MAX: usize = 1_024;
-/// The most that wait in all.
+/// The most that wait in all scopes of a layer.
 const MAX: usize = 4_096;
 
 /// The duplicates that wait now.
