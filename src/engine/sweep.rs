@@ -478,10 +478,8 @@ mod tests {
 
     use super::*;
     use crate::storage::SimDisk;
-    use crate::{
-        Claim, ClaimOptions, Fingerprint, ManualClock, Options, Resolution, Resolved, Store,
-        at_locks,
-    };
+    use crate::outcome::{Resolution, Resolved};
+    use crate::{Claim, ClaimOptions, Fingerprint, ManualClock, Options, Store, at_locks};
 
     fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
