@@ -477,8 +477,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::storage::SimDisk;
     use crate::outcome::{Resolution, Resolved};
+    use crate::storage::SimDisk;
     use crate::{Claim, ClaimOptions, Fingerprint, ManualClock, Options, Store, at_locks};
 
     fn drive<T>(store: &Store, future: impl Future<Output = T>) -> T {
