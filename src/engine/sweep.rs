@@ -265,8 +265,9 @@ impl Inner {
         let outlives =
             last_expiry_ms.saturating_sub(now_ms) > expiry::millis(self.options.ttl) / LONG;
         // What ended a doubt stays in the tree for as long as the doubt would have, and its slot with
-        // it: few of those hold up no segment.
-        let stays = is_expired(last_expiry_ms, now_ms) && live <= few.max(HANDFUL);
+        // it, when everything else went with its bucket: few of those hold up no segment.
+        let is_over = is_expired(self.buckets.bucket(last_expiry_ms), now_ms);
+        let stays = is_over && live <= few.max(HANDFUL);
         live == 0 || stays || (outlives && live <= few)
     }
 
