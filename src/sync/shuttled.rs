@@ -65,7 +65,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Condvar(sync::Condvar);
 
 impl Condvar {
