@@ -159,6 +159,30 @@ fn a_store_in_a_steady_state_makes_its_segments_of_those_that_went() {
     assert!(disk.files().iter().all(|path| !is_kept(path)), "{:?}", disk.files());
 }
 
+/// The first segment of a store grows while it is written to, and is shorter than others: its file is
+/// used again, too.
+#[test]
+fn the_first_segments_file_is_used_again() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = on(&disk, options(&clock).segment_size(1 << 20));
+    for nth in 0..12 {
+        complete(&store, &nth.to_string(), vec![1; 300 * KIB]);
+    }
+    let first = disk.read_file("segments/0000000001.log").unwrap().len();
+    assert!(first < 1 << 20, "{first} octets");
+    clock.advance(TTL * 2);
+    store.keep_house(40);
+    let kept = "segments/0000000001.kept.tmp";
+    assert_eq!(disk.read_file(kept).unwrap().len(), first, "{:?}", disk.files());
+    for nth in 0..12 {
+        complete(&store, &format!("more {nth}"), vec![2; 300 * KIB]);
+    }
+    assert!(!disk.files().contains(&kept.to_owned()));
+    let last = disk.files().into_iter().filter(|path| path.ends_with(".log")).rev().nth(1).unwrap();
+    assert_eq!(disk.read_file(&last).unwrap().len(), 1 << 20);
+    store.close().unwrap();
+}
+
 /// What is kept is for a store that needs it: who asks for the disk has it, an idle store keeps
 /// nothing, and neither does one that is closed or killed.
 #[test]
