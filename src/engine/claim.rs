@@ -383,7 +383,7 @@ impl Inner {
         if until == 0 || expiry::is_expired(until, now_ms) {
             return Ok(());
         }
-        Err(Error::corrupt(
+        Err(Error::unknown(
             "a part of the log is damaged, and this key may stand in it; `verify` names the place",
         ))
     }

@@ -67,7 +67,7 @@ impl Store {
     /// delivered a ticket it gives the key back.
     ///
     /// # Errors
-    /// `Full`, `TooManyInFlight`, `Poisoned`, `Corrupt`, `Closed`. Never for an outcome.
+    /// `Full`, `TooManyInFlight`, `Poisoned`, `Corrupt`, `Closed`, `Io`. Never for an outcome.
     pub fn claim(
         &self,
         key: Key<'_>,
@@ -121,7 +121,7 @@ impl Store {
     /// Looks at `key` without claiming it: `None` when it is free, which an expired key is.
     ///
     /// # Errors
-    /// `Corrupt` when what is on disk cannot be told; `Closed`.
+    /// `Corrupt` when what is on disk cannot be told, `Io` when the tree cannot be read; `Closed`.
     pub fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
         self.inner.get(key)
     }
@@ -138,7 +138,7 @@ impl Store {
     /// Ends a key in doubt, on disk when it resolves. Refused as an outcome for any other key.
     ///
     /// # Errors
-    /// `PayloadTooLarge`, `Full`, `Poisoned`, `Corrupt`, `Closed`.
+    /// `PayloadTooLarge`, `Full`, `Poisoned`, `Corrupt`, `Closed`, `Io`.
     pub fn resolve(
         &self,
         key: Key<'_>,

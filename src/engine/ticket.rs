@@ -43,8 +43,9 @@ impl Ticket {
     /// the future is dropped.
     ///
     /// # Errors
-    /// `PayloadTooLarge` and `Full` write nothing and hand the ticket back; `Fenced`, `Poisoned`
-    /// and `Closed` do not.
+    /// `PayloadTooLarge` writes nothing and hands the ticket back, and so does whatever keeps the
+    /// store from making room for the payload: `Full` above all. `Fenced`, and `Poisoned` and
+    /// `Closed` otherwise, do not.
     pub fn complete(
         self,
         payload: impl Into<Bytes>,
