@@ -81,7 +81,7 @@ impl Store {
         let claims = claims.iter().map(|(key, fingerprint)| {
             let request = self.inner().request(*key, *fingerprint, ClaimOptions::new());
             let inner = Arc::clone(self.inner());
-            Claiming::of(async move { inner.claim_undelivered(&request).await })
+            Claiming::of(async move { inner.claim_undelivered(request).await })
         });
         let mut claims: Vec<_> = claims.collect();
         async move {

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::claim::Request;
+use super::claim::{Behind, Request};
 use super::settle::{Held, Unsettled};
 use super::{Inner, Store};
 use crate::backend::NOTE_OCTETS_MAX;
 use crate::clock;
 use crate::error::{Error, ErrorKind, TicketError};
-use crate::event::{Event, before, block_on, either};
+use crate::event::{before, block_on, either};
 use crate::format::frame::{self, Kind};
 use crate::outcome::{Claim, Record};
 use crate::planted::{Bug, is_planted};
@@ -256,23 +256,17 @@ impl Drop for Undelivered {
 pub struct Wait {
     inner: Arc<Inner>,
     request: Request,
-    record: Record,
-    ended: Arc<Event>,
+    behind: Behind,
 }
 
 impl Wait {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        request: Request,
-        record: Record,
-        ended: Arc<Event>,
-    ) -> Self {
-        Self { inner, request, record, ended }
+    pub(super) fn new(inner: Arc<Inner>, request: Request, behind: Behind) -> Self {
+        Self { inner, request, behind }
     }
 
     /// The record of the claim waited for.
     pub fn record(&self) -> &Record {
-        &self.record
+        &self.behind.record
     }
 
     /// Waits until the claim is settled or `deadline` has come, and gives the claim that then
@@ -285,7 +279,10 @@ impl Wait {
         let mut wait = self;
         loop {
             let late = wait.inner.timer.at(deadline);
-            either(wait.ended.wait(), late.wait()).await?;
+            let number = wait.behind.claim_sequence;
+            if let Some(ended) = wait.inner.end_of(wait.request.identity, number)? {
+                either(ended.into_wait(), late.wait()).await?;
+            }
             let again = Arc::clone(&wait.inner).claim(wait.request.clone());
             match before(again, late.wait()).await {
                 Some(Ok(Claim::InFlight(again))) if clock::monotonic() < deadline => wait = again,
@@ -307,6 +304,6 @@ impl Wait {
 
 impl std::fmt::Debug for Wait {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wait").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("Wait").field("record", &self.behind.record).finish_non_exhaustive()
     }
 }
