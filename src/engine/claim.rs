@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cold::{ColdLook, Seen};
 use super::decide::{self, Known, Verdict};
+use super::handle::Handle;
 use super::publish::Publish;
 use super::record::Settled;
 use super::settle::Held;
@@ -44,8 +45,7 @@ pub(super) struct Request {
 )]
 enum Attempt {
     Answer(Claim<Store>),
-    /// Somebody holds the key.
-    InFlight(Behind),
+    InFlight(Holder),
     /// Granted, once this has happened.
     Granted(Held, Arc<Event>),
     /// The answer rests on something that is not durable yet.
@@ -53,8 +53,16 @@ enum Attempt {
     Room(Wanted),
 }
 
+/// What a claim comes to that finds somebody's flight.
+pub(super) enum Behind {
+    Mismatch(Record),
+    InFlight(Holder),
+    /// Whether the flight's latest frame is on disk is not known before this has happened.
+    Again(Arc<Event>),
+}
+
 /// Whose claim holds a key: its number, and its record.
-pub(super) struct Behind {
+pub(super) struct Holder {
     pub(super) claim_sequence: u64,
     pub(super) record: Record,
 }
@@ -104,7 +112,9 @@ impl Inner {
     fn ttl_ms(&self, options: ClaimOptions) -> u64 {
         expiry::millis(options.ttl_asked().unwrap_or(self.options.ttl)).max(1)
     }
+}
 
+impl Handle {
     /// Claims until there is an answer.
     pub(super) async fn claim(self: Arc<Self>, request: Request) -> Result<Claim<Store>, Error> {
         self.claim_undelivered(request).await.map(Claimed::deliver)
@@ -120,8 +130,8 @@ impl Inner {
             match self.attempt(&request)? {
                 Attempt::Answer(claim) => return Ok(Claimed::Answer(claim)),
                 // This handle becomes the wait's, or the ticket's: all who claim count the handles.
-                Attempt::InFlight(behind) => {
-                    let wait = Wait::new(self, request, behind);
+                Attempt::InFlight(holder) => {
+                    let wait = Wait::new(self, request, holder);
                     return Ok(Claimed::Answer(Claim::InFlight(wait)));
                 }
                 Attempt::Granted(held, written) => {
@@ -160,19 +170,22 @@ impl Inner {
             let only = candidates.only();
             return Ok(only.and_then(|location| self.replayed(location, key, fingerprint)));
         };
-        let attempt = self.behind(flight, key, fingerprint);
+        let behind = self.behind(flight, key, fingerprint);
         drop(shard);
-        Ok(match attempt? {
-            Attempt::Answer(claim) => Some(claim),
-            Attempt::InFlight(behind) => {
+        Ok(match behind? {
+            Behind::Mismatch(record) => Some(Claim::Mismatch(record)),
+            Behind::InFlight(holder) => {
                 let owner = Owner::of(key);
-                let request = Request { identity, owner, fingerprint, ttl_ms: self.ttl_ms(options) };
-                Some(Claim::InFlight(Wait::new(Arc::clone(self), request, behind)))
+                let request =
+                    Request { identity, owner, fingerprint, ttl_ms: self.ttl_ms(options) };
+                Some(Claim::InFlight(Wait::new(Arc::clone(self), request, holder)))
             }
-            Attempt::Granted(..) | Attempt::Again(_) | Attempt::Room(_) => None,
+            Behind::Again(_) => None,
         })
     }
+}
 
+impl Inner {
     /// The answer to a claim of `key` that the result at `location` is, if it is one.
     #[inline]
     fn replayed(
@@ -200,7 +213,11 @@ impl Inner {
             let now_ms = self.now_ms();
             let mut shard = self.index.shard(request.identity);
             if let Some(flight) = shard.flights.get(&request.identity) {
-                return self.behind(flight, key, request.fingerprint);
+                return Ok(match self.behind(flight, key, request.fingerprint)? {
+                    Behind::Mismatch(record) => Attempt::Answer(Claim::Mismatch(record)),
+                    Behind::InFlight(holder) => Attempt::InFlight(holder),
+                    Behind::Again(event) => Attempt::Again(event),
+                });
             }
             let candidates = shard.candidates(request.identity);
             let seen = self.cold.seen();
@@ -275,17 +292,17 @@ impl Inner {
 
     /// The answer while somebody's flight holds the key. It changes nothing: what to wait for is made
     /// for whoever waits, and most who find a key in flight do not.
-    fn behind(
+    pub(super) fn behind(
         &self,
         flight: &Flight,
         key: Key<'_>,
         fingerprint: Fingerprint,
-    ) -> Result<Attempt, Error> {
+    ) -> Result<Behind, Error> {
         if flight.owner.as_key() != key {
             return Err(Error::corrupt("two keys have the same 128-bit hash"));
         }
         match flight.written.outcome() {
-            None => return Ok(Attempt::Again(Arc::clone(&flight.written))),
+            None => return Ok(Behind::Again(Arc::clone(&flight.written))),
             Some(written) => written?,
         }
         self.log.poison().check()?;
@@ -293,9 +310,9 @@ impl Inner {
         let record = flight.record();
         Ok(match decide::claim(Some(known), fingerprint, 0) {
             Verdict::Mismatch if !is_planted(Bug::FingerprintSkippedInFlight) => {
-                Attempt::Answer(Claim::Mismatch(record))
+                Behind::Mismatch(record)
             }
-            _ => Attempt::InFlight(Behind { claim_sequence: flight.claim_sequence, record }),
+            _ => Behind::InFlight(Holder { claim_sequence: flight.claim_sequence, record }),
         })
     }
 
