@@ -69,11 +69,7 @@ pub(crate) fn render(results: &Results, place: &Place) {
         if machines.len() > 1 {
             put(&mut text, &format!("{}; ", about.machine));
         }
-        put(&mut text, &format!("commit {}.\n", about.commit));
-        if measured(row, results).next().is_none() {
-            continue;
-        }
-        put(&mut text, "\n");
+        put(&mut text, &format!("commit {}.\n\n", about.commit));
         table(row, results, &mut text);
         bars(row, results, &mut text);
         let groups = groups(row, results);

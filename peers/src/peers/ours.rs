@@ -48,24 +48,6 @@ fn fingerprint(text: &Text) -> Fingerprint {
     Fingerprint::from_digest(digest(text))
 }
 
-/// The claim that is to be answered so.
-fn asked(wanted: &Wanted, answer: Answer) -> (Key<'_>, Fingerprint) {
-    let print = match answer {
-        Answer::Mismatch => Fingerprint::from_digest([0xff; 32]),
-        Answer::Replay | Answer::InFlight => fingerprint(&wanted.text),
-    };
-    (key(&wanted.text), print)
-}
-
-fn is_answer(answer: Answer, claim: &Claim) -> bool {
-    matches!(
-        (answer, claim),
-        (Answer::Replay, Claim::Replay(_))
-            | (Answer::InFlight, Claim::InFlight(_))
-            | (Answer::Mismatch, Claim::Mismatch(_))
-    )
-}
-
 impl Ours {
     #[inline]
     fn is_good(&self, wanted: &Wanted, record: Option<Record>, look: Look) -> bool {
@@ -184,16 +166,19 @@ impl Peer for Ours {
 
     fn answers(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
         let good = |wanted: &&Wanted| {
-            let (key, print) = asked(wanted, answer);
-            is_answer(answer, &sure(self.store.blocking_claim(key, print)))
+            let print = match answer {
+                Answer::Mismatch => Fingerprint::from_digest([0xff; 32]),
+                _ => fingerprint(&wanted.text),
+            };
+            let claim = sure(self.store.blocking_claim(key(&wanted.text), print));
+            matches!(
+                (answer, claim),
+                (Answer::Replay, Claim::Replay(_))
+                    | (Answer::InFlight, Claim::InFlight(_))
+                    | (Answer::Mismatch, Claim::Mismatch(_))
+            )
         };
         Some(wanted.iter().filter(good).count())
-    }
-
-    fn answers_together(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
-        let claims: Vec<_> = wanted.iter().map(|wanted| asked(wanted, answer)).collect();
-        let answers = self.store.blocking_claim_many(&claims).into_iter().map(sure);
-        Some(answers.filter(|claim| is_answer(answer, claim)).count())
     }
 
     fn sweep(&self, now_ms: u64) -> u64 {
