@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Inner;
 use super::claim::Request;
 use super::decide::{self, Known};
+use super::handle::{Handle, Handles};
 use super::iter::{Item, Iter};
 use super::publish::Publish;
 use super::record::Settled;
@@ -27,17 +28,7 @@ use crate::storage::Storage;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    /// Closes the store when the last handle is dropped. Tickets and waits do not hold it: they
-    /// find the store closed.
-    _last: Arc<CloseOnDrop>,
-}
-
-struct CloseOnDrop(Arc<Inner>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close_if_open();
-    }
+    handles: Arc<Handles>,
 }
 
 impl Store {
@@ -53,7 +44,7 @@ impl Store {
         let threads = options.threads;
         let inner = Arc::new(super::recover::open(options, storage)?);
         // From here on whatever fails drops the handle, which closes the store.
-        let store = Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner };
+        let store = Self { handles: Arc::new(Handles::of(&inner)), inner };
         if threads {
             store.inner.threads.start(&store.inner)?;
         }
@@ -87,7 +78,7 @@ impl Store {
         options: ClaimOptions,
     ) -> impl Future<Output = Result<Claim<Store>, Error>> + Send + 'static + use<> {
         let request = self.inner.request(key, fingerprint, options);
-        Arc::clone(&self.inner).claim(request)
+        Arc::clone(self.handle()).claim(request)
     }
 
     /// [`claim`](Store::claim), blocking the thread.
@@ -112,7 +103,7 @@ impl Store {
         fingerprint: Fingerprint,
         options: ClaimOptions,
     ) -> Result<Claim<Store>, Error> {
-        if let Some(claim) = self.inner.answered(key, fingerprint, options)? {
+        if let Some(claim) = self.handle().answered(key, fingerprint, options)? {
             return Ok(claim);
         }
         block_on(self.claim_with(key, fingerprint, options))
@@ -128,6 +119,11 @@ impl Store {
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
         &self.inner
+    }
+
+    /// This thread's, for a claim, whose ticket or wait keeps it.
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        self.handles.mine()
     }
 
     /// Whether fewer claims are in flight, in the store and in `scope`, than there may be.
