@@ -120,6 +120,11 @@ impl Disk {
         ranges.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// How many bytes of the file were read, each as often as it was.
+    pub(super) fn octets_read(&self, name: &str) -> usize {
+        self.files.lock()[name].read.lock().iter().map(ExactSizeIterator::len).sum()
+    }
+
     /// How many calls that change a file there have been since [`refuse`](Self::refuse).
     pub(super) fn calls(&self) -> u64 {
         self.refusals.lock().calls
