@@ -17,7 +17,10 @@ const FRAME: usize = 80;
 /// The file's octets, those of a segment of onceward's; behind its end, writing begins anew at its
 /// head. A larger one keeps a slow disk busy with zeros well into what is measured.
 const FILE: u64 = 64 << 20;
-const PIECE: usize = 2 << 20;
+/// Octets of zeros that are written at a time. The page cache keeps what one call wrote in folios up to
+/// that length, and every `fdatasync` looks through all blocks of each folio it finds dirty: 512 in one
+/// of 2 MiB, for a frame that touches one of them. Smaller ones than this cost large groups more.
+const PIECE: usize = 64 << 10;
 
 pub(crate) struct FloorLog {
     file: File,

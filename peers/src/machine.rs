@@ -97,6 +97,13 @@ pub(crate) fn disk(directory: &Path) -> u64 {
         .sum()
 }
 
+/// Octets of the file system under `directory` that are in use, by its own count: files that were
+/// removed and are still open, or whose blocks it has yet to free, are among them.
+pub(crate) fn in_use(directory: &Path) -> u64 {
+    let about = sure(rustix::fs::statvfs(directory));
+    about.f_frsize * about.f_blocks.saturating_sub(about.f_bfree)
+}
+
 /// The newest commit of what is measured and of what measures, with a plus when either has been
 /// changed since; other commits, such as those of results, are no reason to measure anew.
 pub(crate) fn commit() -> String {
@@ -128,5 +135,14 @@ pub(crate) fn named() -> String {
     let model = of(&read("/proc/cpuinfo"), "model name");
     let release = read("/proc/sys/kernel/osrelease");
     let kernel = release.split('.').take(2).collect::<Vec<_>>().join(".");
-    format!("{cores} processors ({model}), {gib:.0} GiB of memory, Linux {kernel}")
+    let compiler = env!("PEERS_COMPILER");
+    format!("{cores} processors ({model}), {gib:.0} GiB of memory, Linux {kernel}; {compiler}")
+}
+
+/// What `program` says of its version, in its first line.
+pub(crate) fn version(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().next().map(str::trim).filter(|line| !line.is_empty())?;
+    output.status.success().then(|| line.to_owned())
 }
