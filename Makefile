@@ -19,7 +19,7 @@ test: ## everything that must pass, installing what it needs
 
 sim: ## the simulator alone; SEED=N replays a seed, SEED=random draws one
 	.ci/need cc
-	cargo test --locked --features test-util --test sim -- --nocapture
+	cargo test --locked --features test-util,encrypt --test sim -- --nocapture
 
 proof: ## the long proof, row by row, under 90 minutes; PROOF_PERCENT=10 for a tenth of it
 	.ci/proof

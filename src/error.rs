@@ -44,12 +44,13 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync + 'static>>,
+    refuses_unknown: bool,
 }
 
 impl Error {
     /// A fault of `kind`, said in `message`. For backends outside this crate.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, refuses_unknown: false }
     }
 
     /// The same fault with what caused it.
@@ -67,6 +68,16 @@ impl Error {
         self.kind
     }
 
+    /// Whether it is said of a key because nothing is known of it: bytes that may hold its record
+    /// are damaged, and until that can be ruled out the store refuses every key it does not know.
+    /// Then nothing was granted, and there is no record that is damaged. [`Corrupt`] alone; `false`
+    /// of a record whose own bytes are.
+    ///
+    /// [`Corrupt`]: ErrorKind::Corrupt
+    pub fn refuses_unknown_keys(&self) -> bool {
+        self.refuses_unknown
+    }
+
     pub(crate) fn io(doing: impl fmt::Display, error: std::io::Error) -> Self {
         Self::new(ErrorKind::Io, doing.to_string()).with_source(error)
     }
@@ -81,6 +92,11 @@ impl Error {
         Self::new(ErrorKind::Corrupt, what)
     }
 
+    /// Damage that may hide any key the store does not know.
+    pub(crate) fn unknown(what: impl Into<String>) -> Self {
+        Self { refuses_unknown: true, ..Self::corrupt(what) }
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the store is closed")
     }
@@ -89,7 +105,12 @@ impl Error {
 /// Clones say the same fault; a shared cause is shared. One failed group answers many callers.
 impl Clone for Error {
     fn clone(&self) -> Self {
-        Self { kind: self.kind, message: self.message.clone(), source: self.source.clone() }
+        Self {
+            kind: self.kind,
+            message: self.message.clone(),
+            source: self.source.clone(),
+            refuses_unknown: self.refuses_unknown,
+        }
     }
 }
 

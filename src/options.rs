@@ -23,7 +23,9 @@ pub enum Durability {
     /// Until the group is on disk (`fdatasync`): survives the machine. The default.
     #[default]
     Sync,
-    /// Until the group is with the operating system: survives the process, not the machine.
+    /// Until the group is with the operating system: survives the process, not the machine. A
+    /// background thread syncs every 250 ms; what was written since may be lost with the machine,
+    /// claims among it, and a claim that is lost so may be granted again.
     Buffered,
 }
 
@@ -100,8 +102,9 @@ impl Options {
     /// The most heap the index may take, in bytes. Over it the records that expire first are left to
     /// the tree, behind filters that count, too: two octets a key. A key that is new still costs no
     /// I/O, and one that is in the tree alone costs a search. Where not even the filters fit, new
-    /// claims are refused as `Full`; live records are never evicted. Default 256 MiB, about seven
-    /// million keys without a search; at least 1 MiB.
+    /// claims are refused as `Full`; live records are never evicted. Default 256 MiB: some
+    /// ten million keys without a search, of which some seven million stay when there are more; at
+    /// least 1 MiB.
     pub fn index_memory(mut self, bytes: u64) -> Self {
         self.index_memory = bytes;
         self

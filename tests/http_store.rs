@@ -390,3 +390,36 @@ async fn of_sixty_four_that_claim_one_key_at_once_exactly_one_executes() {
         assert!(replayed && again == fresh[0], "{}", again.escape_ascii());
     }
 }
+
+/// C36: damage that may hide any key is the store's fault, and no fault of a key that nobody used.
+#[tokio::test]
+async fn c36_damage_that_may_hide_any_key_is_no_damaged_record_of_a_key_never_used() {
+    for profile in Profile::all() {
+        let mut api = Api::new(profile);
+        let first = api.send("known").await;
+        for key in ["hurt-by-the-disk", "later"] {
+            assert_eq!(api.send(key).await.status, 201);
+        }
+        api.store.close().unwrap();
+        let directory = data(api.directory.path());
+        std::fs::remove_file(directory.join("tree.redb")).unwrap();
+        let segment = directory.join("segments/0000000001.log");
+        let mut octets = std::fs::read(&segment).unwrap();
+        let key = b"hurt-by-the-disk";
+        let at = octets.windows(key.len()).position(|window| window == key).unwrap();
+        octets[at] ^= 1;
+        std::fs::write(&segment, octets).unwrap();
+        api.reopen();
+        assert!(api.store.stats().suspect_until_ms.is_some(), "{}", api.profile.name);
+
+        let refused = api.send("never-used").await;
+        let code = api.code("store-unavailable").replace("idempotency_store", "store");
+        refused.refuses(503, &code);
+        let json: serde_json::Value = serde_json::from_slice(&refused.body).unwrap();
+        let error = json.get("error").filter(|it| it.is_object()).unwrap_or(&json);
+        assert_eq!((&error["retryable"], api.runs()), (&true.into(), 3), "{json}");
+        assert!(!refused.all("retry-after").is_empty());
+        api.send("known").await.replays(&first);
+        assert_eq!(api.runs(), 3);
+    }
+}

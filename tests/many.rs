@@ -92,6 +92,69 @@ fn get_many_finds_what_get_finds_one_by_one() {
     assert!(store.get_many(&[]).is_empty());
 }
 
+/// All that can be seen of an answer; a key that is granted is given back.
+fn told(claim: Claim) -> (&'static str, Option<impl PartialEq + std::fmt::Debug>) {
+    match claim {
+        Claim::Granted(ticket) => {
+            ticket.blocking_release().unwrap();
+            ("granted", None)
+        }
+        Claim::Replay(record) => ("replay", seen(Some(record))),
+        Claim::InFlight(wait) => ("in flight", seen(Some(wait.record().clone()))),
+        Claim::Mismatch(record) => ("mismatch", seen(Some(record))),
+        Claim::InDoubt(record) => ("in doubt", seen(Some(record))),
+    }
+}
+
+#[test]
+fn claim_many_answers_what_claim_answers_one_by_one() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    println!("SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (_parent, path) = directory();
+    let clock = ManualClock::new(1_700_000_000_000);
+    let options = Options::new().segment_size(64 << 10).clock(clock.clone());
+    let store = options.ttl(Duration::from_secs(3600)).open(&path).unwrap();
+    let texts: Vec<String> = (0..300).map(|nth| format!("key-{nth}")).collect();
+    let mut tickets = Vec::new();
+    for (nth, text) in texts.iter().enumerate() {
+        if nth == 150 {
+            clock.advance(Duration::from_secs(3000));
+        }
+        match random.u8(0..6) {
+            0 => {}
+            1 => tickets.push(claimed(&store, text)),
+            2 => drop(claimed(&store, text)),
+            3 => claimed(&store, text).blocking_complete_without_payload("too long").unwrap(),
+            _ => claimed(&store, text).blocking_complete(vec![1; random.usize(..3000)]).unwrap(),
+        }
+    }
+    // What the older half was told has expired.
+    clock.advance(Duration::from_secs(1000));
+    let prints = [print(), Fingerprint::of("another request")];
+    let mut answers = std::collections::BTreeSet::new();
+    for call in 0..20 {
+        let mut asked = texts.clone();
+        random.shuffle(&mut asked);
+        asked.truncate(random.usize(..100));
+        let claims: Vec<_> =
+            asked.iter().map(|text| (key(text), *random.choice(&prints).unwrap())).collect();
+        let together = store.blocking_claim_many(&claims);
+        assert_eq!(together.len(), claims.len());
+        let together: Vec<_> = together.into_iter().map(|claim| told(claim.unwrap())).collect();
+        for ((key, print), together) in claims.into_iter().zip(together) {
+            answers.insert(together.0);
+            let alone = told(store.blocking_claim(key, print).unwrap());
+            assert_eq!(together, alone, "call {call}, {key:?}");
+        }
+    }
+    assert_eq!(answers.len(), 5, "{answers:?}");
+    store.close().unwrap();
+    for claim in store.blocking_claim_many(&[(key("key-0"), print()), (key("other"), print())]) {
+        assert_eq!(claim.unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
+
 #[test]
 fn of_many_the_one_that_is_corrupt_is_refused_and_the_others_are_found() {
     let (_parent, path) = directory();

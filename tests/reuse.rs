@@ -159,6 +159,28 @@ fn a_store_in_a_steady_state_makes_its_segments_of_those_that_went() {
     assert!(disk.files().iter().all(|path| !is_kept(path)), "{:?}", disk.files());
 }
 
+/// The first segment of a store grows while it is written to, and is shorter than others: its file is
+/// used again, too.
+#[test]
+fn the_first_segments_file_is_used_again() {
+    let (disk, clock) = (Arc::new(SimDisk::new(1)), ManualClock::new(BORN_MS));
+    let store = on(&disk, options(&clock).segment_size(4 << 20));
+    let write = |from: usize, to: usize| {
+        (from..to).for_each(|nth| complete(&store, &nth.to_string(), vec![1; 100 * KIB]));
+    };
+    write(0, 100);
+    let first = disk.read_file("segments/0000000001.log").unwrap().len();
+    assert!(first < 4 << 20, "{first} octets");
+    clock.advance(TTL * 2);
+    store.keep_house(40);
+    let kept = "segments/0000000001.kept.tmp".to_owned();
+    assert!(disk.files().contains(&kept), "{first} octets: {:?}", disk.files());
+    write(100, 200);
+    assert!(!disk.files().contains(&kept) && store.stats().segments_reused > 0);
+    assert_eq!(store.stats().log_bytes, octets(&disk));
+    store.close().unwrap();
+}
+
 /// What is kept is for a store that needs it: who asks for the disk has it, an idle store keeps
 /// nothing, and neither does one that is closed or killed.
 #[test]

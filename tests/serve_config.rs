@@ -229,6 +229,101 @@ fn d5_the_policy_is_that_of_the_gateway_as_it_is_set() {
     assert_eq!(body("refresh = \"location\""), "stored-or-current");
 }
 
+#[test]
+fn d5_the_policy_of_a_gateway_with_rules_keeps_the_order_of_its_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "[[route]]\npath = \"/re\\\"ports/**\"\nprotect = false\n\
+                 [[route]]\npath = \"/jobs\"\nmethods = [\"POST\"]\nprofile = \"oec\"\n";
+    let policy = |text: &str| {
+        let config = file(dir.path(), text);
+        let (code, json, why) = run(&["policy", "--config", &config, "--json"]);
+        assert_eq!(code, Some(0), "{why}");
+        json
+    };
+    let (plain, ruled) = (policy(""), policy(rules));
+    let start = plain.trim_end().strip_suffix("\n}").unwrap();
+    assert!(ruled.starts_with(start), "the members of the whole stand in front:\n{ruled}");
+    let read: serde_json::Value = serde_json::from_str(&ruled).unwrap();
+    let routes = read["routes"].as_array().unwrap();
+    assert_eq!(routes.len(), 2);
+    assert_eq!(
+        routes[0],
+        serde_json::json!({ "path": "/re\"ports/**", "methods": null, "policy": null })
+    );
+    assert_eq!((&routes[1]["path"], &routes[1]["methods"][0]), (&"/jobs".into(), &"POST".into()));
+    let oec: serde_json::Value = serde_json::from_str(&policy("profile = \"oec\"\n")).unwrap();
+    assert_eq!(routes[1]["policy"]["key"], oec["key"]);
+    let place = |name: &str| ruled.rfind(name).unwrap_or_else(|| panic!("{name} in {ruled}"));
+    assert!(place("\"path\": \"/jobs\"") < place("\"methods\": [\"POST\"]"), "{ruled}");
+    assert!(place("\"profile\": \"oec\"") < place("\"covered\""), "{ruled}");
+}
+
+/// The story: an operator turns `refresh` off for all, and on for the profile of the jobs; and then
+/// off on the command line, which goes before any line of the file.
+#[test]
+fn x1_a_profiles_own_refresh_goes_before_the_files_and_a_flag_before_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "upstream = \"http://127.0.0.1:9\"\nrefresh = \"off\"\nprofile = \"jobs\"\n\
+                [profiles.jobs]\nbase = \"standard\"\nrefresh-location = true\n";
+    let config = file(dir.path(), text);
+    let line = |flags: &[&str]| {
+        let (code, said, why) = run(&[&["check-config", "--config", &config][..], flags].concat());
+        assert_eq!(code, Some(0), "{why}");
+        said.lines().find(|line| line.contains("refresh-location")).unwrap().to_owned()
+    };
+    assert_eq!(line(&[]), format!("#   refresh-location = true  # {config}:6"));
+    let overruled = line(&["--refresh", "off"]);
+    assert_eq!(overruled, "#   refresh-location = false", "no line of the file says that");
+}
+
+#[test]
+fn c14_the_operator_says_how_many_requests_may_be_at_work() {
+    let (arrived, arrives) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let (arrived, goes) = (std::sync::Mutex::new(arrived), std::sync::Mutex::new(goes));
+    let upstream = Upstream::start(move |_, wire| {
+        arrived.lock().unwrap().send(()).unwrap();
+        goes.lock().unwrap().recv().unwrap();
+        wire.send(response("201 Created", "", "made"));
+        true
+    });
+    let gateway = Gateway::start(&upstream.url(), &[&ONE[..], &["--max-in-flight", "1"]].concat());
+    let mut first = serve_support::Wire::to(gateway.address);
+    first.send(keyed("/a", "first", "{}"));
+    arrives.recv_timeout(serve_support::PATIENCE).unwrap();
+    assert_eq!(exchange(gateway.address, keyed("/a", "second", "{}")).status(), 429);
+    go.send(()).unwrap();
+    assert_eq!(first.message().unwrap().status(), 201);
+    go.send(()).unwrap();
+    assert_eq!(exchange(gateway.address, keyed("/a", "second", "{}")).status(), 201);
+}
+
+#[test]
+fn c13_long_bodies_wait_where_the_operator_says() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (bodies, open) = (dir.path().join("bodies"), dir.path().join("open"));
+    let upstream = Upstream::counting();
+    let long = "x".repeat(3 << 20);
+    let named = bodies.to_str().unwrap();
+    let gateway = Gateway::start(&upstream.url(), &[&ONE[..], &["--temp-dir", named]].concat());
+    assert_eq!(std::fs::metadata(&bodies).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(exchange(gateway.address, keyed("/a", "kept", &long)).status(), 201);
+    assert_eq!(std::fs::read_dir(&bodies).unwrap().count(), 0, "its file has no name");
+    std::fs::remove_dir(&bodies).unwrap();
+    assert_eq!(exchange(gateway.address, keyed("/a", "lost", &long)).status(), 503, "no room");
+    assert_eq!(upstream.requests().len(), 1);
+
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let (url, open) = (upstream.url(), open.to_str().unwrap());
+    for command in ["check-config", "serve"] {
+        let (code, _, why) = run(&[command, "--upstream", &url, "--temp-dir", open]);
+        assert_eq!(code, Some(2), "{why}");
+        assert!(why.contains("others may write to"), "{why}");
+    }
+}
+
 /// The story: a store has results in it. The gateway is started with another principal rule, under
 /// which every key would be somebody else's and a retry would be executed again. It refuses, until
 /// it is told that this is meant.

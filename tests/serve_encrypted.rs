@@ -123,4 +123,14 @@ fn verify_opens_what_is_encrypted_with_the_file_that_serve_takes() {
     let (code, said) = verify(false, &flags);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("0600"), "{said}");
+
+    let (code, said) = verify(false, &[&flags[..], &["--json"]].concat());
+    let object: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &object["sound"]), (Some(2), &false.into()), "{said}");
+    assert!(object["error"].as_str().unwrap().contains("0600"), "{said}");
+    std::fs::remove_dir_all(&data).unwrap();
+    let (code, said) = verify(false, &["--json"]);
+    let object: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &object["directory"]), (Some(2), &data.to_str().unwrap().into()), "{said}");
+    assert!(object["error"].as_str().unwrap().contains("no directory"), "{said}");
 }

@@ -156,6 +156,34 @@ fn a_wait_gives_in_flight_again_at_its_deadline() {
 }
 
 #[test]
+fn a_wait_that_begins_late_is_told_what_has_become_of_its_claim() {
+    let (_parent, path) = directory();
+    let store = Store::open(&path).unwrap();
+    let far = Instant::now() + Duration::from_secs(3600);
+    let waits = |text: &str| match store.blocking_claim(key(text), print()).unwrap() {
+        Claim::InFlight(wait) => wait,
+        other => panic!("not in flight: {other:?}"),
+    };
+    let ticket = granted(&store, "done");
+    let wait = waits("done");
+    ticket.blocking_complete("result").unwrap();
+    assert!(matches!(wait.blocking_until(far).unwrap(), Claim::Replay(_)));
+
+    let ticket = granted(&store, "released");
+    let wait = waits("released");
+    ticket.blocking_release().unwrap();
+    let again = granted(&store, "released");
+    let waiting = std::thread::spawn(move || wait.blocking_until(far).unwrap());
+    again.blocking_complete("result").unwrap();
+    assert!(matches!(waiting.join().unwrap(), Claim::Replay(_)));
+
+    let _held = granted(&store, "held");
+    let wait = waits("held");
+    store.close().unwrap();
+    assert_eq!(wait.blocking_until(far).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
 fn a_dropped_ticket_is_in_doubt_until_somebody_resolves_it() {
     let (_parent, path) = directory();
     let store = Store::open(&path).unwrap();

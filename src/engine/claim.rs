@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cold::{ColdLook, Seen};
 use super::decide::{self, Known, Verdict};
+use super::handle::Handle;
 use super::publish::Publish;
 use super::record::Settled;
 use super::settle::Held;
@@ -44,11 +45,26 @@ pub(super) struct Request {
 )]
 enum Attempt {
     Answer(Claim<Store>),
+    InFlight(Holder),
     /// Granted, once this has happened.
     Granted(Held, Arc<Event>),
     /// The answer rests on something that is not durable yet.
     Again(Arc<Event>),
     Room(Wanted),
+}
+
+/// What a claim comes to that finds somebody's flight.
+pub(super) enum Behind {
+    Mismatch(Record),
+    InFlight(Holder),
+    /// Whether the flight's latest frame is on disk is not known before this has happened.
+    Again(Arc<Event>),
+}
+
+/// Whose claim holds a key: its number, and its record.
+pub(super) struct Holder {
+    pub(super) claim_sequence: u64,
+    pub(super) record: Record,
 }
 
 /// What a claim came to, whoever asked not told yet.
@@ -96,23 +112,29 @@ impl Inner {
     fn ttl_ms(&self, options: ClaimOptions) -> u64 {
         expiry::millis(options.ttl_asked().unwrap_or(self.options.ttl)).max(1)
     }
+}
 
+impl Handle {
     /// Claims until there is an answer.
     pub(super) async fn claim(self: Arc<Self>, request: Request) -> Result<Claim<Store>, Error> {
-        self.claim_undelivered(&request).await.map(Claimed::deliver)
+        self.claim_undelivered(request).await.map(Claimed::deliver)
     }
 
     /// [`claim`](Self::claim), a ticket still on its way: dropped before it is delivered, it gives
     /// the key back.
     pub(super) async fn claim_undelivered(
         self: Arc<Self>,
-        request: &Request,
+        request: Request,
     ) -> Result<Claimed, Error> {
         loop {
-            match self.attempt(request)? {
+            match self.attempt(&request)? {
                 Attempt::Answer(claim) => return Ok(Claimed::Answer(claim)),
+                // This handle becomes the wait's, or the ticket's: all who claim count the handles.
+                Attempt::InFlight(holder) => {
+                    let wait = Wait::new(self, request, holder);
+                    return Ok(Claimed::Answer(Claim::InFlight(wait)));
+                }
                 Attempt::Granted(held, written) => {
-                    // This handle becomes the ticket's: all who claim count the handles.
                     let undelivered = Undelivered::new(Ticket::new(self, held));
                     return match written.into_wait().await {
                         Ok(()) => Ok(Claimed::Granted(undelivered)),
@@ -141,23 +163,29 @@ impl Inner {
         if let Some((found, ())) = self.index.glance(identity, || ()) {
             return Ok(found.and_then(|location| self.replayed(location, key, fingerprint)));
         }
-        let mut shard = self.index.shard(identity);
-        if !shard.flights.contains_key(&identity) {
+        let shard = self.index.shard(identity);
+        let Some(flight) = shard.flights.get(&identity) else {
             let candidates = shard.candidates(identity);
             drop(shard);
             let only = candidates.only();
             return Ok(only.and_then(|location| self.replayed(location, key, fingerprint)));
-        }
-        let flight = shard.flights.get_mut(&identity).filter(|it| it.owner.as_key() == key);
-        let Some(flight) = flight else { return Ok(None) };
-        let owner = flight.owner.clone();
-        let request = Request { identity, owner, fingerprint, ttl_ms: self.ttl_ms(options) };
-        Ok(match self.behind(flight, &request)? {
-            Attempt::Answer(claim) => Some(claim),
-            _ => None,
+        };
+        let behind = self.behind(flight, key, fingerprint);
+        drop(shard);
+        Ok(match behind? {
+            Behind::Mismatch(record) => Some(Claim::Mismatch(record)),
+            Behind::InFlight(holder) => {
+                let owner = Owner::of(key);
+                let request =
+                    Request { identity, owner, fingerprint, ttl_ms: self.ttl_ms(options) };
+                Some(Claim::InFlight(Wait::new(Arc::clone(self), request, holder)))
+            }
+            Behind::Again(_) => None,
         })
     }
+}
 
+impl Inner {
     /// The answer to a claim of `key` that the result at `location` is, if it is one.
     #[inline]
     fn replayed(
@@ -166,18 +194,12 @@ impl Inner {
         key: Key<'_>,
         fingerprint: Fingerprint,
     ) -> Option<Claim<Store>> {
-        let judge = |known, now_ms| match decide::claim(Some(known), fingerprint, now_ms) {
-            Verdict::Replay => Some(true),
-            Verdict::Mismatch => Some(false),
-            // What is in doubt goes the long way, as everything does that a bug could grant.
-            Verdict::InDoubt | Verdict::Grant | Verdict::InFlight => None,
-        };
-        let (replay, record) = self.plain(location, key, judge)?;
-        Some(if replay { Claim::Replay(record) } else { Claim::Mismatch(record) })
+        self.plain(location, key, |known, now_ms| Given::of(known, fingerprint, now_ms))
+            .map(|(given, record)| given.claim(record))
     }
 
     /// One attempt, without waiting.
-    fn attempt(self: &Arc<Self>, request: &Request) -> Result<Attempt, Error> {
+    fn attempt(&self, request: &Request) -> Result<Attempt, Error> {
         let key = request.owner.as_key();
         self.refuse_closed()?;
         if let Some((Some(location), ())) = self.index.glance(request.identity, || ())
@@ -190,8 +212,12 @@ impl Inner {
             // Before the lock: a clock is the caller's code, and may panic.
             let now_ms = self.now_ms();
             let mut shard = self.index.shard(request.identity);
-            if let Some(flight) = shard.flights.get_mut(&request.identity) {
-                return self.behind(flight, request);
+            if let Some(flight) = shard.flights.get(&request.identity) {
+                return Ok(match self.behind(flight, key, request.fingerprint)? {
+                    Behind::Mismatch(record) => Attempt::Answer(Claim::Mismatch(record)),
+                    Behind::InFlight(holder) => Attempt::InFlight(holder),
+                    Behind::Again(event) => Attempt::Again(event),
+                });
             }
             let candidates = shard.candidates(request.identity);
             let seen = self.cold.seen();
@@ -264,26 +290,51 @@ impl Inner {
         Ok(Some(Look { settled, candidates, seen }))
     }
 
-    /// The answer while somebody's flight holds the key.
-    fn behind(self: &Arc<Self>, flight: &mut Flight, request: &Request) -> Result<Attempt, Error> {
-        if flight.owner != request.owner {
+    /// The answer while somebody's flight holds the key. It changes nothing: what to wait for is made
+    /// for whoever waits, and most who find a key in flight do not.
+    pub(super) fn behind(
+        &self,
+        flight: &Flight,
+        key: Key<'_>,
+        fingerprint: Fingerprint,
+    ) -> Result<Behind, Error> {
+        if flight.owner.as_key() != key {
             return Err(Error::corrupt("two keys have the same 128-bit hash"));
         }
         match flight.written.outcome() {
-            None => return Ok(Attempt::Again(Arc::clone(&flight.written))),
+            None => return Ok(Behind::Again(Arc::clone(&flight.written))),
             Some(written) => written?,
         }
         self.log.poison().check()?;
         let known = Known::InFlight { fingerprint: flight.fingerprint };
         let record = flight.record();
-        Ok(Attempt::Answer(match decide::claim(Some(known), request.fingerprint, 0) {
+        Ok(match decide::claim(Some(known), fingerprint, 0) {
             Verdict::Mismatch if !is_planted(Bug::FingerprintSkippedInFlight) => {
-                Claim::Mismatch(record)
+                Behind::Mismatch(record)
             }
-            _ => {
-                Claim::InFlight(Wait::new(Arc::clone(self), request.clone(), record, flight.end()))
-            }
-        }))
+            _ => Behind::InFlight(Holder { claim_sequence: flight.claim_sequence, record }),
+        })
+    }
+
+    /// What happens when the claim of this number does not hold its key any more; `None` when it
+    /// already does not.
+    ///
+    /// # Errors
+    /// Why writes ended, if they have.
+    pub(super) fn end_of(
+        &self,
+        identity: Identity,
+        claim_sequence: u64,
+    ) -> Result<Option<Arc<Event>>, Error> {
+        let mut shard = self.index.shard(identity);
+        let holds = |flight: &Flight| flight.claim_sequence == claim_sequence;
+        if !shard.flights.get(&identity).is_some_and(holds) {
+            return Ok(None);
+        }
+        // Under the lock: who ends the writes says so before he asks each shard who waits in it. So
+        // either this is seen here, or what is made here is seen there.
+        self.log.poison().check()?;
+        Ok(shard.flights.get_mut(&identity).map(Flight::end))
     }
 
     /// Grants the key: the claim frame goes into the log under the shard's lock.
@@ -383,7 +434,7 @@ impl Inner {
         if until == 0 || expiry::is_expired(until, now_ms) {
             return Ok(());
         }
-        Err(Error::corrupt(
+        Err(Error::unknown(
             "a part of the log is damaged, and this key may stand in it; `verify` names the place",
         ))
     }
@@ -397,6 +448,34 @@ impl Inner {
             ErrorKind::Full,
             format!("the index takes the {} bytes it may", self.options.index_memory),
         ))
+    }
+}
+
+/// What a claim is given of a result that stands.
+#[derive(Clone, Copy)]
+pub(super) enum Given {
+    Replay,
+    Mismatch,
+}
+
+impl Given {
+    /// What a claim with `fingerprint` is given at `now_ms`; `None` when it goes the long way: what is
+    /// in doubt does, as everything does that a bug could grant.
+    #[inline]
+    pub(super) fn of(known: Known, fingerprint: Fingerprint, now_ms: u64) -> Option<Self> {
+        match decide::claim(Some(known), fingerprint, now_ms) {
+            Verdict::Replay => Some(Self::Replay),
+            Verdict::Mismatch => Some(Self::Mismatch),
+            Verdict::InDoubt | Verdict::Grant | Verdict::InFlight => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn claim(self, record: Record) -> Claim<Store> {
+        match self {
+            Self::Replay => Claim::Replay(record),
+            Self::Mismatch => Claim::Mismatch(record),
+        }
     }
 }
 

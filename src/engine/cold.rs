@@ -247,7 +247,7 @@ impl Cold {
     /// `Corrupt`, while the tree cannot be believed.
     pub(super) fn refuse_damaged(&self) -> Result<(), Error> {
         if self.is_damaged() {
-            return Err(Error::corrupt(
+            return Err(Error::unknown(
                 "the tree is damaged, and this key may stand in it; it is being made anew",
             ));
         }

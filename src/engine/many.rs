@@ -8,15 +8,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::claim::Claimed;
+use super::claim::{Behind, Claimed, Given, Request};
 use super::cold::Seen;
 use super::decide::Known;
+use super::handle::Handle;
 use super::record::plain_in;
+use super::ticket::Wait;
 use super::{Inner, Store};
 use crate::error::Error;
 use crate::event::block_on;
 use crate::fingerprint::Fingerprint;
-use crate::index::Identity;
+use crate::index::{Flight, Identity};
 use crate::key::Key;
 use crate::location::Location;
 use crate::log::Hold;
@@ -78,13 +80,20 @@ impl Store {
         &self,
         claims: &[(Key<'_>, Fingerprint)],
     ) -> impl Future<Output = Vec<Result<Claim<Store>, Error>>> + Send + 'static + use<> {
-        let claims = claims.iter().map(|(key, fingerprint)| {
-            let request = self.inner().request(*key, *fingerprint, ClaimOptions::new());
-            let inner = Arc::clone(self.inner());
-            Claiming::of(async move { inner.claim_undelivered(&request).await })
-        });
-        let mut claims: Vec<_> = claims.collect();
+        let request = |(key, fingerprint): &(Key<'_>, Fingerprint)| {
+            self.inner().request(*key, *fingerprint, ClaimOptions::new())
+        };
+        let requests: Vec<Request> = claims.iter().map(request).collect();
+        let handle = Arc::clone(self.handle());
         async move {
+            let mut answers = handle.answered_together(&requests);
+            let claims = answers.iter_mut().zip(requests).filter(|(answer, _)| answer.is_none());
+            let mut claims: Vec<_> = claims
+                .map(|(answer, request)| {
+                    let asked = Box::pin(Arc::clone(&handle).claim_undelivered(request));
+                    Claiming { answer, asked: Some(asked), claimed: None }
+                })
+                .collect();
             std::future::poll_fn(|context| {
                 let mut pending = false;
                 for claim in &mut claims {
@@ -93,7 +102,8 @@ impl Store {
                 if pending { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;
-            claims.into_iter().filter_map(Claiming::deliver).collect()
+            claims.into_iter().for_each(Claiming::deliver);
+            answers.into_iter().flatten().collect()
         }
     }
 
@@ -110,37 +120,34 @@ impl Store {
 }
 
 /// How far a look at one of many keys is.
-enum Look {
+enum Look<T> {
     /// Nothing was read yet.
     Begun(Identity),
     /// Nobody holds the key; where its record may stand, if it has one there; what was cold then.
     Slots(Option<Location>, Seen),
     /// The one place where its record may stand, in a segment that is there.
     Frame(Location, Arc<Hold>),
-    /// In flight.
-    InFlight(Record),
+    /// What was made of the flight that holds it.
+    Held(T),
     /// Two keys share half a hash, or a segment has just gone: the key is looked at by itself.
     Alone,
 }
 
 impl Inner {
-    /// Adds what `keys` are found to be to `found`. `looks` is room to work in, empty.
-    fn get_together(
+    /// Looks as many keys up as there are `identities`, no further than to where their frames stand,
+    /// and asks for those. `held` says what a flight comes to, and which of them it is of; when it says
+    /// nothing, the key is looked up as if nobody held it. `looks` is room to work in, empty.
+    fn look_together<T>(
         &self,
-        keys: &[Key<'_>],
-        looks: &mut Vec<Look>,
-        found: &mut Vec<Result<Option<Record>, Error>>,
+        identities: impl Iterator<Item = Identity>,
+        looks: &mut Vec<Look<T>>,
+        held: impl Fn(&Flight, usize) -> Option<Look<T>>,
     ) {
-        if let Err(error) = self.refuse_closed() {
-            found.extend(keys.iter().map(|_| Err(error.clone())));
-            return;
-        }
-        looks.extend(keys.iter().map(|key| {
-            let identity = Identity::of(*key, &self.identity.secret);
+        looks.extend(identities.map(|identity| {
             self.index.prefetch(identity);
             Look::Begun(identity)
         }));
-        for (look, key) in looks.iter_mut().zip(keys) {
+        for (nth, look) in looks.iter_mut().enumerate() {
             let Look::Begun(identity) = *look else { continue };
             let glanced = self.index.glance(identity, || self.cold.seen());
             if let Some((found, seen)) = glanced {
@@ -148,9 +155,8 @@ impl Inner {
                 continue;
             }
             let shard = self.index.shard(identity);
-            let flight = shard.flights.get(&identity).filter(|flight| flight.is_seen(*key));
-            if let Some(flight) = flight {
-                *look = Look::InFlight(flight.record());
+            if let Some(held) = shard.flights.get(&identity).and_then(|flight| held(flight, nth)) {
+                *look = held;
                 continue;
             }
             let candidates = shard.candidates(identity);
@@ -172,6 +178,24 @@ impl Inner {
                 None => Look::Alone,
             };
         });
+    }
+
+    /// Adds what `keys` are found to be to `found`. `looks` is room to work in, empty.
+    fn get_together(
+        &self,
+        keys: &[Key<'_>],
+        looks: &mut Vec<Look<Record>>,
+        found: &mut Vec<Result<Option<Record>, Error>>,
+    ) {
+        if let Err(error) = self.refuse_closed() {
+            found.extend(keys.iter().map(|_| Err(error.clone())));
+            return;
+        }
+        let identities = keys.iter().map(|key| Identity::of(*key, &self.identity.secret));
+        self.look_together(identities, looks, |flight, nth| {
+            let seen = keys.get(nth).is_some_and(|key| flight.is_seen(*key));
+            seen.then(|| Look::Held(flight.record()))
+        });
         // After the slots were read: what has expired by now was there to be seen, or is gone.
         let now_ms = self.lately_ms();
         found.extend(looks.drain(..).zip(keys).map(|(look, key)| match look {
@@ -184,25 +208,69 @@ impl Inner {
                 }
             }
             Look::Slots(None, seen) if seen.is_empty() => self.seen(None, now_ms),
-            Look::InFlight(record) => Ok(Some(record)),
+            Look::Held(record) => Ok(Some(record)),
             Look::Begun(_) | Look::Alone | Look::Slots(..) => self.get(*key),
         }));
     }
 }
 
-/// One of many claims.
-struct Claiming<F> {
+impl Handle {
+    /// The answers to those of `requests` that a result or somebody's flight answers, as
+    /// [`answered`](Inner::answered) gives them one by one; `None` for each that is to be claimed by
+    /// itself.
+    fn answered_together(
+        self: &Arc<Self>,
+        requests: &[Request],
+    ) -> Vec<Option<Result<Claim<Store>, Error>>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut looks = Vec::with_capacity(TOGETHER.min(requests.len()));
+        for requests in requests.chunks(TOGETHER) {
+            if self.refuse_closed().is_err() {
+                answers.extend(requests.iter().map(|_| None));
+                continue;
+            }
+            let identities = requests.iter().map(|request| request.identity);
+            self.look_together(identities, &mut looks, |flight, nth| {
+                let request = requests.get(nth)?;
+                let behind = self.behind(flight, request.owner.as_key(), request.fingerprint);
+                Some(behind.map_or(Look::Alone, Look::Held))
+            });
+            // After the slots were read: what has expired by now is no answer.
+            let now_ms = self.lately_ms();
+            answers.extend(looks.drain(..).zip(requests).map(|(look, request)| {
+                let claim = match look {
+                    Look::Frame(location, hold) => {
+                        let given = |known| Given::of(known, request.fingerprint, now_ms);
+                        let key = request.owner.as_key();
+                        plain_in(hold, location, key, given)
+                            .map(|(given, record)| given.claim(record))
+                    }
+                    Look::Held(Behind::Mismatch(record)) => Some(Claim::Mismatch(record)),
+                    Look::Held(Behind::InFlight(holder)) => {
+                        let wait = Wait::new(Arc::clone(self), request.clone(), holder);
+                        Some(Claim::InFlight(wait))
+                    }
+                    Look::Held(Behind::Again(_)) => None,
+                    Look::Begun(_) | Look::Alone | Look::Slots(..) => None,
+                };
+                claim.map(Ok)
+            }));
+        }
+        answers
+    }
+}
+
+/// One of many claims, that is to be claimed by itself.
+struct Claiming<'a, F> {
+    /// Where its answer belongs.
+    answer: &'a mut Option<Result<Claim<Store>, Error>>,
     /// Until it is answered.
     asked: Option<Pin<Box<F>>>,
     /// Its answer, which waits for those of the others: a ticket is still on its way.
     claimed: Option<Result<Claimed, Error>>,
 }
 
-impl<F: Future<Output = Result<Claimed, Error>>> Claiming<F> {
-    fn of(asked: F) -> Self {
-        Self { asked: Some(Box::pin(asked)), claimed: None }
-    }
-
+impl<F: Future<Output = Result<Claimed, Error>>> Claiming<'_, F> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(asked) = &mut self.asked {
             match asked.as_mut().poll(context) {
@@ -214,7 +282,7 @@ impl<F: Future<Output = Result<Claimed, Error>>> Claiming<F> {
         Poll::Ready(())
     }
 
-    fn deliver(self) -> Option<Result<Claim<Store>, Error>> {
-        self.claimed.map(|claimed| claimed.map(Claimed::deliver))
+    fn deliver(self) {
+        *self.answer = self.claimed.map(|claimed| claimed.map(Claimed::deliver));
     }
 }

@@ -11,6 +11,7 @@ mod counters;
 mod create;
 mod damaged;
 pub(crate) mod decide;
+mod handle;
 mod iter;
 mod many;
 mod publish;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Inner;
 use super::claim::Request;
 use super::decide::{self, Known};
+use super::handle::{Handle, Handles};
 use super::iter::{Item, Iter};
 use super::publish::Publish;
 use super::record::Settled;
@@ -27,17 +28,7 @@ use crate::storage::Storage;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    /// Closes the store when the last handle is dropped. Tickets and waits do not hold it: they
-    /// find the store closed.
-    _last: Arc<CloseOnDrop>,
-}
-
-struct CloseOnDrop(Arc<Inner>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close_if_open();
-    }
+    handles: Arc<Handles>,
 }
 
 impl Store {
@@ -53,7 +44,7 @@ impl Store {
         let threads = options.threads;
         let inner = Arc::new(super::recover::open(options, storage)?);
         // From here on whatever fails drops the handle, which closes the store.
-        let store = Self { _last: Arc::new(CloseOnDrop(Arc::clone(&inner))), inner };
+        let store = Self { handles: Arc::new(Handles::of(&inner)), inner };
         if threads {
             store.inner.threads.start(&store.inner)?;
         }
@@ -67,7 +58,7 @@ impl Store {
     /// delivered a ticket it gives the key back.
     ///
     /// # Errors
-    /// `Full`, `TooManyInFlight`, `Poisoned`, `Corrupt`, `Closed`. Never for an outcome.
+    /// `Full`, `TooManyInFlight`, `Poisoned`, `Corrupt`, `Closed`, `Io`. Never for an outcome.
     pub fn claim(
         &self,
         key: Key<'_>,
@@ -87,7 +78,7 @@ impl Store {
         options: ClaimOptions,
     ) -> impl Future<Output = Result<Claim<Store>, Error>> + Send + 'static + use<> {
         let request = self.inner.request(key, fingerprint, options);
-        Arc::clone(&self.inner).claim(request)
+        Arc::clone(self.handle()).claim(request)
     }
 
     /// [`claim`](Store::claim), blocking the thread.
@@ -112,7 +103,7 @@ impl Store {
         fingerprint: Fingerprint,
         options: ClaimOptions,
     ) -> Result<Claim<Store>, Error> {
-        if let Some(claim) = self.inner.answered(key, fingerprint, options)? {
+        if let Some(claim) = self.handle().answered(key, fingerprint, options)? {
             return Ok(claim);
         }
         block_on(self.claim_with(key, fingerprint, options))
@@ -121,13 +112,18 @@ impl Store {
     /// Looks at `key` without claiming it: `None` when it is free, which an expired key is.
     ///
     /// # Errors
-    /// `Corrupt` when what is on disk cannot be told; `Closed`.
+    /// `Corrupt` when what is on disk cannot be told, `Io` when the tree cannot be read; `Closed`.
     pub fn get(&self, key: Key<'_>) -> Result<Option<Record>, Error> {
         self.inner.get(key)
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
         &self.inner
+    }
+
+    /// This thread's, for a claim, whose ticket or wait keeps it.
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        self.handles.mine()
     }
 
     /// Whether fewer claims are in flight, in the store and in `scope`, than there may be.
@@ -138,7 +134,7 @@ impl Store {
     /// Ends a key in doubt, on disk when it resolves. Refused as an outcome for any other key.
     ///
     /// # Errors
-    /// `PayloadTooLarge`, `Full`, `Poisoned`, `Corrupt`, `Closed`.
+    /// `PayloadTooLarge`, `Full`, `Poisoned`, `Corrupt`, `Closed`, `Io`.
     pub fn resolve(
         &self,
         key: Key<'_>,

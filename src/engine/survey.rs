@@ -112,13 +112,15 @@ fn begun(storage: &dyn Storage, identity: &Identity, id: u32, path: &str) -> Res
     let len = file.len().map_err(io)?;
     // Without the salt, octets of an earlier segment, a user's among them, could pass for a group. The
     // first group's place never had any: whatever stands there is a group of this segment or of none.
+    let stands = first.is_some();
     let (salt, link) = match first {
         Some((salt, link)) => (Some(salt), link),
         None if told.is_some() => (told, None),
         None => (replay::proven_salt(&*file, id, &identity.secret).map_err(io)?, None),
     };
     let of = Of { segment: id, salt };
-    let has_groups = salt.is_some() && replay::has_groups(&*file, of).map_err(io)?;
+    // Only where the first one does not stand is the rest of the file searched for another.
+    let has_groups = stands || salt.is_some() && replay::has_groups(&*file, of).map_err(io)?;
     if !has_groups {
         return match header {
             Ok(header) if header.prepared <= len => Ok(Stands::Nothing),
@@ -389,6 +391,32 @@ mod tests {
         let error = opened.map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("is damaged, or was cut off"), "{error}");
+    }
+
+    /// A store has a segment for every 200,000 records or so, and each open looks at all of them.
+    #[test]
+    fn a_segment_whose_first_group_stands_is_not_searched_for_another() {
+        let disk = Arc::new(SimDisk::new(1));
+        let options = Options::new().segment_size(64 << 10).seeded(1).stepped();
+        let store = options.open_storage(Arc::clone(&disk) as Arc<dyn Storage>).unwrap();
+        for nth in 0..20 {
+            let name = format!("{nth}");
+            let key = Key::new("scope", &name).unwrap();
+            let mut claimed = Box::pin(store.claim(key, Fingerprint::of("a request")));
+            let Claim::Granted(ticket) = drive(&store, claimed.as_mut()).unwrap() else {
+                panic!("a grant")
+            };
+            let mut completed = Box::pin(ticket.complete(vec![b'p'; 20 << 10]));
+            drive(&store, completed.as_mut()).unwrap();
+        }
+        let before = disk.reads();
+        let found = survey(&*disk, &store.inner().identity).unwrap();
+        let (segments, reads) = (found.begun.len() as u64, disk.reads() - before);
+        assert!(segments > 4 && found.unused.len() < 3, "{found:?}");
+        let unused = found.unused.len() as u64;
+        // Two of octets, header and first group, and the rest of names and lengths. A search would ask
+        // once more for either; one that was not begun is searched.
+        assert!(reads < 10 * segments + 10 * unused, "{reads} of {segments} and {unused}");
     }
 
     fn drive<T>(

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::claim::Request;
+use super::Store;
+use super::claim::{Holder, Request};
+use super::handle::Handle;
 use super::settle::{Held, Unsettled};
-use super::{Inner, Store};
 use crate::backend::NOTE_OCTETS_MAX;
 use crate::clock;
 use crate::error::{Error, ErrorKind, TicketError};
-use crate::event::{Event, before, block_on, either};
+use crate::event::{before, block_on, either};
 use crate::format::frame::{self, Kind};
 use crate::outcome::{Claim, Record};
 use crate::planted::{Bug, is_planted};
@@ -23,13 +24,13 @@ use crate::planted::{Bug, is_planted};
 /// Dropped unused, it leaves the key in doubt and tells those who wait; nobody waits for the disk.
 #[must_use = "a ticket dropped unused leaves its key in doubt"]
 pub struct Ticket {
-    inner: Arc<Inner>,
+    handle: Arc<Handle>,
     held: Held,
 }
 
 impl Ticket {
-    pub(super) fn new(inner: Arc<Inner>, held: Held) -> Self {
-        Self { inner, held }
+    pub(super) fn new(handle: Arc<Handle>, held: Held) -> Self {
+        Self { handle, held }
     }
 
     /// The claim's number, greater than that of every earlier claim of the store: a fencing token
@@ -43,15 +44,16 @@ impl Ticket {
     /// the future is dropped.
     ///
     /// # Errors
-    /// `PayloadTooLarge` and `Full` write nothing and hand the ticket back; `Fenced`, `Poisoned`
-    /// and `Closed` do not.
+    /// `PayloadTooLarge` writes nothing and hands the ticket back, and so does whatever keeps the
+    /// store from making room for the payload: `Full` above all. `Fenced`, and `Poisoned` and
+    /// `Closed` otherwise, do not.
     pub fn complete(
         self,
         payload: impl Into<Bytes>,
     ) -> impl Future<Output = Result<(), TicketError<Self>>> + Send + 'static {
         let payload = payload.into();
-        let too_large = (payload.len() as u64 > self.inner.options.max_payload).then(|| {
-            let max = self.inner.options.max_payload;
+        let too_large = (payload.len() as u64 > self.handle.options.max_payload).then(|| {
+            let max = self.handle.options.max_payload;
             Error::new(
                 ErrorKind::PayloadTooLarge,
                 format!("a payload may have {max} bytes; this one has {}", payload.len()),
@@ -126,7 +128,7 @@ impl Ticket {
         if let Some(error) = refusal {
             return Finish::Failed(Some(TicketError::refused(error, self)));
         }
-        match self.inner.settle(&mut self.held, kind, &content, crc) {
+        match self.handle.settle(&mut self.held, kind, &content, crc) {
             Ok(written) => Finish::Written(written.into_wait()),
             Err(Unsettled::Failed(error)) => Finish::Failed(Some(TicketError::spent(error))),
             Err(Unsettled::Room(_)) => {
@@ -139,7 +141,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.inner.let_go(&mut self.held, Kind::InDoubt);
+        self.handle.let_go(&mut self.held, Kind::InDoubt);
     }
 }
 
@@ -188,11 +190,11 @@ impl Done {
     ) -> Result<(), TicketError<Ticket>> {
         loop {
             let Some(ticket) = self.ticket.as_mut() else { return Ok(()) };
-            match ticket.inner.settle(&mut ticket.held, self.kind, &content, crc) {
+            match ticket.handle.settle(&mut ticket.held, self.kind, &content, crc) {
                 Ok(written) => return written.into_wait().await.map_err(TicketError::spent),
                 Err(Unsettled::Failed(error)) => return Err(TicketError::spent(error)),
                 Err(Unsettled::Room(wanted)) => {
-                    let made = match ticket.inner.log.ask_for_room(wanted) {
+                    let made = match ticket.handle.log.ask_for_room(wanted) {
                         Ok(room) => room.wait().await,
                         Err(error) => Err(error),
                     };
@@ -212,7 +214,7 @@ impl Drop for Done {
     fn drop(&mut self) {
         let kind = if self.kind == Kind::Complete { Kind::Tombstone } else { self.kind };
         if let Some(ticket) = self.ticket.as_mut() {
-            ticket.inner.let_go(&mut ticket.held, kind);
+            ticket.handle.let_go(&mut ticket.held, kind);
         }
     }
 }
@@ -246,7 +248,7 @@ impl Drop for Undelivered {
             if is_planted(Bug::GiveBackForgotten) {
                 ticket.held.holds = false;
             }
-            ticket.inner.let_go(&mut ticket.held, Kind::Release);
+            ticket.handle.let_go(&mut ticket.held, Kind::Release);
         }
     }
 }
@@ -254,25 +256,19 @@ impl Drop for Undelivered {
 /// A place behind somebody else's claim.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct Wait {
-    inner: Arc<Inner>,
+    handle: Arc<Handle>,
     request: Request,
-    record: Record,
-    ended: Arc<Event>,
+    holder: Holder,
 }
 
 impl Wait {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        request: Request,
-        record: Record,
-        ended: Arc<Event>,
-    ) -> Self {
-        Self { inner, request, record, ended }
+    pub(super) fn new(handle: Arc<Handle>, request: Request, holder: Holder) -> Self {
+        Self { handle, request, holder }
     }
 
     /// The record of the claim waited for.
     pub fn record(&self) -> &Record {
-        &self.record
+        &self.holder.record
     }
 
     /// Waits until the claim is settled or `deadline` has come, and gives the claim that then
@@ -284,9 +280,12 @@ impl Wait {
     pub async fn until(self, deadline: Instant) -> Result<Claim<Store>, Error> {
         let mut wait = self;
         loop {
-            let late = wait.inner.timer.at(deadline);
-            either(wait.ended.wait(), late.wait()).await?;
-            let again = Arc::clone(&wait.inner).claim(wait.request.clone());
+            let late = wait.handle.timer.at(deadline);
+            let number = wait.holder.claim_sequence;
+            if let Some(ended) = wait.handle.end_of(wait.request.identity, number)? {
+                either(ended.into_wait(), late.wait()).await?;
+            }
+            let again = Arc::clone(&wait.handle).claim(wait.request.clone());
             match before(again, late.wait()).await {
                 Some(Ok(Claim::InFlight(again))) if clock::monotonic() < deadline => wait = again,
                 Some(claim) => return claim,
@@ -307,6 +306,6 @@ impl Wait {
 
 impl std::fmt::Debug for Wait {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wait").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("Wait").field("record", &self.holder.record).finish_non_exhaustive()
     }
 }

@@ -202,8 +202,8 @@ impl Condition {
                     .into()
             }
             Self::RecordCorrupt => {
-                "The first request with this key was executed, and its stored response cannot be \
-                 read. It is not executed again."
+                "The record of the first request with this key is damaged and cannot be read. The \
+                 request is not executed again."
                     .into()
             }
             Self::CompletionNotWritten => {

@@ -143,6 +143,10 @@ pub(crate) fn flooded(config: &Config, request: &HeaderMap) -> Response<Body> {
 /// The answer when the store fails before anything ran (C36).
 pub(crate) fn store_failed(config: &Config, error: &Error, request: &HeaderMap) -> Response<Body> {
     let (condition, decision) = match error.kind() {
+        // Every key it does not know is refused: none of them has a record that could be damaged.
+        ErrorKind::Corrupt if error.refuses_unknown_keys() => {
+            (Condition::StoreUnavailable, Decision::StoreFailed)
+        }
         ErrorKind::Corrupt => (Condition::RecordCorrupt, Decision::Corrupt),
         // No fault of the store's, and as frequent as whoever floods it likes.
         ErrorKind::TooManyInFlight => return flooded(config, request),

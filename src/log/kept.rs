@@ -8,13 +8,17 @@
 //!    in the order of the segments, because a frame that ends a claim stands behind it.
 //! 3. A kept file is written again when nobody holds the segment or its map: whoever was handed a
 //!    payload reads what he was handed.
-//! 4. A file that is removed is given back to the disk as `parting` has it.
+//! 4. One that is shorter than a segment, because it was retired before it had grown, or was cut to
+//!    what it had, is made longer once it is one again, as a new one is: by whoever makes room, while
+//!    it waits to be begun.
+//! 5. A file that is removed is given back to the disk as `parting` has it.
 //!
 //! Files are made, named, removed, and their directory synced, under one lock. A sync that fails tells
 //! of it once, to whoever asked for it: under the lock nobody else waits for a name to be on disk.
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -175,9 +179,14 @@ impl Leftovers {
     }
 
     /// Takes out those from `place` on that are worth keeping, one behind the other, `most` at most.
-    fn take_worthy(&mut self, place: usize, most: usize, size: u64) -> Vec<Going> {
+    fn take_worthy(
+        &mut self,
+        place: usize,
+        most: usize,
+        lengths: &RangeInclusive<u64>,
+    ) -> Vec<Going> {
         let mut worthy = Vec::new();
-        let is_worthy = |it: &Going| it.name == Name::Own && it.segment.is_worth_keeping(size);
+        let is_worthy = |it: &Going| it.name == Name::Own && it.segment.is_worth_keeping(lengths);
         while worthy.len() < most && self.going.get(place).is_some_and(is_worthy) {
             worthy.extend(self.going.remove(place));
         }
@@ -234,6 +243,9 @@ impl<P> Log<P> {
         // The store itself tells nobody.
         let mut outcome = if keep == Keep::Nothing { self.parting_failed() } else { Ok(()) };
         let mut freed = 0;
+        // One that is as long as a segment is at first is as good as a new one, and no further from its
+        // full size.
+        let lengths = self.chunk()..=self.config.segment_size;
         loop {
             // For each anew: others make room meanwhile, and closing waits for one file alone.
             let mut leftovers = self.preparing.lock();
@@ -247,7 +259,7 @@ impl<P> Log<P> {
                 }
                 break;
             };
-            let worthy = leftovers.take_worthy(place, room, self.config.segment_size);
+            let worthy = leftovers.take_worthy(place, room, &lengths);
             let done = if let (Keep::Needed { now_ms }, false) = (keep, worthy.is_empty()) {
                 room -= worthy.len();
                 self.keep(&mut leftovers, place, worthy, now_ms)

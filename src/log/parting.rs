@@ -12,34 +12,27 @@
 //!    by that store, in this process or another, may read it for as long as he likes. It is closed as
 //!    it is.
 //! 4. Each cut is synced: without that, one commit of the journal would free several.
-//! 5. What is not given back yet counts as the store's; whoever needs the room has all of it at once.
+//! 5. A disk may take as long to discard little as to discard much. So it is cut while the log rests,
+//!    and otherwise seldom, unless there is no room for more (see `pace`).
+//! 6. What is not given back yet counts as the store's; whoever needs the room has all of it at once.
+
+mod pace;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::pace::{Pace, Seen};
 use super::segment::Segment;
 use super::{DIRECTORY, Log};
 use crate::clock;
 use crate::storage::File;
 use crate::sync::{Condvar, Mutex};
 
-/// What is given back at a time, octets. A disk was measured to discard this in 5 ms, and a segment of
-/// 64 MiB in 100.
-const SLICE: u64 = 4 << 20;
-/// Octets that are given back in a second, at most, where no more wait than in so many seconds go.
-const RATE: u64 = 128 << 20;
-const WITHIN_S: u64 = 10;
 /// How often files that are held are looked at.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// How long the disk is left alone after `given` octets, when `waiting` more are to go.
-fn pause(given: u64, waiting: u64) -> Duration {
-    let rate = RATE.max(waiting / WITHIN_S);
-    Duration::from_nanos(given.saturating_mul(1_000_000_000) / rate)
-}
 
 /// Files on their way back to the disk.
 #[derive(Debug, Default)]
@@ -61,8 +54,7 @@ struct State {
     is_unsynced: bool,
     /// Oldest first. Taken out under `cutting` alone.
     files: VecDeque<Nameless>,
-    /// Not before is the next of them cut.
-    next: Option<Instant>,
+    pace: Pace,
     /// What failed since somebody was told.
     failed: Option<io::Error>,
 }
@@ -112,7 +104,8 @@ impl State {
 /// What is to be done next.
 enum Turn {
     SyncNames,
-    Cut,
+    /// So many octets at most.
+    Cut(u64),
 }
 
 impl<P> Log<P> {
@@ -133,14 +126,18 @@ impl<P> Log<P> {
         while let Some(turn) = self.wait_for_turn() {
             match turn {
                 Turn::SyncNames => self.sync_names(),
-                Turn::Cut => self.cut(SLICE),
+                Turn::Cut(slice) => self.cut(slice),
             }
         }
     }
 
     fn wait_for_turn(&self) -> Option<Turn> {
-        let mut state = self.parting.state.lock();
-        while state.is_served {
+        loop {
+            let seen = self.see();
+            let mut state = self.parting.state.lock();
+            if !state.is_served {
+                return None;
+            }
             if state.is_unsynced {
                 return Some(Turn::SyncNames);
             }
@@ -148,16 +145,25 @@ impl<P> Log<P> {
                 self.parting.changed.wait(&mut state);
                 continue;
             }
-            let now = clock::monotonic();
-            if let Some(next) = state.next.filter(|next| *next > now) {
-                let _ = self.parting.changed.wait_until(&mut state, next);
-            } else if state.ready().is_some() {
-                return Some(Turn::Cut);
-            } else {
+            if state.ready().is_none() {
                 let _ = self.parting.changed.wait_for(&mut state, LOOK);
+                continue;
+            }
+            match state.pace.ask(clock::monotonic(), seen) {
+                Ok(slice) => return Some(Turn::Cut(slice)),
+                Err(next) => {
+                    let _ = self.parting.changed.wait_until(&mut state, next);
+                }
             }
         }
-        None
+    }
+
+    /// Looks at what the log does. Takes the writer's lock: not under `state`, which is a leaf.
+    fn see(&self) -> Seen {
+        let groups = self.writer.lock().taken();
+        let is_pressed = self.refused_room.load(Relaxed)
+            || self.within_max_disk(self.config.segment_size).is_err();
+        Seen { groups, is_pressed }
     }
 
     /// Takes the file of a segment, of `length` octets, to which no name leads any more and which is
@@ -240,7 +246,8 @@ impl<P> Log<P> {
                 it.length -= given;
             }
             let closed = if given == length { state.files.remove(place) } else { None };
-            state.next = Some(clock::monotonic() + pause(given, state.waiting()));
+            let waiting = state.waiting();
+            state.pace.gave(clock::monotonic(), given, waiting);
             if let Err(error) = cut {
                 state.failed = Some(error);
             }

@@ -11,18 +11,22 @@ use crate::storage::File;
 
 /// Bytes read at a time.
 const WINDOW: u64 = 1 << 20;
+/// Bytes read at once where one group alone is wanted, which mostly ends within them.
+const NEAR: u64 = 16 << 10;
 
 /// A file read in order through one window, with pread: recovery trusts no map.
 struct Reader<'a> {
     file: &'a dyn File,
     len: u64,
+    /// Bytes read at a time, where that many are there.
+    reach: u64,
     window: Vec<u8>,
     start: u64,
 }
 
 impl<'a> Reader<'a> {
     fn new(file: &'a dyn File) -> io::Result<Self> {
-        Ok(Self { file, len: file.len()?, window: Vec::new(), start: 0 })
+        Ok(Self { file, len: file.len()?, reach: WINDOW, window: Vec::new(), start: 0 })
     }
 
     /// The `len` bytes at `offset`; `None` when the file ends before.
@@ -32,7 +36,7 @@ impl<'a> Reader<'a> {
         };
         let held = self.start..self.start + self.window.len() as u64;
         if offset < held.start || end > held.end {
-            let size = len.max(WINDOW).min(self.len - offset);
+            let size = len.max(self.reach).min(self.len - offset);
             if self.window.len() as u64 != size {
                 self.window = vec![0; size as usize];
             }
@@ -219,13 +223,14 @@ fn behind_damage(
     Ok(None)
 }
 
-/// The first group of a segment, if it stands: given to `look`.
+/// The first group of a segment, if it stands: given to `look`. Reads that group and not much more:
+/// an open asks each segment of the store.
 pub(crate) fn first_group<R>(
     file: &dyn File,
     of: Of,
     look: impl FnOnce(&Header, &[u8]) -> R,
 ) -> io::Result<Option<R>> {
-    let mut reader = Reader::new(file)?;
+    let mut reader = Reader { reach: NEAR, ..Reader::new(file)? };
     Ok(reader.group(segment::HEADER as u64, of)?.map(|(header, bytes)| look(&header, bytes)))
 }
 
@@ -656,6 +661,20 @@ mod tests {
         assert!(has_groups(&log.file(), OF).unwrap(), "the second stands");
         assert!(!has_groups(&log.damage(1).file(), OF).unwrap());
         assert!(!has_groups(&Octets::default(), OF).unwrap());
+    }
+
+    /// An open asks each segment for it, and a store of 50 million records has 250.
+    #[test]
+    fn the_first_group_is_read_and_little_behind_it() {
+        for octets in [16, 3 * NEAR as usize] {
+            let mut log = Written::new().group(octets, |_| ());
+            log.bytes.resize(log.bytes.len() + 2 * WINDOW as usize, 0);
+            let file = log.file();
+            let found = first_group(&file, OF, |_, bytes| bytes.len()).unwrap();
+            assert_eq!(found, Some(HEADER + octets));
+            let read = file.read.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(read <= NEAR + (HEADER + octets) as u64, "{read} octets for {octets}");
+        }
     }
 
     #[test]

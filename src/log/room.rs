@@ -217,7 +217,8 @@ impl<P> Log<P> {
         Ok(())
     }
 
-    fn chunk(&self) -> u64 {
+    /// What is zeroed at a time where there is enough to do, and what a segment has at first.
+    pub(super) fn chunk(&self) -> u64 {
         CHUNK_MAX.min(self.config.segment_size / 4).max(CHUNK_MIN)
     }
 
@@ -239,7 +240,7 @@ impl<P> Log<P> {
         }
     }
 
-    fn within_max_disk(&self, more: u64) -> io::Result<()> {
+    pub(super) fn within_max_disk(&self, more: u64) -> io::Result<()> {
         let Some(max) = self.config.max_disk else { return Ok(()) };
         if self.disk_bytes() + self.other_bytes.load(Relaxed) + more > max {
             return Err(io::Error::new(

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed},
@@ -131,13 +131,13 @@ impl Segment {
         unlink(storage, &kept::path(self.id))
     }
 
-    /// Whether the file, of a segment that was retired, does for another one of `size` octets. Not
-    /// when a sync of it ever failed: what a later one says of its blocks would be worth nothing. Nor
-    /// when an earlier process made it, of whose syncs nobody knows; and under which it may have been
-    /// plain, while payloads are sealed now.
-    pub(super) fn is_worth_keeping(&self, size: u64) -> bool {
+    /// Whether the file, of a segment that was retired, does for another one: it has one of these
+    /// `lengths`. Not when a sync of it ever failed: what a later one says of its blocks would be worth
+    /// nothing. Nor when an earlier process made it, of whose syncs nobody knows; and under which it
+    /// may have been plain, while payloads are sealed now.
+    pub(super) fn is_worth_keeping(&self, lengths: &RangeInclusive<u64>) -> bool {
         let length = self.length.load(Relaxed);
-        (size - size / 4..=size).contains(&length) && self.is_made_here && !self.has_failed()
+        lengths.contains(&length) && self.is_made_here && !self.has_failed()
     }
 
     /// Whether this store made the file, since it was opened: nobody has it mapped but who was handed

@@ -81,6 +81,8 @@ pub(crate) struct Writer<P> {
     next_segment: u32,
     closed: VecDeque<Group<P>>,
     pub(super) open: Group<P>,
+    /// How often groups were taken to be written.
+    taken: u64,
     /// Bytes set aside for frames that finish claims.
     reserved: u64,
     /// Bytes to keep ready beyond what is reserved, and the most it grows to.
@@ -111,6 +113,7 @@ impl<P> Writer<P> {
             next_segment: start.next_segment,
             closed: VecDeque::new(),
             open,
+            taken: 0,
             reserved: 0,
             ahead: AHEAD_FIRST.min(config.segment_size / 2),
             ahead_max: AHEAD_MAX.min(config.segment_size / 2),
@@ -129,7 +132,13 @@ impl<P> Writer<P> {
     /// Every group with frames, in order; the next frame begins another.
     pub(super) fn take_groups(&mut self) -> VecDeque<Group<P>> {
         self.close_open();
+        self.taken += u64::from(!self.closed.is_empty());
         std::mem::take(&mut self.closed)
+    }
+
+    /// How often there were groups to be written: as long as that is the same, the log rests.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The time a roll will write.

@@ -14,6 +14,7 @@ use crate::config::written::quoted;
 use crate::config::{Effective, Rule, Settings};
 use crate::recorded;
 use crate::store;
+use crate::temp_dir;
 use crate::tls::Tls;
 
 /// Reads the settings and the files they name, and prints what is in effect, in the notation of
@@ -36,6 +37,7 @@ fn readable(settings: &Settings) -> Result<(), String> {
         Tls::load(certificate, key)?;
     }
     store::encrypted(Options::new(), settings.encryption_key_file.as_deref()).map(drop)?;
+    settings.temp_dir.as_deref().map_or(Ok(()), temp_dir::check)?;
     if settings.accept_change {
         return Ok(());
     }

@@ -33,6 +33,7 @@ mod signals;
 mod size;
 mod steady;
 mod store;
+mod temp_dir;
 mod timestamp;
 mod tls;
 mod tools;

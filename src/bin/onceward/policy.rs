@@ -7,7 +7,7 @@ use std::io::Write as _;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use onceward::http::{Body, OnError, Profile};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Failure;
 use crate::args::PolicyArgs;
@@ -74,15 +74,15 @@ fn wants_markdown(headers: &HeaderMap) -> bool {
 
 /// The main profile's policy; where there are rules, with one more member for them.
 fn json(choice: &Choice) -> String {
-    if choice.rules.is_empty() {
-        return told(choice.profile(), choice).json();
-    }
-    let mut policy = of_profile(choice.profile(), choice);
-    if let Value::Object(members) = &mut policy {
-        let rules = choice.rules.iter().map(|rule| of_rule(rule, choice));
-        members.insert("routes".to_owned(), rules.collect());
-    }
-    format!("{policy:#}\n")
+    let main = told(choice.profile(), choice).json();
+    // Members keep the order they were written in: the text is added to, and not read.
+    let Some(members) = main.trim_end().strip_suffix('}').filter(|_| !choice.rules.is_empty())
+    else {
+        return main;
+    };
+    let rules: Vec<String> = choice.rules.iter().map(|rule| of_rule(rule, choice)).collect();
+    let (members, rules) = (members.trim_end(), rules.join(",\n"));
+    format!("{members},\n  \"routes\": [\n{rules}\n  ]\n}}\n")
 }
 
 /// The policy of this gateway for what is under `profile`.
@@ -94,19 +94,20 @@ fn told<'a>(profile: &'a Profile, choice: &Choice) -> onceward::http::Policy<'a>
     })
 }
 
-fn of_rule(rule: &Rule, choice: &Choice) -> Value {
-    let policy = if rule.protect { of_profile(&rule.profile, choice) } else { Value::Null };
+/// A rule as one of the list's objects, as far to the right as it stands there.
+fn of_rule(rule: &Rule, choice: &Choice) -> String {
+    let path = Value::from(rule.path.as_str());
     let methods: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
-    json!({
-        "path": rule.path,
-        "methods": if methods.is_empty() { Value::Null } else { methods.into() },
-        "policy": policy,
-    })
-}
-
-fn of_profile(profile: &Profile, choice: &Choice) -> Value {
-    // It is JSON, and becomes a member of more.
-    serde_json::from_str(&told(profile, choice).json()).unwrap_or_default()
+    let methods = if methods.is_empty() { Value::Null } else { methods.into() };
+    let policy = if rule.protect {
+        // No string of JSON has a line feed in it: every line may be moved.
+        told(&rule.profile, choice).json().trim_end().replace('\n', "\n      ")
+    } else {
+        "null".to_owned()
+    };
+    format!(
+        "    {{\n      \"path\": {path},\n      \"methods\": {methods},\n      \"policy\": {policy}\n    }}"
+    )
 }
 
 fn markdown(choice: &Choice) -> String {

@@ -11,7 +11,7 @@ use onceward::{Backend, Options};
 use tower_layer::Layer;
 
 use crate::admin::{self, Admin, Api, Health, Scopes};
-use crate::config::{Choice, Refresh, Settings};
+use crate::config::{Refresh, Settings};
 use crate::duration::show;
 use crate::gateway::{Gateway, Handler, key_headers};
 use crate::policy::Policy;
@@ -21,6 +21,7 @@ use crate::refresh;
 use crate::sender::Sender;
 use crate::signals::Signals;
 use crate::store::{self, Engine};
+use crate::temp_dir;
 use crate::tls::{self, Tls};
 use crate::tracked::{Count, Tracked};
 use crate::{Failure, listen};
@@ -40,7 +41,8 @@ pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
             Some(Arc::new(Tls::load(certificate, key).map_err(Failure::Usage)?))
         }
     };
-    let options = options(&settings.choice);
+    settings.temp_dir.as_deref().map_or(Ok(()), temp_dir::prepare).map_err(Failure::Usage)?;
+    let options = options(&settings);
     let options = store::encrypted(options, settings.encryption_key_file.as_deref())
         .map_err(Failure::Usage)?;
     let open = tokio::select! {
@@ -61,12 +63,17 @@ pub(crate) async fn serve(settings: Settings) -> Result<usize, Failure> {
 
 /// The store's options. It takes whatever response a profile keeps, with its head: a limit of its
 /// own below that would make tombstones of responses that the profile promises to replay.
-fn options(choice: &Choice) -> Options {
+fn options(settings: &Settings) -> Options {
+    let (choice, limits) = (&settings.choice, &settings.limits);
     let profiles = choice.rules.iter().map(|rule| &rule.profile).chain([choice.profile()]);
     let longest = profiles.map(|profile| profile.response_octets_max).max().unwrap_or_default();
     Options::new()
         .ttl(choice.profile().ttl)
         .max_payload((longest as u64).saturating_add(HEAD_OCTETS_MAX))
+        .max_disk(limits.max_disk.map(|octets| octets as u64))
+        .index_memory(limits.index_memory as u64)
+        .max_in_flight(limits.max_in_flight)
+        .max_in_flight_per_scope(limits.max_in_flight_per_scope)
 }
 
 /// Refuses a store that was run under something else, and writes down what this one is run under.
@@ -198,6 +205,9 @@ fn gateway<E: Backend>(
         let mut layer = IdempotencyLayer::new(engine.clone())
             .profile(profile.clone())
             .principal(move |parts: &http::request::Parts| principal.of(parts));
+        if let Some(directory) = &settings.temp_dir {
+            layer = layer.spool_dir(directory);
+        }
         if refresh == Refresh::Location {
             let (proxy, key_headers) = (proxy.clone(), key_headers(profile));
             layer = layer.refresh(move |stored, parts| {
@@ -239,6 +249,14 @@ fn announce(settings: &Settings) {
             ttl = show(rule.profile.ttl),
             protect = rule.protect,
             "route"
+        );
+    }
+    let rules = settings.choice.rules.iter().filter(|rule| rule.protect).map(|rule| &rule.profile);
+    let unset = Profile::standard().docs_url;
+    if rules.chain([profile]).any(|profile| profile.docs_url == unset) {
+        tracing::info!(
+            docs_url = unset,
+            "errors link to a page that is not there: set docs-url in a profile of your own"
         );
     }
     if let Some(notice) = settings.principal.notice() {

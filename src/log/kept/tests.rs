@@ -13,7 +13,7 @@ use crate::format::segment::Header;
 use crate::options::Durability;
 use crate::poison::Poison;
 use crate::random::Random;
-use crate::storage::{File, Lock, SimDisk, Storage};
+use crate::storage::{Fault, File, Lock, SimDisk, Storage};
 use crate::sync::Mutex;
 
 pub(in crate::log) const SIZE: u64 = 64 << 10;
@@ -104,19 +104,28 @@ impl Storage for Watched {
 }
 
 pub(in crate::log) fn watched(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>) {
+    watched_from(SIZE, max_disk)
+}
+
+/// One whose first segment has so many octets.
+fn watched_from(first: u64, max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>) {
     let disk = Arc::new(Watched {
         disk: SimDisk::new(7),
         log: OnceLock::new(),
         calls: Mutex::default(),
         refused: Mutex::default(),
     });
-    let log = log_on(Arc::clone(&disk) as Arc<dyn Storage>, max_disk);
+    let log = log_from(first, Arc::clone(&disk) as Arc<dyn Storage>, max_disk);
     disk.log.set(Arc::downgrade(&log)).unwrap();
     (disk, log)
 }
 
 /// A new log, whose segments have `SIZE` octets.
 pub(in crate::log) fn log_on(disk: Arc<dyn Storage>, max_disk: Option<u64>) -> Arc<Log<()>> {
+    log_from(SIZE, disk, max_disk)
+}
+
+fn log_from(first: u64, disk: Arc<dyn Storage>, max_disk: Option<u64>) -> Arc<Log<()>> {
     disk.create_dir("").unwrap();
     disk.create_dir(DIRECTORY).unwrap();
     let config = Config {
@@ -130,7 +139,7 @@ pub(in crate::log) fn log_on(disk: Arc<dyn Storage>, max_disk: Option<u64>) -> A
         master: None,
     };
     let header =
-        Header { store_id: [1; 16], salt: 3, id: 1, prepared: SIZE, epoch: 1, sealed: false };
+        Header { store_id: [1; 16], salt: 3, id: 1, prepared: first, epoch: 1, sealed: false };
     let active = segment::create(&*disk, &header, SIZE, None).unwrap();
     let start = Start {
         previous: 0,
@@ -145,21 +154,25 @@ pub(in crate::log) fn log_on(disk: Arc<dyn Storage>, max_disk: Option<u64>) -> A
     Arc::new(log)
 }
 
-/// Writes until segment `upto` is the one that is written to.
-pub(in crate::log) fn write_upto(log: &Log<()>, upto: u32) {
-    let payload = [7; 4096];
-    let draft = Draft {
+fn result(payload: &[u8]) -> Draft<'_> {
+    Draft {
         kind: Kind::Complete,
         flags: 0,
         scope: b"",
         key: b"key",
-        payload: &payload,
-        payload_crc: payload_crc(&payload),
+        payload,
+        payload_crc: payload_crc(payload),
         claim_sequence: Some(1),
         claimed_at_ms: 0,
         term_ms: 1,
         fingerprint: Fingerprint::of("a request"),
-    };
+    }
+}
+
+/// Writes until segment `upto` is the one that is written to.
+pub(in crate::log) fn write_upto(log: &Log<()>, upto: u32) {
+    let payload = [7; 4096];
+    let draft = result(&payload);
     while log.active().id < upto {
         match log.append(&draft, Room::Free { reserve: 0 }, |_, _| ()) {
             Ok(_) => assert!(log.commit(MARK, &mut Vec::new()).is_ok()),
@@ -366,5 +379,109 @@ fn p0_2_a_file_of_an_earlier_process_is_not_kept() {
     write_upto(&log, 3);
     let ours = log.segments.all().into_iter().next().unwrap();
     let theirs = Segment::open(&*disk, ours.id, ours.salt).unwrap();
-    assert!(ours.is_worth_keeping(SIZE) && !theirs.is_worth_keeping(SIZE));
+    let lengths = SIZE..=SIZE;
+    assert!(ours.is_worth_keeping(&lengths) && !theirs.is_worth_keeping(&lengths));
+}
+
+/// A log of which one file is kept, shorter than others.
+fn keeping_a_short_file(max_disk: Option<u64>) -> (Arc<Watched>, Arc<Log<()>>) {
+    let (disk, log) = watched_from(SIZE / 2, max_disk);
+    write_upto(&log, 3);
+    let_go_before(&log, 2);
+    disk.take_calls();
+    let (freed, outcome) = log.give_back(NEEDED);
+    assert!(outcome.is_ok() && freed == 0 && kept(&log) == 1);
+    assert_eq!(gone(&disk.take_calls()), [rename(1), sync()]);
+    assert_eq!(disk.open(&path(1)).unwrap().len().unwrap(), SIZE / 2);
+    (disk, log)
+}
+
+/// Has as many octets ready as two segments have.
+fn ask_for_two(log: &Log<()>) -> Result<(), Error> {
+    drop(log.ask_for_room(Wanted { total: 2 * SIZE, frame: 0 }).unwrap());
+    log.make_room()
+}
+
+/// A segment that was retired before it had grown is the next one's beginning. Nothing is removed.
+#[test]
+fn a_short_file_is_made_as_long_as_others_before_it_is_begun() {
+    let (disk, log) = keeping_a_short_file(None);
+    disk.sync_dir("").unwrap();
+    let id = log.next_segment();
+    ask_for_two(&log).unwrap();
+    assert_eq!((log.segments_reused(), kept(&log)), (1, 0));
+    let path = super::super::path(id);
+    let (content, on_disk) =
+        (disk.disk.read_file(&path).unwrap(), disk.disk.power_loss_total().read_file(&path));
+    assert_eq!(content.len() as u64, SIZE);
+    assert!(content[SIZE as usize / 2..].iter().all(|octet| *octet == 0), "what it had not");
+    assert!(content[4096..SIZE as usize / 2].contains(&7), "what it had");
+    assert!(on_disk.is_ok_and(|on_disk| on_disk == content), "all of it is on disk");
+}
+
+/// One that is shorter than a new segment is at first would be further from its length than that.
+#[test]
+fn a_file_shorter_than_a_new_segment_is_not_kept() {
+    for (shorter, is_kept) in [(0, true), (1, false)] {
+        let (_disk, log) = watched(None);
+        write_upto(&log, 3);
+        let first = log.segments.all().into_iter().next().unwrap();
+        first.length.store(log.chunk() - shorter, Relaxed);
+        first.file.set_len(log.chunk() - shorter).unwrap();
+        let_go_before(&log, 2);
+        log.give_back(NEEDED).1.unwrap();
+        assert_eq!(kept(&log) == 1, is_kept);
+    }
+}
+
+/// Whatever fails as a short file is made longer: its room is there as it was, or the disk's again, and
+/// writes go on.
+#[test]
+fn c35_a_short_file_that_cannot_be_made_longer_is_not_lost() {
+    for fault in [Fault::Full, Fault::Io] {
+        let mut failed = 0;
+        for nth in 0.. {
+            let (disk, log) = keeping_a_short_file(None);
+            let at = disk.disk.operations() + nth;
+            disk.disk.fail_operation(at, fault);
+            failed += u32::from(ask_for_two(&log).is_err());
+            if disk.disk.operations() <= at {
+                break;
+            }
+            assert!(log.disk_bytes() >= disk.octets(), "{fault:?} {nth}: {:?}", disk.disk.files());
+            ask_for_two(&log).unwrap();
+            assert!(!log.poison().is_set(), "{fault:?} {nth}");
+            write_upto(&log, 8);
+            let_go_before(&log, 7);
+            log.give_back(Keep::Nothing).1.unwrap();
+            assert_eq!(log.disk_bytes(), disk.octets(), "{fault:?} {nth}: {:?}", disk.disk.files());
+        }
+        assert!(failed > 0, "{fault:?}");
+    }
+}
+
+/// There is no room to make a short file longer: as a segment it is room all the same, and nothing is
+/// given back for it.
+#[test]
+fn c36_a_short_file_that_cannot_be_made_longer_is_room() {
+    let (disk, log) = keeping_a_short_file(None);
+    let octets = disk.octets();
+    disk.disk.set_capacity(Some(octets));
+    let payload = [7; 1024];
+    let full = loop {
+        match log.append(&result(&payload), Room::Free { reserve: 0 }, |_, _| ()) {
+            Ok(_) => assert!(log.commit(MARK, &mut Vec::new()).is_ok()),
+            Err(NoRoom::Short(wanted)) => {
+                let asked = log.ask_for_room(wanted).unwrap();
+                let _ = log.make_room();
+                if let Some(Err(full)) = asked.outcome() {
+                    break full;
+                }
+            }
+            Err(NoRoom::Ended(error)) => panic!("{error}"),
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::Full);
+    assert_eq!((log.segments_reused(), log.released()), (1, 0));
+    assert_eq!((disk.octets(), log.disk_bytes()), (octets, octets));
 }

@@ -331,11 +331,37 @@ fn p0_3_a_file_of_an_earlier_store_is_closed_as_it_is() {
     assert_eq!((lengths(&files), waiting(&log)), (vec![SIZE, 0], 0));
 }
 
+/// The slice that a thread would cut next.
+fn next_slice(log: &Log<()>) -> u64 {
+    match log.wait_for_turn() {
+        Some(Turn::Cut(slice)) => slice,
+        _ => panic!("nothing is to be cut"),
+    }
+}
+
+/// Whoever commits is not to wait for the disk's discarding: what the thread goes by is what was
+/// committed since its last look.
 #[test]
-fn the_disk_is_left_alone_for_as_long_as_the_rate_has_it() {
-    assert_eq!(pause(SLICE, 0), Duration::from_micros(31_250));
-    assert_eq!(pause(SLICE / 4, RATE * WITHIN_S), pause(SLICE, 0) / 4);
-    // What waits goes faster, the more there is.
-    assert_eq!(pause(SLICE, 8 * RATE * WITHIN_S), pause(SLICE, 0) / 8);
-    assert!(pause(u64::MAX, u64::MAX) < Duration::from_secs(60));
+fn more_is_cut_while_nothing_is_committed() {
+    let (_disk, log, _files) = parted(None);
+    log.parting.state.lock().pace = Pace::default();
+    let working = next_slice(&log);
+    let resting = next_slice(&log);
+    assert!(working < resting);
+    write_upto(&log, log.active().id + 1);
+    assert_eq!((next_slice(&log), next_slice(&log)), (working, resting));
+}
+
+#[test]
+fn a_log_is_pressed_when_its_next_segment_has_no_room() {
+    let (_disk, log, _files) = parted(None);
+    assert!(!log.see().is_pressed);
+    log.refused_room.store(true, Relaxed);
+    assert!(log.see().is_pressed, "the disk had none");
+    let (_disk, log, _files) = parted(Some(32 * SIZE));
+    let left = 32 * SIZE - log.disk_bytes();
+    for (others, is_pressed) in [(left - SIZE, false), (left - SIZE + 1, true)] {
+        log.other_bytes.store(others, Relaxed);
+        assert_eq!(log.see().is_pressed, is_pressed, "{others}");
+    }
 }

@@ -62,6 +62,9 @@ impl From<Error> for Refusal {
         let (status, code) = match error.kind() {
             ErrorKind::InvalidKey => (StatusCode::BAD_REQUEST, "bad-request"),
             ErrorKind::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            ErrorKind::Corrupt if error.refuses_unknown_keys() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
+            }
             ErrorKind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, "record-corrupt"),
             ErrorKind::Full => (StatusCode::SERVICE_UNAVAILABLE, "store-full"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),

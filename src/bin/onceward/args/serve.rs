@@ -45,6 +45,25 @@ pub(crate) struct ServeArgs {
     /// [env: ONCEWARD_ENCRYPTION_KEY_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) encryption_key_file: Option<String>,
+    /// The most disk the store may take: new keys are refused beyond it; what the disk has unless
+    /// given [env: ONCEWARD_MAX_DISK]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_disk: Option<String>,
+    /// The most memory the index of keys may take; what goes beyond is looked up on disk
+    /// [env: ONCEWARD_INDEX_MEMORY] [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) index_memory: Option<String>,
+    /// The most keyed requests at work at a time [env: ONCEWARD_MAX_IN_FLIGHT] [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_in_flight: Option<String>,
+    /// The most keyed requests of one caller at work at a time
+    /// [env: ONCEWARD_MAX_IN_FLIGHT_PER_SCOPE] [default: 4096]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_in_flight_per_scope: Option<String>,
+    /// Directory for what memory does not hold of request bodies, made when there is none; the
+    /// system's unless given [env: ONCEWARD_TEMP_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) temp_dir: Option<String>,
     /// standard, ietf, managed-dev, magnolia, oec, stripe, adyen, or one of the file's
     /// [env: ONCEWARD_PROFILE] [default: standard]
     #[arg(long, value_name = "NAME")]
@@ -53,10 +72,11 @@ pub(crate) struct ServeArgs {
     /// single-tenant [env: ONCEWARD_PRINCIPAL] [default: authorization]
     #[arg(long, value_name = "HOW")]
     pub(crate) principal: Option<String>,
-    /// How long a result is kept, from its completion [env: ONCEWARD_TTL] [default: 24h]
+    /// How long a result is kept, from its completion [env: ONCEWARD_TTL] [default: the profile's]
     #[arg(long, value_name = "DURATION")]
     pub(crate) ttl: Option<String>,
-    /// The longest request body taken with a key [env: ONCEWARD_MAX_REQUEST] [default: 16MiB]
+    /// The longest request body taken with a key [env: ONCEWARD_MAX_REQUEST]
+    /// [default: the profile's]
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_request: Option<String>,
     /// How long to wait for running requests when told to stop [env: ONCEWARD_DRAIN_TIMEOUT]

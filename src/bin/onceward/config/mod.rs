@@ -4,6 +4,7 @@
 pub(crate) mod any;
 pub(crate) mod fields;
 mod file;
+mod limits;
 mod pattern;
 mod profiles;
 mod routes;
@@ -17,10 +18,12 @@ use std::time::Duration;
 use http::Method;
 use onceward::http::Profile;
 
+pub(crate) use self::limits::Limits;
 pub(crate) use self::profiles::Made;
 pub(crate) use self::routes::Rule;
 pub(crate) use self::sources::Effective;
 
+use self::limits::LimitFlags;
 use self::profiles::{Everywhere, Profiles};
 use self::sources::Sources;
 use self::written::words;
@@ -40,6 +43,11 @@ const NAMES: &[&str] = &[
     "admin-token-file",
     "data",
     "encryption-key-file",
+    "max-disk",
+    "index-memory",
+    "max-in-flight",
+    "max-in-flight-per-scope",
+    "temp-dir",
     "profile",
     "profiles",
     "route",
@@ -75,6 +83,9 @@ pub(crate) struct Settings {
     pub(crate) admin_token: Option<Token>,
     pub(crate) data: PathBuf,
     pub(crate) encryption_key_file: Option<PathBuf>,
+    pub(crate) limits: Limits,
+    /// Where what memory does not hold of a request's body waits; `None` for the system's.
+    pub(crate) temp_dir: Option<PathBuf>,
     pub(crate) choice: Choice,
     pub(crate) principal: Principal,
     pub(crate) drain_timeout: Duration,
@@ -194,7 +205,7 @@ impl Choice {
             ttl: from.optional_found("ttl", flags.ttl)?,
             request_octets_max: from.optional_found("max-request", flags.max_request)?,
             timeout: from.optional_found("upstream-timeout", flags.upstream_timeout)?,
-            refresh: from.optional("refresh", flags.refresh)?,
+            refresh: from.optional_found("refresh", flags.refresh)?,
         };
         if matches!(everywhere.request_octets_max, Some((0, _))) {
             return Err("max-request: no request fits in nothing".to_owned());
@@ -256,6 +267,12 @@ impl Settings {
             on_gateway_status: flags.on_gateway_status,
             refresh: flags.refresh,
         };
+        let limits = LimitFlags {
+            max_disk: flags.max_disk,
+            index_memory: flags.index_memory,
+            max_in_flight: flags.max_in_flight,
+            max_in_flight_per_scope: flags.max_in_flight_per_scope,
+        };
         let named = flags.admin_token_file;
         let token_file = from.find("admin-token-file", named.clone())?;
         let settings = Self {
@@ -269,6 +286,8 @@ impl Settings {
             },
             data: from.setting("data", flags.data, PathBuf::from("onceward-data"))?,
             encryption_key_file: from.optional("encryption-key-file", flags.encryption_key_file)?,
+            limits: Limits::read(from, limits)?,
+            temp_dir: from.optional("temp-dir", flags.temp_dir)?,
             choice: Choice::read(from, choice)?,
             principal: from.setting("principal", flags.principal, Principal::Authorization)?,
             drain_timeout: from.setting(
@@ -375,6 +394,13 @@ mod tests {
                 admin_token: None,
                 data: PathBuf::from("onceward-data"),
                 encryption_key_file: None,
+                limits: Limits {
+                    max_disk: None,
+                    index_memory: 256 << 20,
+                    max_in_flight: 65_536,
+                    max_in_flight_per_scope: 4_096,
+                },
+                temp_dir: None,
                 choice: Choice {
                     main: Made::shipped(Profile::standard()),
                     refresh: Refresh::Off,
@@ -423,6 +449,11 @@ mod tests {
             ("admin-token-file", token.to_str().unwrap()),
             ("data", "d"),
             ("encryption-key-file", "master"),
+            ("max-disk", "10GiB"),
+            ("index-memory", "512MiB"),
+            ("max-in-flight", "100"),
+            ("max-in-flight-per-scope", "10"),
+            ("temp-dir", "/var/tmp/bodies"),
             ("profile", "oec"),
             ("principal", "single-tenant"),
             ("ttl", "1h"),
@@ -467,6 +498,13 @@ mod tests {
             admin_token: Token::parse("s3cret"),
             data: PathBuf::from("d"),
             encryption_key_file: Some(PathBuf::from("master")),
+            limits: Limits {
+                max_disk: Some(10 << 30),
+                index_memory: 512 << 20,
+                max_in_flight: 100,
+                max_in_flight_per_scope: 10,
+            },
+            temp_dir: Some(PathBuf::from("/var/tmp/bodies")),
             choice: Choice {
                 main: Made::shipped(profile),
                 refresh: Refresh::Location,
@@ -544,6 +582,16 @@ mod tests {
             ("upstream-timeout = \"0s\"\n", "gateway.toml:1: upstream-timeout: `0s`"),
             ("max-request = \"much\"\n", "gateway.toml:1: max-request: `much`"),
             ("max-request = -1\n", "gateway.toml:1: max-request: invalid type"),
+            ("max-disk = \"64MiB\"\n", "gateway.toml:1: max-disk: at least 128MiB"),
+            ("index-memory = 5\n", "gateway.toml:1: index-memory: at least 1MiB"),
+            ("max-in-flight = 0\n", "gateway.toml:1: max-in-flight: from 1 to 1048576"),
+            ("max-in-flight = \"1MiB\"\n", "gateway.toml:1: max-in-flight: `1MiB` is not a whole"),
+            ("max-in-flight = 4294967296\n", "gateway.toml:1: max-in-flight: a whole number"),
+            (
+                "max-in-flight-per-scope = 1048577\n",
+                "gateway.toml:1: max-in-flight-per-scope: from 1 to 1048576",
+            ),
+            ("temp-dir = \"\"\n", "gateway.toml:1: temp-dir: an empty path"),
             ("max-request = 0\n", "max-request: no request fits in nothing"),
             ("trusted-proxies = [\"10.0.0.0/8\", \"x\"]\n", "gateway.toml:1: trusted-proxies: `x`"),
             ("publish-policy = \"perhaps\"\n", "gateway.toml:1: publish-policy: `perhaps`"),

@@ -32,7 +32,7 @@ pub(crate) struct Everywhere {
     pub(crate) ttl: Option<(Duration, bool)>,
     pub(crate) request_octets_max: Option<(usize, bool)>,
     pub(crate) timeout: Option<(Duration, bool)>,
-    pub(crate) refresh: Option<Refresh>,
+    pub(crate) refresh: Option<(Refresh, bool)>,
 }
 
 impl Profiles {
@@ -97,24 +97,24 @@ impl Everywhere {
     }
 
     fn set(&self, made: &mut Made) {
-        let own = |field: &str| made.set.iter().any(|(name, _)| *name == field);
-        let holds = |in_file: bool, field| !(in_file && own(field));
         if let Some((ttl, in_file)) = self.ttl
-            && holds(in_file, "ttl")
+            && made.gives_way("ttl", in_file)
         {
             made.profile.ttl = ttl;
         }
         if let Some((octets, in_file)) = self.request_octets_max
-            && holds(in_file, "request_octets_max")
+            && made.gives_way("request_octets_max", in_file)
         {
             made.profile.request_octets_max = octets;
         }
         if let Some((timeout, in_file)) = self.timeout
-            && holds(in_file, "timeout")
+            && made.gives_way("timeout", in_file)
         {
             made.profile.timeout = Some(timeout);
         }
-        if let Some(refresh) = self.refresh {
+        if let Some((refresh, in_file)) = self.refresh
+            && made.gives_way("refresh_location", in_file)
+        {
             made.profile.refresh_location = refresh == Refresh::Location;
         }
     }
@@ -124,6 +124,16 @@ impl Made {
     /// A shipped profile as it is.
     pub(crate) fn shipped(profile: Profile) -> Self {
         Self { profile, set: Vec::new() }
+    }
+
+    /// Whether `field` is what is set everywhere, in the file or not. A field of its own that is
+    /// not in effect then comes from no line of the file.
+    fn gives_way(&mut self, field: &str, in_file: bool) -> bool {
+        if in_file {
+            return self.set.iter().all(|(name, _)| *name != field);
+        }
+        self.set.retain(|(name, _)| *name != field);
+        true
     }
 
     fn read(name: &str, within: &str, place: &str, table: &Table) -> Result<Self, String> {

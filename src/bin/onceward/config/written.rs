@@ -144,6 +144,28 @@ impl Written for usize {
     }
 }
 
+/// A count.
+impl Written for u32 {
+    fn read(value: &Value) -> Result<Self, String> {
+        let number = match value {
+            Value::Text(text) => text.parse::<u64>().ok(),
+            Value::Number(number) => Some(*number),
+            other => return Err(invalid(other, "a whole number")),
+        };
+        number.and_then(|number| Self::try_from(number).ok()).ok_or_else(|| {
+            let most = Self::MAX;
+            match value {
+                Value::Text(text) => format!("`{text}` is not a whole number up to {most}"),
+                _ => format!("a whole number up to {most} is wanted"),
+            }
+        })
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Written for Duration {
     fn read(value: &Value) -> Result<Self, String> {
         duration::parse(text(value)?)

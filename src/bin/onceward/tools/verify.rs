@@ -18,14 +18,18 @@ use crate::gateway::hex;
 const OCTETS_SHOWN: usize = 8;
 
 /// Exit code 0 when all is well; 1 when something is wrong, or cannot be read; 2 when there is no
-/// store, or a process has it open.
+/// store, a process has it open, or the file of keys cannot be used.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let name = args.data.display();
     if !args.data.is_dir() {
-        return Err(Failure::Usage(format!("there is no directory {name}")));
+        let why = format!("there is no directory {name}");
+        return Err(no_report(args, &why, Failure::Usage(why.clone())));
     }
     let keys = args.encryption_key_file().as_deref().map(Keys::from_file).transpose();
-    let keys = keys.map_err(|error| Failure::Usage(error.to_string()))?;
+    let keys = keys.map_err(|error| {
+        let why = error.to_string();
+        no_report(args, &why, Failure::Usage(why.clone()))
+    })?;
     let mut bar = Bar::new();
     let progress = |progress| {
         let share = hundredths(progress);
@@ -59,21 +63,27 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
 /// The end of a verification that there is no report of.
 fn not_read(args: &VerifyArgs, error: &Error) -> Failure {
     let name = args.data.display();
-    match error.kind() {
+    let failure = match error.kind() {
         ErrorKind::UnsupportedFormat => Failure::Usage(format!("{name}: {error}")),
         ErrorKind::Locked => Failure::Usage(format!(
             "{name} is in use: a store is verified while no process has it open, or verify a copy \
              of it"
         )),
-        _ => {
-            let object = json!({
-                "directory": name.to_string(), "sound": false, "error": error.to_string()
-            });
-            match args.json.then(|| line(&object.to_string())) {
-                Some(Err(failure)) => failure,
-                _ => Failure::Failed(format!("{name}: {error}")),
-            }
-        }
+        _ => Failure::Failed(format!("{name}: {error}")),
+    };
+    no_report(args, &error.to_string(), failure)
+}
+
+/// `failure`, once a program that reads the report is told `why` there is none.
+fn no_report(args: &VerifyArgs, why: &str, failure: Failure) -> Failure {
+    if !args.json {
+        return failure;
+    }
+    let directory = args.data.display().to_string();
+    let object = json!({ "directory": directory, "sound": false, "error": why });
+    match line(&object.to_string()) {
+        Ok(_) => failure,
+        Err(unsaid) => unsaid,
     }
 }
 
