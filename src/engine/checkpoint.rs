@@ -171,6 +171,15 @@ impl Inner {
         }
     }
 
+    /// Has the tree ready for its next commit, which walks through all of it first when it is the first
+    /// since the store was opened.
+    pub(super) fn prepare_tree(&self) {
+        if let Some(tree) = &mut self.tree.lock().tree {
+            // What fails, fails again when there is something to commit, and is told then.
+            let _ = tree.prepare();
+        }
+    }
+
     /// Has the tree changed; once more, when the disk has no room but that of files that are kept.
     pub(super) fn in_kept_room(
         &self,

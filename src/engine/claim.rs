@@ -39,10 +39,6 @@ pub(super) struct Request {
 }
 
 /// What one attempt at a claim came to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once or twice; to allocate an answer costs more"
-)]
 enum Attempt {
     Answer(Claim<Store>),
     InFlight(Holder),

@@ -250,8 +250,10 @@ impl Handle {
                         let wait = Wait::new(Arc::clone(self), request.clone(), holder);
                         Some(Claim::InFlight(wait))
                     }
-                    Look::Held(Behind::Again(_)) => None,
-                    Look::Begun(_) | Look::Alone | Look::Slots(..) => None,
+                    Look::Held(Behind::Again(_))
+                    | Look::Begun(_)
+                    | Look::Alone
+                    | Look::Slots(..) => None,
                 };
                 claim.map(Ok)
             }));

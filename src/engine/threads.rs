@@ -160,8 +160,8 @@ impl Inner {
         }
     }
 
-    /// Reads what the tree has, its filters first, and then ends. What the disk refuses is tried
-    /// again later.
+    /// Reads what the tree has, its filters first, has it ready for commits, and then ends. What the
+    /// disk refuses is tried again later.
     fn warm_up(&self) {
         while !self.threads.is_stopping() {
             let warmed = match self.warm_filter() {
@@ -170,7 +170,7 @@ impl Inner {
             };
             match warmed {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return self.prepare_tree(),
                 Err(_) => {
                     let _ = self.threads.pause();
                 }

@@ -80,6 +80,12 @@ impl Tree {
         }
     }
 
+    /// Has the file open to write, so that the first commit need not walk through it.
+    pub(crate) fn prepare(&mut self) -> Result<(), TreeError> {
+        self.access = Some(Access::Write(self.ready_to_write()?));
+        Ok(())
+    }
+
     /// Opens the file again, and settles what became of a commit that failed.
     fn reopen(
         &mut self,

@@ -22,6 +22,26 @@ fn what_is_checkpointed_is_there_after_reopening_in_run_order() {
     assert_eq!(tree.file_len().unwrap(), disk.bytes(FILE).len() as u64);
 }
 
+/// The first commit after an open walks through the whole file, unless somebody has seen to it before.
+#[test]
+fn a_tree_that_is_prepared_commits_without_a_walk() {
+    let mut rng = rng();
+    let disk = Disk::new();
+    small(&mut rng, &disk, b"three").0.close().unwrap();
+    for is_prepared in [false, true] {
+        let disk = Disk::with(FILE, disk.bytes(FILE));
+        let (mut tree, _) = open(&disk).unwrap().unwrap();
+        let read = disk.bytes_read(FILE).len();
+        if is_prepared {
+            tree.prepare().unwrap();
+            assert!(disk.bytes_read(FILE).len() > 2 * read, "it verifies what it will write over");
+        }
+        disk.refuse_reads(true);
+        let more = entries(&mut rng, 4000, 10);
+        assert_eq!(tree.checkpoint(b"four", more, Vec::new()).is_ok(), is_prepared);
+    }
+}
+
 #[test]
 fn a_tree_that_was_not_closed_opens_as_well() {
     let mut rng = rng();
