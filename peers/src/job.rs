@@ -116,6 +116,13 @@ pub(crate) trait Peer: Send + Sync + Sized + 'static {
         None
     }
 
+    /// [`answers`](Self::answers) with one call for all of `wanted`; `None` where a store has no such
+    /// call.
+    fn answers_together(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
+        let _ = (wanted, answer);
+        None
+    }
+
     /// Brings what it keeps in memory there; all of its files were read before.
     fn warm(&self) {}
 

@@ -21,6 +21,7 @@ pub(crate) fn run(scale: Scale, results: &Path) -> bool {
     cycles(&mut run);
     long(&mut run);
     latency(&mut run);
+    latency_in_memory(&mut run);
     alone(&mut run);
     sweep(&mut run);
     open(&mut run);
@@ -129,21 +130,60 @@ fn latency(run: &mut Run) {
     if !run.scale.wants("latency") {
         return;
     }
-    // Long enough for sweeps and checkpoints to be met.
-    let seconds = run.scale.seconds * 2.0;
-    run.row("latency", &format!("{seconds} s a sample, 256 tasks, 512 octets"));
+    run.row("latency", &latency_scale(&run.scale));
     #[rustfmt::skip]
     let all = [
-        "onceward", "lmdb", "redb", "rocksdb-batched", "fjall", "sqlite", "redis", "postgres",
+        "onceward", "floor", "lmdb", "redb", "rocksdb-batched", "fjall", "sqlite", "redis", "postgres",
         "postgres-batched",
     ];
     let peers = run.scale.among(&all);
+    latency_of(run, "latency/256", &peers);
+}
+
+/// Where there is a file system in memory, on most systems.
+const MEMORY: &str = "/dev/shm";
+/// What must be free there: what is written while the first results last, and as much again.
+const MEMORY_MIN: u64 = 6 << 30;
+
+/// The same where a sync costs nothing and no removed file is discarded: what is left, onceward does.
+fn latency_in_memory(run: &mut Run) {
+    const ROW: &str = "latency-memory";
+    if !run.scale.wants(ROW) {
+        return;
+    }
+    let scale = latency_scale(&run.scale);
+    let free = machine::free_in_memory(Path::new(MEMORY)).unwrap_or_default();
+    if free < MEMORY_MIN {
+        let (free, wanted) = (free >> 20, MEMORY_MIN >> 20);
+        let why =
+            format!("not measured: {MEMORY} has {free} MiB of memory, and {wanted} are needed");
+        run.say(&why);
+        run.row(ROW, &why);
+        return;
+    }
+    run.row(ROW, &scale);
+    let own = Path::new(MEMORY).join(format!("onceward-peers-{}", std::process::id()));
+    let directory = std::mem::replace(&mut run.scale.directory, own);
+    latency_of(run, "latency-memory/256", &["onceward", "floor"]);
+    let own = std::mem::replace(&mut run.scale.directory, directory);
+    // It may never have been made.
+    let _ = std::fs::remove_dir(own);
+}
+
+/// Seconds of a sample: long enough for sweeps and checkpoints to be met.
+fn latency_seconds(scale: &Scale) -> f64 {
+    scale.seconds * 2.0
+}
+
+fn latency_scale(scale: &Scale) -> String {
+    format!("{} s a sample, 256 tasks, 512 octets", latency_seconds(scale))
+}
+
+fn latency_of(run: &mut Run, name: &str, peers: &[&'static str]) {
     let args = Args::default().with("tasks", 256).with("timed", 1).with("cache", 1_u64 << 30);
-    let args = args.with("ttl", 5).with("seconds", seconds).with("name", "latency/256");
+    let args = args.with("ttl", 5).with("seconds", latency_seconds(&run.scale)).with("name", name);
     let rounds = run.scale.rounds;
-    run.turns("latency/256", &peers, rounds, |run, peer, _| {
-        fresh(run, "cycles", peer, args.clone())
-    });
+    run.turns(name, peers, rounds, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
 }
 
 fn alone(run: &mut Run) {
@@ -330,7 +370,7 @@ fn growth(run: &mut Run) {
             continue;
         }
         // One after another and not in turn: several of the largest stores do not fit into memory.
-        for peer in run.scale.among(&["onceward", "lmdb", "rocksdb"]) {
+        for peer in run.scale.among(&["onceward", "floor", "lmdb", "rocksdb"]) {
             grown_to(run, peer, records, label);
         }
     }
@@ -340,7 +380,10 @@ fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
     let Scale { rounds, lookups, .. } = run.scale;
     let (set, hit) = (format!("growth-{label}"), format!("s9/hit/{label}"));
     let samples = |run: &Run, name: &str| run.results.samples(name, peer);
-    if samples(run, &hit) >= rounds && samples(run, &cycles_name(true, label)) >= rounds {
+    // The floor looks up and does nothing else.
+    let cycles = peer != "floor";
+    let whole = !cycles || samples(run, &cycles_name(true, label)) >= rounds;
+    if samples(run, &hit) >= rounds && whole {
         return;
     }
     let args = Args::default().with("records", records).with("length", 64);
@@ -369,6 +412,12 @@ fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
         }
         Some(figures)
     });
+    if !cycles {
+        if whole {
+            run.emptied(&set, peer);
+        }
+        return;
+    }
     let name = format!("s9/open/{label}");
     let whole = whole
         && run.turns(&name, &[peer], rounds, |run, peer, _| {

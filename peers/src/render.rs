@@ -51,8 +51,8 @@ impl Place {
 pub(crate) fn render(results: &Results, place: &Place) {
     let charts = &place.charts;
     sure(std::fs::create_dir_all(charts));
-    let measured = || ROWS.iter().filter_map(|row| results.rows.get(row.name));
-    let machines: BTreeSet<&str> = measured().map(|about| about.machine.as_str()).collect();
+    let abouts = || ROWS.iter().filter_map(|row| results.rows.get(row.name));
+    let machines: BTreeSet<&str> = abouts().map(|about| about.machine.as_str()).collect();
     let machines: Vec<&str> = machines.into_iter().collect();
     let mut text = format!("On {}.\n", machines.join("; and on "));
     for row in ROWS {
@@ -69,7 +69,11 @@ pub(crate) fn render(results: &Results, place: &Place) {
         if machines.len() > 1 {
             put(&mut text, &format!("{}; ", about.machine));
         }
-        put(&mut text, &format!("commit {}.\n\n", about.commit));
+        put(&mut text, &format!("commit {}.\n", about.commit));
+        if measured(row, results).next().is_none() {
+            continue;
+        }
+        put(&mut text, "\n");
         put(&mut text, &apart(row, results, &about.commit));
         table(row, results, &mut text);
         bars(row, results, &mut text);

@@ -183,6 +183,13 @@ fn answers<P: Peer>(peer: &P, measurement: &mut Measurement) {
             let lists = if held { measurement.held(threads) } else { measurement.known(threads) };
             let answered = rate(&lists, |keys| peer.answers(keys, answer).unwrap_or_default());
             tell(format!("s3/{name}/{threads}"), answered);
+            let all = |keys: &[Wanted]| {
+                let calls = keys.chunks(TOGETHER);
+                calls.map(|some| peer.answers_together(some, answer).unwrap_or_default()).sum()
+            };
+            if peer.answers_together(&[], answer).is_some() {
+                tell(format!("s3/{name} together/{threads}"), rate(&lists, all));
+            }
         }
     }
 }

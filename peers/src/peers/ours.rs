@@ -50,7 +50,28 @@ fn fingerprint(text: &Text) -> Fingerprint {
     Fingerprint::from_digest(digest(text))
 }
 
+/// The claim that is to be answered so.
+fn asked(wanted: &Wanted, answer: Answer) -> (Key<'_>, Fingerprint) {
+    let print = match answer {
+        Answer::Mismatch => Fingerprint::from_digest([0xff; 32]),
+        Answer::Replay | Answer::ReplayRead | Answer::InFlight => fingerprint(&wanted.text),
+    };
+    (key(&wanted.text), print)
+}
+
 impl Ours {
+    fn is_answer(&self, wanted: &Wanted, answer: Answer, claim: Claim) -> bool {
+        match (answer, claim) {
+            (Answer::ReplayRead, Claim::Replay(record)) => {
+                self.is_good(wanted, Some(record), Look::Payload)
+            }
+            (Answer::Replay, Claim::Replay(_))
+            | (Answer::InFlight, Claim::InFlight(_))
+            | (Answer::Mismatch, Claim::Mismatch(_)) => true,
+            _ => false,
+        }
+    }
+
     #[inline]
     fn is_good(&self, wanted: &Wanted, record: Option<Record>, look: Look) -> bool {
         match (look, record) {
@@ -181,22 +202,17 @@ impl Peer for Ours {
 
     fn answers(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
         let good = |wanted: &&Wanted| {
-            let print = match answer {
-                Answer::Mismatch => Fingerprint::from_digest([0xff; 32]),
-                _ => fingerprint(&wanted.text),
-            };
-            let claim = sure(self.store.blocking_claim(key(&wanted.text), print));
-            match (answer, claim) {
-                (Answer::ReplayRead, Claim::Replay(record)) => {
-                    self.is_good(wanted, Some(record), Look::Payload)
-                }
-                (Answer::Replay, Claim::Replay(_))
-                | (Answer::InFlight, Claim::InFlight(_))
-                | (Answer::Mismatch, Claim::Mismatch(_)) => true,
-                _ => false,
-            }
+            let (key, print) = asked(wanted, answer);
+            self.is_answer(wanted, answer, sure(self.store.blocking_claim(key, print)))
         };
         Some(wanted.iter().filter(good).count())
+    }
+
+    fn answers_together(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
+        let claims: Vec<_> = wanted.iter().map(|wanted| asked(wanted, answer)).collect();
+        let answers = wanted.iter().zip(self.store.blocking_claim_many(&claims));
+        let is_good = |(wanted, claim)| self.is_answer(wanted, answer, sure(claim));
+        Some(answers.map(is_good).filter(|good| *good).count())
     }
 
     fn sweep(&self, now_ms: u64) -> u64 {
