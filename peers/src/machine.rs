@@ -52,12 +52,24 @@ pub(crate) fn read(directory: &Path) {
     }
 }
 
-/// The fields of the counters of the device under `directory`.
-fn counters(directory: &Path) -> Vec<u64> {
+/// The fields of the counters of the device under `directory`; `None` where there is none, as under
+/// a file system in memory.
+fn counters(directory: &Path) -> Option<Vec<u64>> {
     let device = sure(fs::metadata(directory)).dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let stat = sure(fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")));
-    stat.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect()
+    let stat = match fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        read => sure(read),
+    };
+    Some(stat.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect())
+}
+
+/// Octets that are free under `directory`, if that is a file system in memory.
+pub(crate) fn free_in_memory(directory: &Path) -> Option<u64> {
+    const TMPFS: u32 = 0x0102_1994;
+    let about = rustix::fs::statfs(directory).ok()?;
+    let is_memory = u32::try_from(about.f_type).is_ok_and(|kind| kind == TMPFS);
+    is_memory.then(|| about.f_bavail * u64::try_from(about.f_bsize).unwrap_or_default())
 }
 
 /// Has the system write what it has put off, and waits until its device is idle: what was removed
@@ -67,7 +79,7 @@ pub(crate) fn at_rest(directory: &Path) {
     let begun = Instant::now();
     let mut before = Vec::new();
     while begun.elapsed() < REST {
-        let now = counters(directory);
+        let Some(now) = counters(directory) else { return };
         // The ninth is what is on its way.
         if now == before && now.get(8) == Some(&0) {
             return;
@@ -78,10 +90,11 @@ pub(crate) fn at_rest(directory: &Path) {
 }
 
 /// Octets the device under `directory` was told to write since it started, by its own counter:
-/// whoever else uses it counts too.
-pub(crate) fn device_written(directory: &Path) -> u64 {
+/// whoever else uses it counts too. `None` for a file system without a device.
+pub(crate) fn device_written(directory: &Path) -> Option<u64> {
     // The seventh field is sectors written, of 512 octets whatever the device has.
-    512 * there(counters(directory).get(6).copied(), "the device has no counter")
+    counters(directory)
+        .map(|counters| 512 * there(counters.get(6).copied(), "the device has no counter"))
 }
 
 /// Octets of disk that the files in `directory` take, however deep.
@@ -95,6 +108,13 @@ pub(crate) fn disk(directory: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+/// Octets of the file system under `directory` that are in use, by its own count: files that were
+/// removed and are still open, or whose blocks it has yet to free, are among them.
+pub(crate) fn in_use(directory: &Path) -> u64 {
+    let about = sure(rustix::fs::statvfs(directory));
+    about.f_frsize * about.f_blocks.saturating_sub(about.f_bfree)
 }
 
 /// The newest commit of what is measured and of what measures, with a plus when either has been
@@ -128,5 +148,14 @@ pub(crate) fn named() -> String {
     let model = of(&read("/proc/cpuinfo"), "model name");
     let release = read("/proc/sys/kernel/osrelease");
     let kernel = release.split('.').take(2).collect::<Vec<_>>().join(".");
-    format!("{cores} processors ({model}), {gib:.0} GiB of memory, Linux {kernel}")
+    let compiler = env!("PEERS_COMPILER");
+    format!("{cores} processors ({model}), {gib:.0} GiB of memory, Linux {kernel}; {compiler}")
+}
+
+/// What `program` says of its version, in its first line.
+pub(crate) fn version(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().next().map(str::trim).filter(|line| !line.is_empty())?;
+    output.status.success().then(|| line.to_owned())
 }

@@ -9,8 +9,9 @@ use crate::machine;
 use crate::run::Run;
 use crate::scale::Scale;
 
-/// How long a process works before it is killed.
-const BEFORE_KILL: Duration = Duration::from_secs(1);
+/// How long a process works on before it is killed, once all it keeps in memory is there.
+const BEFORE_KILL: Duration = Duration::from_secs(3);
+const BEFORE_KILL_QUICK: Duration = Duration::from_millis(500);
 const MILLION: u64 = 1_000_000;
 
 /// Measures what is wanted; whether all of it was.
@@ -20,6 +21,7 @@ pub(crate) fn run(scale: Scale, results: &Path) -> bool {
     cycles(&mut run);
     long(&mut run);
     latency(&mut run);
+    latency_in_memory(&mut run);
     alone(&mut run);
     sweep(&mut run);
     open(&mut run);
@@ -60,7 +62,7 @@ fn lookups(run: &mut Run) {
     let uneven = |peer: &&str| rows.iter().any(|row| samples(row, peer) != samples(first, peer));
     if peers.iter().any(uneven) {
         for row in &rows {
-            run.results.forget(row);
+            run.results.forget_of(row, |peer| peers.contains(&peer));
         }
     }
     let args = Args::default().with("records", records);
@@ -116,7 +118,7 @@ fn cycles_of(run: &mut Run, name: &str, tasks: u64, seconds: f64, rounds: usize)
     #[rustfmt::skip]
     let all = [
         "onceward", "floor", "lmdb", "redb", "rocksdb", "rocksdb-batched", "fjall", "sqlite", "redis",
-        "postgres",
+        "postgres", "postgres-batched",
     ];
     let peers = run.scale.among(&all);
     let args = Args::default().with("tasks", tasks).with("ttl", TTL).with("cache", 1_u64 << 30);
@@ -128,18 +130,60 @@ fn latency(run: &mut Run) {
     if !run.scale.wants("latency") {
         return;
     }
-    // Long enough for sweeps and checkpoints to be met.
-    let seconds = run.scale.seconds * 2.0;
-    run.row("latency", &format!("{seconds} s a sample, 256 tasks, 512 octets"));
-    let all =
-        ["onceward", "lmdb", "redb", "rocksdb-batched", "fjall", "sqlite", "redis", "postgres"];
+    run.row("latency", &latency_scale(&run.scale));
+    #[rustfmt::skip]
+    let all = [
+        "onceward", "floor", "lmdb", "redb", "rocksdb-batched", "fjall", "sqlite", "redis", "postgres",
+        "postgres-batched",
+    ];
     let peers = run.scale.among(&all);
+    latency_of(run, "latency/256", &peers);
+}
+
+/// Where there is a file system in memory, on most systems.
+const MEMORY: &str = "/dev/shm";
+/// What must be free there: what is written while the first results last, and as much again.
+const MEMORY_MIN: u64 = 6 << 30;
+
+/// The same where a sync costs nothing and no removed file is discarded: what is left, onceward does.
+fn latency_in_memory(run: &mut Run) {
+    const ROW: &str = "latency-memory";
+    if !run.scale.wants(ROW) {
+        return;
+    }
+    let scale = latency_scale(&run.scale);
+    let free = machine::free_in_memory(Path::new(MEMORY)).unwrap_or_default();
+    if free < MEMORY_MIN {
+        let (free, wanted) = (free >> 20, MEMORY_MIN >> 20);
+        let why =
+            format!("not measured: {MEMORY} has {free} MiB of memory, and {wanted} are needed");
+        run.say(&why);
+        run.row(ROW, &why);
+        return;
+    }
+    run.row(ROW, &scale);
+    let own = Path::new(MEMORY).join(format!("onceward-peers-{}", std::process::id()));
+    let directory = std::mem::replace(&mut run.scale.directory, own);
+    latency_of(run, "latency-memory/256", &["onceward", "floor"]);
+    let own = std::mem::replace(&mut run.scale.directory, directory);
+    // It may never have been made.
+    let _ = std::fs::remove_dir(own);
+}
+
+/// Seconds of a sample: long enough for sweeps and checkpoints to be met.
+fn latency_seconds(scale: &Scale) -> f64 {
+    scale.seconds * 2.0
+}
+
+fn latency_scale(scale: &Scale) -> String {
+    format!("{} s a sample, 256 tasks, 512 octets", latency_seconds(scale))
+}
+
+fn latency_of(run: &mut Run, name: &str, peers: &[&'static str]) {
     let args = Args::default().with("tasks", 256).with("timed", 1).with("cache", 1_u64 << 30);
-    let args = args.with("ttl", 5).with("seconds", seconds).with("name", "latency/256");
+    let args = args.with("ttl", 5).with("seconds", latency_seconds(&run.scale)).with("name", name);
     let rounds = run.scale.rounds;
-    run.turns("latency/256", &peers, rounds, |run, peer, _| {
-        fresh(run, "cycles", peer, args.clone())
-    });
+    run.turns(name, peers, rounds, |run, peer, _| fresh(run, "cycles", peer, args.clone()));
 }
 
 fn alone(run: &mut Run) {
@@ -162,6 +206,8 @@ fn sweep(run: &mut Run) {
     }
     let Scale { rounds, records, records_max, .. } = run.scale;
     let expiring = records / 4;
+    run.row("s6disk", "what the file system has in use, before a sweep and after");
+    // The time of both is that of the first.
     run.row("s6", &format!("{expiring} expire at a time among {records}, 512 octets"));
     let peers = run.scale.among(&["onceward", "lmdb", "redb", "rocksdb", "sqlite", "redis"]);
     // One process fills once and sweeps several times: each sweep is a sample.
@@ -171,12 +217,15 @@ fn sweep(run: &mut Run) {
         fresh(run, "sweep", peer, args.with("name", "s6/sweep"))
     });
     let some = (records_max / 10).min(MILLION);
-    for times in [1, 10] {
-        let name = format!("s6/alive/{times}");
-        run.turns(&name, &["onceward"], 1, |run, peer, _| {
-            let args = args.clone().with("length", 64).with("name", &name);
-            fresh(run, "sweep", peer, args.with("expiring", some).with("live", some * times))
-        });
+    // In turn, and each sweep in a process of its own, so that nothing but what lives differs.
+    for round in 0..rounds {
+        for times in if round % 2 == 0 { [1, 10] } else { [10, 1] } {
+            let name = format!("s6/alive/{times}");
+            run.turns(&name, &["onceward"], round + 1, |run, peer, _| {
+                let args = args.clone().with("length", 64).with("parts", 1).with("name", &name);
+                fresh(run, "sweep", peer, args.with("expiring", some).with("live", some * times))
+            });
+        }
     }
 }
 
@@ -185,8 +234,16 @@ fn open(run: &mut Run) {
         return;
     }
     let Scale { rounds, records_max, .. } = run.scale;
-    run.row("s7", &format!("at most {records_max} records"));
-    let peers = run.scale.among(&["onceward", "lmdb", "redb"]);
+    let before_kill = if run.scale.quick { BEFORE_KILL_QUICK } else { BEFORE_KILL };
+    run.row("s7frames", "those behind the last checkpoint");
+    run.row(
+        "s7",
+        &format!(
+            "at most {records_max} records, and what 256 tasks added until {:.1} s after all was read",
+            before_kill.as_secs_f64()
+        ),
+    );
+    let peers = run.scale.among(&["onceward", "lmdb", "redb", "redb-quick"]);
     for (records, label, length) in [(MILLION, "1M", 512), (10 * MILLION, "10M", 64)] {
         if records > records_max.max(MILLION) && !run.scale.quick {
             continue;
@@ -203,11 +260,12 @@ fn open(run: &mut Run) {
         let whole = run.turns(&clean, &peers, rounds, |run, peer, _| {
             let args = args.clone().with("dir", run.directory(&set, peer).display());
             let mut figures = run.child("open", peer, &args.clone().with("name", &clean))?;
-            let hold = args.clone().with("hold", 1).with("tasks", 64);
-            if !run.killed("open", peer, &hold, BEFORE_KILL) {
+            let hold = args.clone().with("hold", 1).with("tasks", 256);
+            if !run.killed("open", peer, &hold, before_kill) {
                 return None;
             }
-            figures.extend(run.child("open", peer, &args.with("name", &killed))?);
+            let args = args.with("replayed", 1).with("name", &killed);
+            figures.extend(run.child("open", peer, &args)?);
             Some(figures)
         });
         if whole {
@@ -233,7 +291,12 @@ fn heap(run: &mut Run) {
     if !run.scale.wants("s8") {
         return;
     }
-    run.row("s8", "64 octets");
+    run.row(
+        "s8",
+        "64 octets; opened: a process that has opened what another stored, and has read its index; \
+         filled: one that has just stored all by 1,024 tasks, whose stacks, runtime and freed memory \
+         count",
+    );
     for (records, label) in sizes(run) {
         let opened = format!("s8/opened/{label}");
         if run.results.samples(&opened, "onceward") > 0 {
@@ -307,7 +370,7 @@ fn growth(run: &mut Run) {
             continue;
         }
         // One after another and not in turn: several of the largest stores do not fit into memory.
-        for peer in run.scale.among(&["onceward", "lmdb", "rocksdb"]) {
+        for peer in run.scale.among(&["onceward", "floor", "lmdb", "rocksdb"]) {
             grown_to(run, peer, records, label);
         }
     }
@@ -317,7 +380,10 @@ fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
     let Scale { rounds, lookups, .. } = run.scale;
     let (set, hit) = (format!("growth-{label}"), format!("s9/hit/{label}"));
     let samples = |run: &Run, name: &str| run.results.samples(name, peer);
-    if samples(run, &hit) >= rounds && samples(run, &cycles_name(true, label)) >= rounds {
+    // The floor looks up and does nothing else.
+    let cycles = peer != "floor";
+    let whole = !cycles || samples(run, &cycles_name(true, label)) >= rounds;
+    if samples(run, &hit) >= rounds && whole {
         return;
     }
     let args = Args::default().with("records", records).with("length", 64);
@@ -346,6 +412,12 @@ fn grown_to(run: &mut Run, peer: &'static str, records: u64, label: &str) {
         }
         Some(figures)
     });
+    if !cycles {
+        if whole {
+            run.emptied(&set, peer);
+        }
+        return;
+    }
     let name = format!("s9/open/{label}");
     let whole = whole
         && run.turns(&name, &[peer], rounds, |run, peer, _| {
@@ -394,7 +466,7 @@ fn written(run: &mut Run) {
     }
     let Scale { rounds, counted, .. } = run.scale;
     run.row("s10", &format!("{counted} cycles a sample, 256 tasks, 512 octets"));
-    let peers = run.scale.among(&["onceward", "lmdb", "redb", "rocksdb"]);
+    let peers = run.scale.among(&["onceward", "lmdb", "redb", "rocksdb", "rocksdb-batched"]);
     let args = Args::default().with("tasks", 256).with("device", 1).with("cache", 1_u64 << 30);
     let args = args.with("cycles", counted).with("name", "s10/cycles");
     run.turns("s10/cycles", &peers, rounds, |run, peer, _| {
@@ -414,7 +486,7 @@ fn layer(run: &mut Run) {
     }
     let Scale { rounds, requests, .. } = run.scale;
     run.row("s11", &format!("{requests} requests a sample from 64 tasks, 512 octets each way"));
-    if run.results.samples("s11", "idempotent") >= rounds {
+    if ["onceward", "idempotent"].iter().all(|peer| run.results.samples("s11", peer) >= rounds) {
         return;
     }
     run.results.forget("s11");
@@ -428,7 +500,7 @@ fn layer(run: &mut Run) {
     for peer in ["onceward", "idempotent"] {
         for what in ["no key", "replay", "fresh"] {
             for (all, bare) in of(&format!("{peer}/{what}")).iter().zip(&bare) {
-                run.results.add(&format!("s11/{what}"), peer, all - bare);
+                run.add(&format!("s11/{what}"), peer, all - bare);
             }
         }
     }

@@ -51,8 +51,8 @@ impl Place {
 pub(crate) fn render(results: &Results, place: &Place) {
     let charts = &place.charts;
     sure(std::fs::create_dir_all(charts));
-    let measured = || ROWS.iter().filter_map(|row| results.rows.get(row.name));
-    let machines: BTreeSet<&str> = measured().map(|about| about.machine.as_str()).collect();
+    let abouts = || ROWS.iter().filter_map(|row| results.rows.get(row.name));
+    let machines: BTreeSet<&str> = abouts().map(|about| about.machine.as_str()).collect();
     let machines: Vec<&str> = machines.into_iter().collect();
     let mut text = format!("On {}.\n", machines.join("; and on "));
     for row in ROWS {
@@ -69,7 +69,12 @@ pub(crate) fn render(results: &Results, place: &Place) {
         if machines.len() > 1 {
             put(&mut text, &format!("{}; ", about.machine));
         }
-        put(&mut text, &format!("commit {}.\n\n", about.commit));
+        put(&mut text, &format!("commit {}.\n", about.commit));
+        if measured(row, results).next().is_none() {
+            continue;
+        }
+        put(&mut text, "\n");
+        put(&mut text, &apart(row, results, &about.commit));
         table(row, results, &mut text);
         bars(row, results, &mut text);
         let groups = groups(row, results);
@@ -92,6 +97,27 @@ pub(crate) fn render(results: &Results, place: &Place) {
 fn put(text: &mut String, more: &str) {
     // Writing to a string cannot fail.
     let _ = write!(text, "{more}");
+}
+
+/// A line about those whose figures are of another commit than the row's, or of a server whose version
+/// is known.
+fn apart(row: &Row, results: &Results, commit: &str) -> String {
+    let (mut said, mut servers) = (Vec::new(), BTreeSet::new());
+    for (peer, name) in columns(row, results) {
+        let of =
+            row.measures.iter().filter(|measure| results.median(measure.metric, peer).is_some());
+        let sources: BTreeSet<_> = of.map(|it| results.source(it.metric, peer)).collect();
+        let commits: BTreeSet<&str> =
+            sources.iter().map(|source| source.map_or(commit, |it| it.commit.as_str())).collect();
+        if commits.iter().any(|other| *other != commit) {
+            let commits: Vec<&str> = commits.into_iter().collect();
+            said.push(format!("{name} at commit {}", commits.join(" and ")));
+        }
+        let started = sources.iter().flatten().map(|source| source.server.as_str());
+        servers.extend(started.filter(|server| !server.is_empty()).map(str::to_owned));
+    }
+    said.extend(servers);
+    if said.is_empty() { String::new() } else { format!("{}.\n\n", said.join("; ")) }
 }
 
 /// Those who have a figure in the row.
@@ -162,11 +188,19 @@ fn held(row: &Row, bar: &Bar, results: &Results) -> Option<String> {
             figures.max_by(f64::total_cmp)?
         }
     };
-    let ratio = ours / other;
+    // A cost is how much longer one takes, which of rates is the other way about.
+    let ratio = if bar.is_cost { other / ours } else { ours / other };
     let met = if bar.at_least { ratio >= bar.factor } else { ratio <= bar.factor };
     let met = if met { "met" } else { "**missed**" };
-    let reached = match bar.against {
-        Against::Number(_) => figure(row.unit, ours),
+    let spread = match bar.against {
+        Against::Number(_) => results.most(bar.metric, "onceward").filter(|most| *most > ours),
+        _ => None,
+    };
+    let reached = match (bar.against, spread) {
+        (Against::Number(_), Some(most)) if !row.unit.more_is_better() && !bar.at_least => {
+            format!("{}, at worst {}", figure(row.unit, ours), figure(row.unit, most))
+        }
+        (Against::Number(_), _) => figure(row.unit, ours),
         _ => format!("{ratio:.2}×"),
     };
     let sign = if bar.at_least { "≥" } else { "≤" };

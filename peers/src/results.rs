@@ -17,8 +17,20 @@ pub(crate) struct Results {
     pub(crate) rows: BTreeMap<String, Row>,
     /// By metric.
     pub(crate) metrics: BTreeMap<String, Samples>,
+    /// By metric and peer: what its samples are of, where that was kept; of the row's commit else.
+    #[serde(default)]
+    pub(crate) sources: BTreeMap<String, BTreeMap<String, Source>>,
     #[serde(skip)]
     file: PathBuf,
+}
+
+/// What samples are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Source {
+    pub(crate) commit: String,
+    /// The version of a server that was started, as it says it itself; empty for all else.
+    pub(crate) server: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +48,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether what other peers have of `other` may stand beside what is measured now, their commit
+    /// said with it.
+    pub(crate) fn is_comparable(&self, other: &Self) -> bool {
+        self.is_like(&Self { commit: self.commit.clone(), ..other.clone() })
+    }
+
     /// Whether samples of `other` may stand beside those of this one.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         *self == Self { seconds: self.seconds, ..other.clone() }
@@ -61,7 +79,33 @@ impl Results {
 
     /// Forgets what there is of `prefix`, a metric or the head of several.
     pub(crate) fn forget(&mut self, prefix: &str) {
-        self.metrics.retain(|metric, _| !begins(metric, prefix));
+        self.forget_of(prefix, |_| true);
+    }
+
+    /// Forgets what the peers that `goes` names have of `prefix`.
+    pub(crate) fn forget_of(&mut self, prefix: &str, goes: impl Fn(&str) -> bool) {
+        self.metrics.retain(|metric, samples| {
+            let touched = begins(metric, prefix);
+            samples.retain(|peer, _| !touched || !goes(peer));
+            !samples.is_empty()
+        });
+        self.sources.retain(|metric, sources| {
+            let touched = begins(metric, prefix);
+            sources.retain(|peer, _| !touched || !goes(peer));
+            !sources.is_empty()
+        });
+    }
+
+    /// Says of all there is of `prefix` that it is of `commit`, where nothing else is known of it.
+    pub(crate) fn date(&mut self, prefix: &str, commit: &str) {
+        for (metric, samples) in self.metrics.iter().filter(|(metric, _)| begins(metric, prefix)) {
+            let sources = self.sources.entry(metric.clone()).or_default();
+            for peer in samples.keys() {
+                sources
+                    .entry(peer.clone())
+                    .or_insert_with(|| Source { commit: commit.to_owned(), server: String::new() });
+            }
+        }
     }
 
     /// The samples `peer` has of each metric that begins with `prefix`; the fewest, if they differ.
@@ -70,13 +114,26 @@ impl Results {
         of.filter_map(|(_, samples)| samples.get(peer)).map(Vec::len).min().unwrap_or(0)
     }
 
-    pub(crate) fn add(&mut self, metric: &str, peer: &str, value: f64) {
+    pub(crate) fn add(&mut self, metric: &str, peer: &str, value: f64, source: &Source) {
         let samples = self.metrics.entry(metric.to_owned()).or_default();
         samples.entry(peer.to_owned()).or_default().push(value);
+        let sources = self.sources.entry(metric.to_owned()).or_default();
+        sources.insert(peer.to_owned(), source.clone());
+    }
+
+    /// What the samples `peer` has of `metric` are of, where that was kept.
+    pub(crate) fn source(&self, metric: &str, peer: &str) -> Option<&Source> {
+        self.sources.get(metric)?.get(peer)
     }
 
     pub(crate) fn median(&self, metric: &str, peer: &str) -> Option<f64> {
         median(self.metrics.get(metric)?.get(peer)?)
+    }
+
+    /// The largest sample.
+    pub(crate) fn most(&self, metric: &str, peer: &str) -> Option<f64> {
+        let samples = self.metrics.get(metric)?.get(peer)?;
+        samples.iter().copied().max_by(f64::total_cmp)
     }
 
     /// How far the largest sample lies from the smallest, as a part of the median.
@@ -130,17 +187,51 @@ mod tests {
             assert!(!one.is_like(&other), "{other:?}");
         }
         assert!(!one.is_like(&Row { quick: true, ..one.clone() }));
+        assert!(one.is_comparable(&row("b", "m", "s", 2.0)));
+        assert!(!one.is_comparable(&row("a", "n", "s", 1.0)));
+        assert!(!one.is_comparable(&row("a", "m", "t", 1.0)));
     }
 
     #[test]
     fn a_row_is_forgotten_with_its_parts_and_no_other() {
         let mut results = Results::default();
-        results.add("s1/hit/1", "redb", 1.0);
-        results.add("s1/hit/1", "redb", 2.0);
-        results.add("s10/cycles/device", "redb", 3.0);
+        let source = Source::default();
+        results.add("s1/hit/1", "redb", 1.0, &source);
+        results.add("s1/hit/1", "redb", 2.0, &source);
+        results.add("s10/cycles/device", "redb", 3.0, &source);
         assert_eq!(results.samples("s1", "redb"), 2);
+        assert_eq!(results.most("s1/hit/1", "redb"), Some(2.0));
         results.forget("s1");
+        assert_eq!(results.source("s1/hit/1", "redb"), None);
+        assert_eq!(results.source("s10/cycles/device", "redb"), Some(&source));
         assert_eq!(results.samples("s1", "redb"), 0);
         assert_eq!(results.median("s10/cycles/device", "redb"), Some(3.0));
+    }
+
+    #[test]
+    fn a_peer_that_is_measured_anew_leaves_the_others_with_their_commit() {
+        let mut results = Results::default();
+        let source = |commit: &str| Source { commit: commit.to_owned(), ..Source::default() };
+        results.add("s1/hit/1", "redb", 1.0, &source("a"));
+        results.add("s1/hit/1", "lmdb", 2.0, &source("b"));
+        results.add("s2/head/1", "redb", 3.0, &source("a"));
+        results.sources.clear();
+        results.date("s1", "old");
+        results.forget_of("s1", |peer| peer == "redb");
+        assert_eq!(results.median("s1/hit/1", "redb"), None);
+        assert_eq!(results.median("s2/head/1", "redb"), Some(3.0));
+        assert_eq!(results.source("s1/hit/1", "lmdb"), Some(&source("old")));
+        assert_eq!(results.source("s2/head/1", "redb"), None);
+        results.add("s1/hit/1", "lmdb", 2.0, &source("new"));
+        results.date("s1", "old");
+        assert_eq!(results.source("s1/hit/1", "lmdb"), Some(&source("new")));
+    }
+
+    #[test]
+    fn a_file_from_before_sources_were_kept_is_read() {
+        let old = r#"{"rows": {}, "metrics": {"s1/hit/1": {"redb": [1.0]}}}"#;
+        let results: Results = sure(serde_json::from_str(old));
+        assert_eq!(results.median("s1/hit/1", "redb"), Some(1.0));
+        assert_eq!(results.source("s1/hit/1", "redb"), None);
     }
 }

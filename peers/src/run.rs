@@ -1,5 +1,6 @@
 //! Runs measurements, each a process of its own, one after another, and keeps what they tell.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::args::Args;
 use crate::jobs::Figure;
 use crate::machine;
-use crate::results::{Results, Row};
+use crate::results::{Results, Row, Source};
 use crate::scale::Scale;
 use crate::work::{sure, there};
 
@@ -19,6 +20,8 @@ pub(crate) struct Run {
     begun: Instant,
     commit: String,
     machine: String,
+    /// By peer: the version of the server it starts, if it starts one.
+    servers: BTreeMap<String, String>,
     /// The row whose time it is.
     current: String,
     /// What failed, to be said at the end.
@@ -39,6 +42,7 @@ impl Run {
             begun: Instant::now(),
             commit: machine::commit(),
             machine: machine::named(),
+            servers: BTreeMap::new(),
             current: String::new(),
             failed: Vec::new(),
             broken_off: false,
@@ -57,7 +61,8 @@ impl Run {
         has
     }
 
-    /// Begins a row: forgets what it has, unless a run goes on that measures it alike.
+    /// Begins a row: forgets what it has, unless a run goes on that measures it alike. Where only some
+    /// peers are wanted, what others have of another commit stays, and is told apart.
     pub(crate) fn row(&mut self, name: &str, scale: &str) {
         let row = Row {
             commit: self.commit.clone(),
@@ -66,9 +71,17 @@ impl Run {
             scale: scale.to_owned(),
             seconds: 0.0,
         };
-        let goes_on = self.results.rows.get(name).is_some_and(|other| other.is_like(&row));
+        let old = self.results.rows.get(name).cloned();
+        let goes_on = old.as_ref().is_some_and(|old| old.is_like(&row));
         if !self.scale.resume || !goes_on {
-            self.results.forget(name);
+            match old.filter(|old| row.is_comparable(old)) {
+                Some(old) if self.scale.peers.is_some() => {
+                    self.results.date(name, &old.commit);
+                    let scale = &self.scale;
+                    self.results.forget_of(name, |peer| scale.wants_peer(peer));
+                }
+                _ => self.results.forget(name),
+            }
             self.results.rows.insert(name.to_owned(), row);
         }
         name.clone_into(&mut self.current);
@@ -148,7 +161,7 @@ impl Run {
                 self.say(&format!("{prefix}: {peer}, {} of {rounds}", round + 1));
                 if let Some(figures) = measure(self, peer, round) {
                     for figure in figures {
-                        self.results.add(&figure.metric, peer, figure.value);
+                        self.add(&figure.metric, peer, figure.value);
                     }
                 } else {
                     out.push(peer);
@@ -157,6 +170,14 @@ impl Run {
             }
         }
         out.is_empty()
+    }
+
+    /// Keeps a sample, with what it is of.
+    pub(crate) fn add(&mut self, metric: &str, peer: &str, value: f64) {
+        let server =
+            self.servers.entry(peer.to_owned()).or_insert_with(|| crate::peers::version(peer));
+        let source = Source { commit: self.commit.clone(), server: server.clone() };
+        self.results.add(metric, peer, value, &source);
     }
 
     /// Adds to the time that the row has taken.

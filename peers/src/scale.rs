@@ -122,14 +122,19 @@ impl Scale {
         }
     }
 
-    /// Those of `peers` that are wanted and built in.
-    pub(crate) fn among(&self, peers: &[&'static str]) -> Vec<&'static str> {
-        let wanted = |peer: &&&str| match &self.peers {
+    /// Whether `peer` is measured, where it is built in.
+    pub(crate) fn wants_peer(&self, peer: &str) -> bool {
+        match &self.peers {
             None => true,
             Some(wanted) => {
-                matches!(**peer, "onceward" | "floor") || wanted.iter().any(|name| name == **peer)
+                matches!(peer, "onceward" | "floor") || wanted.iter().any(|name| name == peer)
             }
-        };
+        }
+    }
+
+    /// Those of `peers` that are wanted and built in.
+    pub(crate) fn among(&self, peers: &[&'static str]) -> Vec<&'static str> {
+        let wanted = |peer: &&&str| self.wants_peer(peer);
         let built = |peer: &&&str| cfg!(feature = "rocksdb") || !peer.starts_with("rocksdb");
         peers.iter().filter(built).filter(wanted).copied().collect()
     }

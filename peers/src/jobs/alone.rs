@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use super::histogram::Histogram;
 use super::tell;
 use crate::args::Args;
@@ -33,13 +31,7 @@ fn times(args: &Args, mut cycle: impl FnMut(u64)) {
 pub(crate) fn measure<P: Peer>(args: &Args) {
     let setup = args.setup();
     let peer = P::open(&setup);
-    times(args, |number| {
-        let text = text(number);
-        Handle::current().block_on(async {
-            let Some(ticket) = peer.claim(text).await else { panic!("it was not granted") };
-            peer.complete(text, ticket, payload(number, setup.length)).await;
-        });
-    });
+    times(args, |number| peer.cycle(text(number), payload(number, setup.length)));
     peer.close();
 }
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, PARTS_TOLD};
 use super::tell;
 use crate::args::Args;
-use crate::floor_log::FloorLog;
-use crate::job::Peer;
+use crate::floor_log::{FloorLog, Removal};
+use crate::job::{Peer, Setup};
 use crate::machine;
 use crate::work::{Wanted, payload, sure, text};
 
@@ -222,13 +222,18 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
             if times.is_empty() {
                 continue;
             }
-            for (part, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("most", 1.0)] {
-                tell(format!("{name}/{what} {part}"), times.quantile(quantile) / 1e3);
-            }
+            tell_times(&format!("{name}/{what}"), times);
         }
     }
     if args.number("device", 0) == 1 {
         written(of, &setup.directory, &Before { device, figures }, done, args);
+    }
+}
+
+/// Tells how long what is called `name` took, in microseconds.
+fn tell_times(name: &str, times: &Histogram) {
+    for (part, quantile) in PARTS_TOLD {
+        tell(format!("{name} {part}"), times.quantile(quantile) / 1e3);
     }
 }
 
@@ -252,7 +257,8 @@ impl Figures {
 
 /// What was written before a run.
 struct Before {
-    device: u64,
+    /// By the device's counter, if there is a device.
+    device: Option<u64>,
     figures: Figures,
 }
 
@@ -270,33 +276,69 @@ fn written<P: Peer>(
     let Some(peer) = Arc::into_inner(run.peer) else { panic!("a task has not ended") };
     peer.close();
     rustix::fs::sync();
-    let device = (machine::device_written(directory) - before.device) as f64;
+    let now = machine::device_written(directory);
+    let device = now.zip(before.device).map(|(now, before)| (now - before) as f64);
     let octets = done as f64 * (36 + length) as f64;
     let name = name(args);
-    tell(format!("{name}/device"), device / octets);
+    if let Some(device) = device {
+        tell(format!("{name}/device"), device / octets);
+    }
     if figures.log > 0.0 {
         let log = figures.log - before.figures.log;
         // One that is made of a retired one's file and not begun yet is counted as used again only.
         let zeros = (figures.zeros - before.figures.zeros).max(0.0);
         tell(format!("{name}/log"), log / octets);
         tell(format!("{name}/zeroing"), zeros / octets);
-        tell(format!("{name}/tree and the rest"), (device - log - zeros) / octets);
+        if let Some(device) = device {
+            tell(format!("{name}/tree and the rest"), (device - log - zeros) / octets);
+        }
     }
 }
 
 pub(crate) fn floor(args: &Args) {
     let setup = args.setup();
-    rustix::fs::sync();
-    let device = machine::device_written(&setup.directory);
-    let mut floor = FloorLog::new(&setup.directory, setup.length);
     let time = Duration::from_secs_f64(args.number("seconds", 5.0));
-    let (done, took) = floor.run(setup.tasks as u64, time);
+    if args.number("timed", 0) == 1 {
+        floor_times(&setup, &name(args), time);
+        return;
+    }
+    rustix::fs::sync();
+    let before = machine::device_written(&setup.directory);
+    let mut floor = FloorLog::new(&setup.directory, setup.length);
+    let (done, took) = floor.run(setup.tasks as u64, time, |_| {});
     tell(name(args), done as f64 / took.as_secs_f64());
     if args.number("device", 0) == 1 {
         let octets = done as f64 * (36 + setup.length) as f64;
         rustix::fs::sync();
-        let device = (machine::device_written(&setup.directory) - device) as f64;
-        tell(format!("{}/device", name(args)), device / octets);
+        if let Some((now, before)) = machine::device_written(&setup.directory).zip(before) {
+            tell(format!("{}/device", name(args)), (now - before) as f64 / octets);
+        }
         tell(format!("{}/log", name(args)), floor.written as f64 / octets);
     }
+}
+
+/// How long a gathering's write and sync take, alone and then beside the removal of files.
+fn floor_times(setup: &Setup, name: &str, time: Duration) {
+    let mut floor = FloorLog::new(&setup.directory, setup.length);
+    let mut alone = Histogram::default();
+    floor.run(setup.tasks as u64, time, |took| alone.add(took));
+    tell_times(&format!("{name}/write"), &alone);
+    let removal = Removal::prepare(&setup.directory, time);
+    let (mut beside, stop) = (Histogram::default(), AtomicBool::new(false));
+    let steps = std::thread::scope(|scope| {
+        let removing = scope.spawn(|| {
+            let mut steps = Histogram::default();
+            removal.run(|took| {
+                steps.add(took);
+                !stop.load(Relaxed)
+            });
+            steps
+        });
+        floor.run(setup.tasks as u64, time, |took| beside.add(took));
+        stop.store(true, Relaxed);
+        removing.join()
+    });
+    let Ok(steps) = steps else { panic!("what removes files has failed") };
+    tell_times(&format!("{name}/write beside removal"), &beside);
+    tell_times(&format!("{name}/removal"), &steps);
 }

@@ -14,8 +14,8 @@ use crate::job::{Answer, Look, Peer};
 use crate::machine;
 use crate::work::{FAR_MS, UNKNOWN, Wanted, known, unknown};
 
-/// How many keys are in flight while claims of them are measured.
-const HELD: u64 = 1000;
+/// How many keys are in flight while claims of them are measured: more than caches hold.
+const HELD: u64 = 200_000;
 /// Keys that are looked up with one call, where a store has one.
 const TOGETHER: usize = 64;
 
@@ -145,11 +145,14 @@ fn rate(lists: &[Vec<Wanted>], look_up: impl Fn(&[Wanted]) -> usize + Sync) -> f
 }
 
 pub(crate) fn measure<P: Peer>(args: &Args) {
-    let setup = args.setup();
+    let mut measurement = Measurement::new(args);
+    let mut setup = args.setup();
+    if measurement.wants("answers") {
+        setup.in_flight = HELD;
+    }
     machine::read(&setup.directory);
     let peer = P::open(&setup);
     peer.warm();
-    let mut measurement = Measurement::new(args);
     let look_up = |wanted: &[Wanted], look| peer.look_up(wanted, look);
     measurement.look(look_up, |wanted, look| peer.look_up_together(wanted, look));
     if measurement.wants("answers") {
@@ -172,6 +175,7 @@ fn answers<P: Peer>(peer: &P, measurement: &mut Measurement) {
     for threads in measurement.threads.clone() {
         for (name, answer) in [
             ("replay", Answer::Replay),
+            ("replay read", Answer::ReplayRead),
             ("in flight", Answer::InFlight),
             ("mismatch", Answer::Mismatch),
         ] {
@@ -179,6 +183,13 @@ fn answers<P: Peer>(peer: &P, measurement: &mut Measurement) {
             let lists = if held { measurement.held(threads) } else { measurement.known(threads) };
             let answered = rate(&lists, |keys| peer.answers(keys, answer).unwrap_or_default());
             tell(format!("s3/{name}/{threads}"), answered);
+            let all = |keys: &[Wanted]| {
+                let calls = keys.chunks(TOGETHER);
+                calls.map(|some| peer.answers_together(some, answer).unwrap_or_default()).sum()
+            };
+            if peer.answers_together(&[], answer).is_some() {
+                tell(format!("s3/{name} together/{threads}"), rate(&lists, all));
+            }
         }
     }
 }

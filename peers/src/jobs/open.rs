@@ -10,9 +10,6 @@ use crate::args::Args;
 use crate::job::Peer;
 use crate::work::{UNKNOWN, payload, sure, text};
 
-/// Tasks that are at work when the process is killed.
-const TASKS: u64 = 64;
-
 /// Opens and claims; then closes in good order, or goes on working until somebody kills it.
 pub(crate) fn measure<P: Peer>(args: &Args) {
     let setup = args.setup();
@@ -21,14 +18,23 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
     let key = unseen();
     let begun = Instant::now();
     let peer = P::open(&setup);
+    let opened = begun.elapsed();
+    // What was replayed waits for the first checkpoint; asked for between the two that are timed.
+    let lag = peer.figures().into_iter().find(|(name, _)| *name == "checkpoint_lag");
+    let begun = Instant::now();
     let ticket = Handle::current().block_on(peer.claim(key));
-    let took = begun.elapsed();
+    let took = opened + begun.elapsed();
     assert!(ticket.is_some(), "a key nobody has claimed was not granted");
     let name = args.text("name", "s7/open");
     tell(&name, took.as_secs_f64() * 1e3);
+    if args.number("replayed", 0) == 1
+        && let Some((_, lag)) = lag
+    {
+        tell(format!("{name}/frames"), lag);
+    }
     if args.number("whole", 0) == 1 {
         peer.warm();
-        tell(format!("{name}/whole"), begun.elapsed().as_secs_f64() * 1e3);
+        tell(format!("{name}/whole"), (opened + begun.elapsed()).as_secs_f64() * 1e3);
     }
     let Some(ticket) = ticket else { return };
     Handle::current().block_on(peer.complete(key, ticket, payload(0, setup.length)));
@@ -36,10 +42,8 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
         peer.close();
         return;
     }
-    tell("ready", 1.0);
-    sure(std::io::stdout().flush());
     let peer = std::sync::Arc::new(peer);
-    for task in 0..TASKS {
+    for task in 0..setup.tasks as u64 {
         let (peer, mut rng) = (std::sync::Arc::clone(&peer), rng.fork());
         let length = setup.length;
         tokio::spawn(async move {
@@ -51,5 +55,9 @@ pub(crate) fn measure<P: Peer>(args: &Args) {
             }
         });
     }
+    // It is killed while it does what it always does, and not while it reads what was there.
+    peer.warm();
+    tell("ready", 1.0);
+    sure(std::io::stdout().flush());
     Handle::current().block_on(std::future::pending::<()>());
 }

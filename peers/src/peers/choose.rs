@@ -12,6 +12,10 @@ macro_rules! with_peer {
                 type $peer = $crate::peers::Redb;
                 $body
             }
+            "redb-quick" => {
+                type $peer = $crate::peers::RedbQuick;
+                $body
+            }
             "lmdb" => {
                 type $peer = $crate::peers::Lmdb;
                 $body
@@ -40,6 +44,10 @@ macro_rules! with_peer {
             }
             "postgres" => {
                 type $peer = $crate::peers::Postgres;
+                $body
+            }
+            "postgres-batched" => {
+                type $peer = $crate::peers::PostgresBatched;
                 $body
             }
             other => panic!("there is no peer called {other}"),

@@ -17,6 +17,8 @@ use crate::work::{BEGUN_MS, FAR_MS, Text, Wanted, digest, is_payload, payload, s
 
 /// Most claims in flight while the store is filled.
 const FILLERS: u64 = 1024;
+/// Keys that are claimed, or released, with one write.
+const TOGETHER: usize = 1000;
 
 pub(crate) struct Ours {
     store: Store,
@@ -48,7 +50,28 @@ fn fingerprint(text: &Text) -> Fingerprint {
     Fingerprint::from_digest(digest(text))
 }
 
+/// The claim that is to be answered so.
+fn asked(wanted: &Wanted, answer: Answer) -> (Key<'_>, Fingerprint) {
+    let print = match answer {
+        Answer::Mismatch => Fingerprint::from_digest([0xff; 32]),
+        Answer::Replay | Answer::ReplayRead | Answer::InFlight => fingerprint(&wanted.text),
+    };
+    (key(&wanted.text), print)
+}
+
 impl Ours {
+    fn is_answer(&self, wanted: &Wanted, answer: Answer, claim: Claim) -> bool {
+        match (answer, claim) {
+            (Answer::ReplayRead, Claim::Replay(record)) => {
+                self.is_good(wanted, Some(record), Look::Payload)
+            }
+            (Answer::Replay, Claim::Replay(_))
+            | (Answer::InFlight, Claim::InFlight(_))
+            | (Answer::Mismatch, Claim::Mismatch(_)) => true,
+            _ => false,
+        }
+    }
+
     #[inline]
     fn is_good(&self, wanted: &Wanted, record: Option<Record>, look: Look) -> bool {
         match (look, record) {
@@ -75,6 +98,10 @@ impl Peer for Ours {
         if setup.still {
             options = options.clock(hands.clone());
         }
+        if setup.in_flight > 0 {
+            let claims = u32::try_from(setup.in_flight).unwrap_or(u32::MAX);
+            options = options.max_in_flight(claims).max_in_flight_per_scope(claims);
+        }
         let store = sure(options.open(setup.directory.join("store")));
         Self { store, hands, length: setup.length, held: Mutex::default() }
     }
@@ -88,6 +115,13 @@ impl Peer for Ours {
 
     async fn complete(&self, _text: Text, ticket: Ticket, payload: Bytes) {
         sure(ticket.complete(payload).await);
+    }
+
+    fn cycle(&self, text: Text, payload: Bytes) {
+        match sure(self.store.blocking_claim(key(&text), fingerprint(&text))) {
+            Claim::Granted(ticket) => sure(ticket.blocking_complete(payload)),
+            other => panic!("a new key was not granted: {other:?}"),
+        }
     }
 
     fn fill(&self, numbers: Range<u64>, expires_at_ms: u64) {
@@ -153,32 +187,32 @@ impl Peer for Ours {
     }
 
     fn hold(&self, numbers: Range<u64>) {
-        for number in numbers {
-            let text = text(number);
-            match sure(self.store.blocking_claim(key(&text), fingerprint(&text))) {
-                Claim::Granted(ticket) => {
-                    self.held.lock().unwrap_or_else(PoisonError::into_inner).push(ticket);
+        let texts: Vec<Text> = numbers.map(text).collect();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for some in texts.chunks(TOGETHER) {
+            let claims: Vec<_> = some.iter().map(|text| (key(text), fingerprint(text))).collect();
+            for claim in self.store.blocking_claim_many(&claims) {
+                match sure(claim) {
+                    Claim::Granted(ticket) => held.push(ticket),
+                    other => panic!("a new key was not granted: {other:?}"),
                 }
-                other => panic!("a new key was not granted: {other:?}"),
             }
         }
     }
 
     fn answers(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
         let good = |wanted: &&Wanted| {
-            let print = match answer {
-                Answer::Mismatch => Fingerprint::from_digest([0xff; 32]),
-                _ => fingerprint(&wanted.text),
-            };
-            let claim = sure(self.store.blocking_claim(key(&wanted.text), print));
-            matches!(
-                (answer, claim),
-                (Answer::Replay, Claim::Replay(_))
-                    | (Answer::InFlight, Claim::InFlight(_))
-                    | (Answer::Mismatch, Claim::Mismatch(_))
-            )
+            let (key, print) = asked(wanted, answer);
+            self.is_answer(wanted, answer, sure(self.store.blocking_claim(key, print)))
         };
         Some(wanted.iter().filter(good).count())
+    }
+
+    fn answers_together(&self, wanted: &[Wanted], answer: Answer) -> Option<usize> {
+        let claims: Vec<_> = wanted.iter().map(|wanted| asked(wanted, answer)).collect();
+        let answers = wanted.iter().zip(self.store.blocking_claim_many(&claims));
+        let is_good = |(wanted, claim)| self.is_answer(wanted, answer, sure(claim));
+        Some(answers.map(is_good).filter(|good| *good).count())
     }
 
     fn sweep(&self, now_ms: u64) -> u64 {
@@ -209,7 +243,16 @@ impl Peer for Ours {
     }
 
     fn close(self) {
-        drop(self.held.into_inner());
+        // Released, so that the next process finds the store as this one did. Each is written when the
+        // future is made, so that many share a sync.
+        let mut held = self.held.into_inner().unwrap_or_else(PoisonError::into_inner);
+        while !held.is_empty() {
+            let some = held.split_off(held.len().saturating_sub(TOGETHER));
+            let released: Vec<_> = some.into_iter().map(Ticket::release).collect();
+            for one in released {
+                sure(Handle::current().block_on(one));
+            }
+        }
         sure(self.store.close());
     }
 }

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use super::server::{Server, answering, give};
 use crate::job::{Look, Peer, Setup};
+use crate::machine;
 use crate::work::{FAR_MS, Text, Wanted, digest, is_payload, sure};
 
 /// The most connections: each is a process, and a commit gathers what they have.
@@ -65,6 +66,13 @@ fn program(program: &str) -> String {
     }
 }
 
+/// Its name and version, which is the word behind its name in what it says of itself.
+pub(super) fn version() -> String {
+    let said = machine::version(&program("postgres"), "--version").unwrap_or_default();
+    let number = said.split_once("(PostgreSQL) ").and_then(|(_, rest)| rest.split(' ').next());
+    number.map_or_else(String::new, |number| format!("PostgreSQL {number}"))
+}
+
 impl Postgres {
     fn connection(&self) -> &Connection {
         let at = self.next.fetch_add(1, Relaxed) % self.connections.len().max(1);
@@ -75,10 +83,9 @@ impl Postgres {
     }
 }
 
-impl Peer for Postgres {
-    type Ticket = ();
-
-    fn open(setup: &Setup) -> Self {
+impl Postgres {
+    /// Starts a server of its own, and says how it is reached.
+    pub(super) fn start(setup: &Setup) -> (Self, Config) {
         // It refuses to run as root, whose processes become its own user's.
         let user = rustix::process::geteuid().is_root().then_some(USER);
         let data = setup.directory.join("data");
@@ -115,7 +122,16 @@ impl Peer for Postgres {
             }
             connections
         });
-        Self { connections, next: AtomicUsize::new(0), length: setup.length, _server: server }
+        let (next, length) = (AtomicUsize::new(0), setup.length);
+        (Self { connections, next, length, _server: server }, config)
+    }
+}
+
+impl Peer for Postgres {
+    type Ticket = ();
+
+    fn open(setup: &Setup) -> Self {
+        Self::start(setup).0
     }
 
     async fn claim(&self, text: Text) -> Option<()> {

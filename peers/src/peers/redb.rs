@@ -28,11 +28,16 @@ pub(crate) struct Redb {
     expiries: bool,
 }
 
-struct Writer(Arc<Database>);
+/// Writes to the database; such that it is quickly opened after a crash, or not.
+struct Writer {
+    database: Arc<Database>,
+    quick_repair: bool,
+}
 
 impl Commit for Writer {
     fn commit(&mut self, wishes: &mut [Wish]) {
-        let writing = sure(self.0.begin_write());
+        let mut writing = sure(self.database.begin_write());
+        writing.set_quick_repair(self.quick_repair);
         {
             let mut records = sure(writing.open_table(RECORDS));
             for wish in wishes {
@@ -50,20 +55,27 @@ impl Commit for Writer {
     }
 }
 
+impl Redb {
+    fn start(setup: &Setup, quick_repair: bool) -> Self {
+        let mut builder = Database::builder();
+        builder.set_cache_size(usize::try_from(setup.cache).unwrap_or(usize::MAX));
+        let database = Arc::new(sure(builder.create(setup.directory.join("peer.redb"))));
+        let mut writing = sure(database.begin_write());
+        writing.set_quick_repair(quick_repair);
+        sure(writing.open_table(RECORDS));
+        sure(writing.open_table(EXPIRIES));
+        sure(writing.commit());
+        let writer = Writer { database: Arc::clone(&database), quick_repair };
+        let (length, expiries) = (setup.length, setup.expiries);
+        Self { database, writer: Gather::start(setup.tasks, writer), length, expiries }
+    }
+}
+
 impl Peer for Redb {
     type Ticket = ();
 
     fn open(setup: &Setup) -> Self {
-        let mut builder = Database::builder();
-        builder.set_cache_size(usize::try_from(setup.cache).unwrap_or(usize::MAX));
-        let database = Arc::new(sure(builder.create(setup.directory.join("peer.redb"))));
-        let writing = sure(database.begin_write());
-        sure(writing.open_table(RECORDS));
-        sure(writing.open_table(EXPIRIES));
-        sure(writing.commit());
-        let writer = Writer(Arc::clone(&database));
-        let (length, expiries) = (setup.length, setup.expiries);
-        Self { database, writer: Gather::start(setup.tasks, writer), length, expiries }
+        Self::start(setup, false)
     }
 
     async fn claim(&self, text: Text) -> Option<()> {
@@ -137,5 +149,40 @@ impl Peer for Redb {
         }
         sure(writing.commit());
         texts.len() as u64
+    }
+}
+
+/// [`Redb`] whose commits save what the next opening needs after a crash.
+pub(crate) struct RedbQuick(Redb);
+
+impl Peer for RedbQuick {
+    type Ticket = ();
+
+    fn open(setup: &Setup) -> Self {
+        Self(Redb::start(setup, true))
+    }
+
+    async fn claim(&self, text: Text) -> Option<()> {
+        self.0.claim(text).await
+    }
+
+    async fn complete(&self, text: Text, (): (), payload: Bytes) {
+        self.0.complete(text, (), payload).await;
+    }
+
+    fn fill(&self, numbers: Range<u64>, expires_at_ms: u64) {
+        self.0.fill(numbers, expires_at_ms);
+    }
+
+    fn look_up(&self, wanted: &[Wanted], look: Look) -> usize {
+        self.0.look_up(wanted, look)
+    }
+
+    fn warm(&self) {
+        self.0.warm();
+    }
+
+    fn sweep(&self, now_ms: u64) -> u64 {
+        self.0.sweep(now_ms)
     }
 }

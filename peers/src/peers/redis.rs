@@ -2,6 +2,7 @@
 //! Commands of all tasks share a few connections, on which they are pipelined.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::server::{Server, answering};
 use crate::job::{Look, Peer, Setup};
+use crate::machine;
 use crate::work::{FAR_MS, Text, Wanted, sure, value};
 
 /// Connections; more were slower on two processors.
@@ -25,6 +27,22 @@ pub(crate) struct Redis {
     length: usize,
     expiring: AtomicU64,
     _server: Server,
+}
+
+/// The server's program: Valkey, when it is installed.
+fn program() -> &'static str {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = |directory: PathBuf| directory.join("valkey-server").is_file();
+    if std::env::split_paths(&path).any(installed) { "valkey-server" } else { "redis-server" }
+}
+
+/// Its name and version: the first word of what it says of itself, and the one behind `v=`.
+pub(super) fn version() -> String {
+    let said = machine::version(program(), "--version").unwrap_or_default();
+    let mut words = said.split_whitespace();
+    let name = words.next();
+    let number = words.find_map(|word| word.strip_prefix("v="));
+    name.zip(number).map_or_else(String::new, |(name, number)| format!("{name} {number}"))
 }
 
 impl Redis {
@@ -65,13 +83,7 @@ impl Peer for Redis {
             "--auto-aof-rewrite-percentage", "0", "--loglevel", "warning",
             "--active-expire-effort", "10", "--enable-debug-command", "local",
         ];
-        let installed = |program: &str| {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-        };
-        let valkey = installed("valkey-server");
-        let program = if valkey { "valkey-server" } else { "redis-server" };
-        let server = Server::start(program, &arguments, None);
+        let server = Server::start(program(), &arguments, None);
         let client = sure(Client::open(format!("redis+unix://{socket}")));
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let connections = Handle::current().block_on(async {

@@ -154,6 +154,20 @@ impl Peer for Sqlite {
         })
     }
 
+    /// Reads the table and its index with the connections that will look up, each of which has a cache
+    /// of its own.
+    fn warm(&self) {
+        let scan = |connection: &Connection| {
+            for all in [
+                "SELECT total(state), max(payload) FROM records",
+                "SELECT count(key) FROM records INDEXED BY sqlite_autoindex_records_1",
+            ] {
+                sure(connection.query_row(all, [], |_| Ok(())));
+            }
+        };
+        self.reading(|one| self.reading(|two| [one, two].into_iter().for_each(scan)));
+    }
+
     fn sweep(&self, now_ms: u64) -> u64 {
         let connection = connect(&self.file, self.cache);
         let delete = "DELETE FROM records WHERE expires < ?1";
