@@ -333,7 +333,7 @@ impl Restore {
 #[cfg(all(test, feature = "test-util"))]
 mod tests {
     use super::*;
-    use crate::storage::SimDisk;
+    use crate::storage::{Fault, SimDisk};
     use crate::{Claim, Fingerprint};
 
     /// What an opening writes again stands in one segment, whose frames have places below 2 GiB. Beyond
@@ -360,8 +360,35 @@ mod tests {
             result.header.payload_len = payload_len;
             room(&restore, &tail)
         };
-        assert!(with((1 << 31) - (1 << 20)).unwrap() <= OFFSET_END);
-        assert_eq!(with(1 << 31).unwrap_err().kind(), ErrorKind::Full);
+        let nearly = (1_u32 << 31) - (1 << 20);
+        let left = OFFSET_END - with(nearly).unwrap();
+        let most = nearly + u32::try_from(left).unwrap();
+        assert_eq!(with(most).unwrap(), OFFSET_END, "a whole segment");
+        assert_eq!(with(most + 4096).unwrap_err().kind(), ErrorKind::Full);
+    }
+
+    /// What was kept to be used again is nobody's data; a segment that was made ahead would be taken
+    /// for one of a later life.
+    #[test]
+    fn c35_a_kept_file_that_cannot_be_removed_is_left_and_a_segment_is_not() {
+        let disk = Arc::new(SimDisk::new(1));
+        let storage: Arc<dyn Storage> = Arc::clone(&disk) as Arc<_>;
+        Options::new().open_storage(Arc::clone(&storage)).unwrap().close().unwrap();
+        let options = Options::new();
+        let directory = create::directory(&storage, &options.random, options.clock.read()).unwrap();
+        let found = survey(&*storage, &directory.identity).unwrap();
+        let mut restore = Restore::new(&options, &directory.identity, &storage, found);
+        for (path, is_left) in
+            [("segments/0000000099.kept.tmp", true), ("segments/0000000099.log", false)]
+        {
+            assert_eq!(log::is_kept(path), is_left);
+            storage.create(path).unwrap();
+            restore.survey.unused = vec![path.to_owned()];
+            disk.fail_operation(disk.operations(), Fault::Io);
+            assert_eq!(clear_away(&*storage, &restore).is_ok(), is_left, "{path}");
+            clear_away(&*storage, &restore).unwrap();
+            assert!(storage.open(path).is_err());
+        }
     }
 
     #[test]
