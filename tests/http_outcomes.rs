@@ -16,13 +16,14 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use onceward::State;
 use onceward::http::{
-    Body, Decision, Doubt, Idempotency, IdempotencyLayer, InFlight, OnCrash, OnDisconnect,
-    OnTimeout, Outcome, Profile, Ruling, StoredResponse,
+    Body, Decision, Doubt, Idempotency, IdempotencyLayer, InFlight, Mismatch, OnCrash,
+    OnDisconnect, OnTimeout, Outcome, Profile, Ruling, StoredResponse,
 };
 use support::memory::{Fail, Memory};
 use support::{Api, account, created, keyed, keyless, oec, post, status};
 use tokio::sync::{Barrier, Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,6 +75,59 @@ fn after_a_second(on_timeout: OnTimeout) -> Profile {
     let mut profile = Profile::standard();
     (profile.timeout, profile.on_timeout) = (Some(SECOND), on_timeout);
     profile
+}
+
+/// A store that is asked and does not answer is one that fails: who asks is told so when the time has
+/// passed that a handler has, nothing runs, then or later, and the key is free when the store is back.
+#[tokio::test(start_paused = true)]
+async fn c36_a_store_that_does_not_answer_in_time_runs_nothing() {
+    // It is asked for a claim; whether a key is known, where bodies are not compared; and the same
+    // where it has no room.
+    for (compares, no_room) in [(true, false), (false, false), (true, true)] {
+        let mut profile = after_a_second(OnTimeout::Continue);
+        if !compares {
+            profile.mismatch = Mismatch::Replay;
+        }
+        let api = Api::new(profile);
+        api.store.fail(Fail { silent: true, no_room, ..Fail::default() });
+        let asked = Instant::now();
+        let reply = tokio::time::timeout(DAY, api.post("k")).await.unwrap();
+        let refused = (StatusCode::SERVICE_UNAVAILABLE, Some(Decision::StoreFailed));
+        assert_eq!((reply.status, reply.decision), refused);
+        assert!((SECOND..2 * SECOND).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+        tokio::time::sleep(DAY).await;
+        assert_eq!((api.runs(), api.store.states()), (0, Vec::new()));
+        api.store.fail(Fail::default());
+        assert_eq!(api.post("k").await.decision, Some(Decision::Fresh));
+    }
+}
+
+/// A duplicate has its own patience, and the store as long again as a handler to say how it ended.
+#[tokio::test(start_paused = true)]
+async fn c36_a_store_that_falls_silent_while_a_duplicate_waits_is_as_one_that_fails() {
+    let mut profile = after_a_second(OnTimeout::Continue);
+    profile.in_flight = InFlight::Wait(5 * SECOND);
+    let Held { api, started, .. } = held(profile);
+    let first = in_task(&api, "k");
+    started.notified().await;
+    let (asked, second) = (Instant::now(), in_task(&api, "k"));
+    assert_eq!(first.await.unwrap().status, StatusCode::GATEWAY_TIMEOUT);
+    api.store.fail(Fail { silent: true, ..Fail::default() });
+    let reply = tokio::time::timeout(DAY, second).await.unwrap().unwrap();
+    assert_eq!(reply.decision, Some(Decision::StoreFailed));
+    assert!((6 * SECOND..7 * SECOND).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+    assert_eq!((api.runs(), api.store.states()), (1, vec![State::InFlight]));
+}
+
+/// Without a limit it is waited for, and nothing runs meanwhile.
+#[tokio::test(start_paused = true)]
+async fn c36_behind_a_store_that_does_not_answer_nothing_runs() {
+    let api = Api::new(Profile::standard());
+    api.store.fail(Fail { silent: true, ..Fail::default() });
+    assert!(tokio::time::timeout(DAY, api.post("k")).await.is_err());
+    assert_eq!((api.runs(), api.store.states()), (0, Vec::new()));
+    api.store.fail(Fail::default());
+    assert_eq!(api.post("k").await.decision, Some(Decision::Fresh));
 }
 
 #[tokio::test(start_paused = true)]

@@ -243,8 +243,11 @@ impl Load {
 async fn m8_under_load_every_key_is_executed_once_and_memory_stays_flat() {
     let requests =
         std::env::var("LOAD").map_or(REQUESTS, |load| load.parse().expect("LOAD is a number"));
-    let seed = std::env::var("SEED")
-        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("SEED is a number"));
+    let seed = match std::env::var("SEED").as_deref() {
+        Ok("random") => fastrand::u64(..),
+        Ok(seed) => seed.parse().expect("SEED is a number, or `random`"),
+        Err(_) => 20_260_101,
+    };
     println!("SEED={seed} LOAD={requests}");
     let executed = Arc::<Executed>::default();
     let upstream = upstream(Arc::clone(&executed)).await;

@@ -50,6 +50,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "c36_a_store_that_fails_runs_nothing",
     ),
     (
+        "the store does not answer in time, and the request runs anyway",
+        "tests/http_outcomes.rs",
+        "c36_a_store_that_does_not_answer_in_time_runs_nothing",
+    ),
+    (
         "a key is freed after bytes went upstream",
         "tests/serve_proxy.rs",
         "a_connection_that_breaks_after_the_request_went_out_leaves_the_key_in_doubt",

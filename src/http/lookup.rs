@@ -1,5 +1,6 @@
 //! Asking the store about a request's key.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::layer::Config;
 use super::policy::InFlight;
 use super::replay::{flooded, store_failed};
 use crate::backend::{Backend, BackendWait};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::outcome::{Claim, ClaimOptions, Record, Resolution, State};
@@ -40,7 +41,7 @@ impl<B: Backend> Lookup<B> {
             return Ok(None);
         }
         let found = match self.key() {
-            Ok(key) => self.store.get(key).await,
+            Ok(key) => self.answered(self.store.get(key), Duration::ZERO).await,
             Err(error) => Err(error),
         };
         let answers = |record: &Record| match record.state() {
@@ -63,7 +64,7 @@ impl<B: Backend> Lookup<B> {
     ) -> Result<(), Box<Response<Body>>> {
         let found = match self.key() {
             Ok(key) if self.store.has_room(key.scope()) => return Ok(()),
-            Ok(key) => self.store.get(key).await,
+            Ok(key) => self.answered(self.store.get(key), Duration::ZERO).await,
             Err(error) => Err(error),
         };
         match found {
@@ -86,14 +87,16 @@ impl<B: Backend> Lookup<B> {
 
     async fn claim_or_wait(&self, print: Fingerprint) -> Result<Claim<B>, Error> {
         let options = ClaimOptions::new().ttl(self.config.profile.ttl);
-        let claim = self.store.claim(self.key()?, print, options).await?;
+        let claim = self.store.claim(self.key()?, print, options);
+        let claim = self.answered(claim, Duration::ZERO).await?;
         match (claim, self.config.profile.in_flight) {
             (Claim::InFlight(wait), InFlight::Wait(patience)) => {
                 // Whoever waits holds the body of its request.
                 let Some(_waiting) = self.config.waiting.enter(&self.keyed.scope) else {
                     return Ok(Claim::InFlight(wait));
                 };
-                wait.until(Instant::now() + patience.min(PATIENCE_MAX)).await
+                let patience = patience.min(PATIENCE_MAX);
+                self.answered(wait.until(Instant::now() + patience), patience).await
             }
             (claim, _) => Ok(claim),
         }
@@ -142,17 +145,32 @@ impl<B: Backend> Lookup<B> {
     /// may have done so before, and the work done since may be in doubt by now.
     async fn resolve(&self, record: &Record, resolution: Resolution) -> Result<(), Error> {
         let _one_at_a_time = self.config.rulings.lock().await;
-        let now = self.store.get(self.key()?).await?;
+        let now = self.answered(self.store.get(self.key()?), Duration::ZERO).await?;
         let is_the_same = |now: &Record| {
             now.state() == State::InDoubt
                 && now.claimed_at() == record.claimed_at()
                 && now.expires_at() == record.expires_at()
         };
         if now.is_some_and(|now| is_the_same(&now)) {
-            let resolved = self.store.resolve(self.key()?, resolution).await?;
+            let resolved = self.store.resolve(self.key()?, resolution);
+            let resolved = self.answered(resolved, Duration::ZERO).await?;
             tracing::warn!(?resolved, "a key in doubt was decided about");
         }
         Ok(())
+    }
+
+    /// What the store says within the time that a handler has, and `patience` besides. One that does
+    /// not answer by then is as one that fails (C36): nothing runs. It is asked no longer, so that a
+    /// claim which it grants later gives its key back.
+    async fn answered<T>(
+        &self,
+        asked: impl Future<Output = Result<T, Error>>,
+        patience: Duration,
+    ) -> Result<T, Error> {
+        let Some(limit) = self.config.profile.timeout else { return asked.await };
+        tokio::time::timeout(limit.saturating_add(patience), asked).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, "the store does not answer"))
+        })
     }
 
     fn key(&self) -> Result<Key<'_>, Error> {

@@ -85,7 +85,8 @@ pub struct Profile {
     pub live_routes: Vec<Route>,
     /// Whether trailers are stored and replayed (C26).
     pub store_trailers: bool,
-    /// How long the handler has to answer; `None` for as long as it takes (C33).
+    /// How long the handler has to answer; `None` for as long as it takes (C33). Before it runs, the
+    /// store has as long for each answer, and then counts as one that failed (C36).
     pub timeout: Option<Duration>,
     /// What becomes of a handler that has not answered by then.
     pub on_timeout: OnTimeout,

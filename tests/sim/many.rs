@@ -33,9 +33,21 @@ pub(crate) fn hold(script: &Script) -> Tally {
                 told.and_then(|told| run_and_tell(&told).err().map(|(wrong, _)| (told, wrong)));
             let (script, wrong) = told.unwrap_or_else(|| (script.clone(), wrong));
             let (small, wrong) = shrink(&script, wrong);
-            panic!("{wrong}\nreplay: SEED={seed} SCRIPTS=1\n{small}")
+            panic!("{wrong}\nreplay: SEED={seed} SCRIPTS=1{}\n{small}", which())
         }
     }
+}
+
+/// What else a replay must be told: how many operations are tried, where that was said, and the test.
+fn which() -> String {
+    let every = variable("EVERY").map_or_else(String::new, |every| format!(" EVERY={every}"));
+    let test = std::thread::current()
+        .name()
+        .filter(|name| *name != "main")
+        .map_or_else(String::new, |test| {
+            format!(" cargo test --all-features --test sim -- --nocapture --exact {test}")
+        });
+    every + &test
 }
 
 /// Does `work` with one seed after the other: as many as `SCRIPTS` says, or `count`; with
@@ -78,7 +90,10 @@ pub(crate) fn each_seed(count: u64, work: impl Fn(u64) -> Tally + Sync) -> Tally
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
         for _ in 1..variable("THREADS").unwrap_or(cores) {
-            scope.spawn(run);
+            // With the test's name, which a replay needs.
+            let thread = std::thread::Builder::new();
+            let name = std::thread::current().name().unwrap_or("main").to_owned();
+            thread.name(name).spawn_scoped(scope, run).expect("a thread");
         }
         run();
     });

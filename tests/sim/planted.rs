@@ -8,10 +8,8 @@ use crate::draw::Lean;
 use crate::run::{run, run_and_tell};
 use crate::script::Script;
 use crate::shrink::shrink;
-use crate::{base_seed, variable};
+use crate::{ASIDE_ONE_IN, SCRIPTS, base_seed, variable};
 
-/// Scripts in which a planted bug must show.
-const SCRIPTS_MAX: u64 = 1_000;
 /// How far apart the seeds are that one bug is tried from.
 const SEEDS_APART: u64 = 1_000_003;
 
@@ -31,33 +29,33 @@ impl Drop for Planted {
     }
 }
 
-/// What scripts lean to in which the bug is to show: most show in any.
+/// What scripts lean to in which the bug is to show, where it takes that: most show in those of the
+/// search.
 fn lean(bug: Bug) -> Option<Lean> {
     match bug {
-        Bug::OlderRunWins => Some(Lean::Spilled),
-        Bug::RoomNotReserved => Some(Lean::Full),
         Bug::PayloadNotCompared | Bug::DamageForgotten => Some(Lean::Rot),
-        Bug::CheckpointedBeforeSync => Some(Lean::Buffered),
-        Bug::RenewalLost => Some(Lean::GivenBack),
         Bug::PublishedBeforeSync | Bug::WentOnAfterEio => Some(Lean::Failing),
         _ => None,
     }
 }
 
-/// The scripts a bug is looked for in.
+/// The scripts a bug is looked for in: those of the search, from the same seeds, as many and with
+/// their worlds on the side; or scripts that all lean to what it breaks.
 fn drawn(bug: Bug, seed: u64) -> Script {
     match bug {
         Bug::ReusedUnderReader => Script::draw_steady(seed),
         Bug::ReusedBeforeDirectorySync => Script::draw_steady(seed).with_asides(4),
-        _ => lean(bug)
-            .map_or_else(|| Script::draw(seed), |lean| Script::draw_leaning(seed, Some(lean))),
+        _ => lean(bug).map_or_else(
+            || Script::draw(seed).with_asides(ASIDE_ONE_IN),
+            |lean| Script::draw_leaning(seed, Some(lean)),
+        ),
     }
 }
 
 /// The first script that shows the bug, after how many that do not, and what it shows.
 fn caught(bug: Bug, base: u64) -> Option<(u64, Script, String)> {
     let _planted = Planted::new(bug);
-    let max = variable("PLANTED_SCRIPTS").unwrap_or(SCRIPTS_MAX);
+    let max = variable("PLANTED_SCRIPTS").unwrap_or(SCRIPTS);
     (0..max).find_map(|nth| {
         let script = drawn(bug, base.wrapping_add(nth));
         run(&script).err().map(|wrong| (nth, script, wrong))

@@ -41,6 +41,8 @@ struct Entries {
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Fail {
     pub(crate) claim: Option<ErrorKind>,
+    /// Nothing that is asked before work begins is ever answered.
+    pub(crate) silent: bool,
     /// As many claims are in flight as there may be.
     pub(crate) no_room: bool,
     /// Payloads are refused with this kind, the ticket handed back.
@@ -75,6 +77,14 @@ impl Memory {
 
     pub(crate) fn fail(&self, fail: Fail) {
         self.0.entries.lock().fail = fail;
+    }
+
+    /// Goes on once the store has not been told to be silent: else never.
+    async fn speaks(&self) {
+        let silent = self.0.entries.lock().fail.silent;
+        if silent {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// How often the store was asked about a key.
@@ -234,7 +244,10 @@ impl Backend for Memory {
         options: ClaimOptions,
     ) -> impl Future<Output = Result<Claim<Self>, Error>> + Send + 'static {
         let (store, id) = (self.clone(), id(key));
-        async move { store.try_claim(&id, print, options) }
+        async move {
+            store.speaks().await;
+            store.try_claim(&id, print, options)
+        }
     }
 
     fn has_room(&self, _scope: &[u8]) -> bool {
@@ -247,6 +260,7 @@ impl Backend for Memory {
     ) -> impl Future<Output = Result<Option<Record>, Error>> + Send + 'static {
         let (store, id) = (self.clone(), id(key));
         async move {
+            store.speaks().await;
             let mut entries = store.0.entries.lock();
             entries.lookups += 1;
             let (now_ms, fail) = (entries.now_ms, entries.fail);
@@ -265,6 +279,7 @@ impl Backend for Memory {
     ) -> impl Future<Output = Result<Resolved, Error>> + Send + 'static {
         let (store, id) = (self.clone(), id(key));
         async move {
+            store.speaks().await;
             let mut entries = store.0.entries.lock();
             let now_ms = entries.now_ms;
             let Some(entry) = entries.by_key.get_mut(&id).filter(|e| e.is_live(now_ms)) else {
@@ -385,6 +400,7 @@ impl BackendWait<Memory> for Waiting {
             let claim = self.store.try_claim(&self.id, self.print, self.options)?;
             let Claim::InFlight(_) = claim else { return Ok(claim) };
             if tokio::time::timeout_at(deadline.into(), settled).await.is_err() {
+                self.store.speaks().await;
                 return Ok(claim);
             }
         }
