@@ -67,7 +67,7 @@ impl StateMachineTest for Test {
 #[test]
 fn p0_any_sequence_of_operations_crashes_and_clock_steps_keeps_the_promise() {
     let seed = match std::env::var("SEED").as_deref() {
-        Ok("fresh") => fastrand::u64(..),
+        Ok("random") => fastrand::u64(..),
         _ => variable("SEED", 1),
     };
     println!("SEED={seed}");
