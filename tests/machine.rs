@@ -1,7 +1,7 @@
 //! Any sequence of operations, with crashes and clock steps between them, keeps the promise (P0): the
 //! state machine of `tests/machine/` under a property test that shrinks what it finds.
 //!
-//! The sequences are the same in every run. `SEED=fresh` draws others and `SEED=<number>` names them;
+//! The sequences are the same in every run. `SEED=random` draws others and `SEED=<number>` names them;
 //! `CASES` and `STEPS` make them more and longer.
 #![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]

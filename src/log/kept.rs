@@ -268,6 +268,9 @@ impl<P> Log<P> {
             };
             outcome = outcome.and(done);
         }
+        if keep == Keep::Nothing {
+            self.hurry_slices();
+        }
         (freed, outcome.map_err(|error| Error::io("removing segments", error)))
     }
 

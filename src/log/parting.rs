@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::pace::{Pace, Seen};
 use super::segment::Segment;
@@ -54,6 +54,8 @@ struct State {
     is_unsynced: bool,
     /// Oldest first. Taken out under `cutting` alone.
     files: VecDeque<Nameless>,
+    /// Whether somebody asked for the disk back, and so does not mind that others wait for it.
+    is_asked: bool,
     pace: Pace,
     /// What failed since somebody was told.
     failed: Option<io::Error>,
@@ -92,6 +94,11 @@ impl State {
     /// The place of the first that may go and that nobody holds.
     fn ready(&mut self) -> Option<usize> {
         self.files.iter_mut().position(Nameless::is_ready)
+    }
+
+    /// As [`Pace::ask`]; whoever asked for the disk back needs it.
+    fn ask(&mut self, now: Instant, seen: Seen) -> Result<u64, Instant> {
+        self.pace.ask(now, Seen { is_pressed: seen.is_pressed || self.is_asked, ..seen })
     }
 
     /// Whether the names are gone on disk of those that wait for it is known.
@@ -142,6 +149,7 @@ impl<P> Log<P> {
                 return Some(Turn::SyncNames);
             }
             if state.files.is_empty() {
+                state.is_asked = false;
                 self.parting.changed.wait(&mut state);
                 continue;
             }
@@ -149,7 +157,7 @@ impl<P> Log<P> {
                 let _ = self.parting.changed.wait_for(&mut state, LOOK);
                 continue;
             }
-            match state.pace.ask(clock::monotonic(), seen) {
+            match state.ask(clock::monotonic(), seen) {
                 Ok(slice) => return Some(Turn::Cut(slice)),
                 Err(next) => {
                     let _ = self.parting.changed.wait_until(&mut state, next);
@@ -199,6 +207,12 @@ impl<P> Log<P> {
     pub(super) fn wake_slices(&self) -> bool {
         self.parting.changed.notify_one();
         self.parting.state.lock().is_served
+    }
+
+    /// What waits is given back as fast as it goes while the log rests: somebody asked for it.
+    pub(super) fn hurry_slices(&self) {
+        let mut state = self.parting.state.lock();
+        state.is_asked = !state.files.is_empty();
     }
 
     fn sync_names(&self) {

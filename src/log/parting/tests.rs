@@ -352,6 +352,24 @@ fn more_is_cut_while_nothing_is_committed() {
     assert_eq!((next_slice(&log), next_slice(&log)), (working, resting));
 }
 
+/// Nor does who asked for the disk back wait until nobody works.
+#[test]
+fn what_was_asked_for_goes_while_others_work() {
+    let (_disk, log, _files) = parted(None);
+    log.give_back(Keep::Nothing).1.unwrap();
+    let seen = log.see();
+    let mut state = log.parting.state.lock();
+    assert!(state.is_asked);
+    for is_asked in [true, false] {
+        state.is_asked = is_asked;
+        state.pace = Pace::default();
+        let cut = clock::monotonic();
+        state.pace.gave(cut, 8 << 30, 0);
+        // Long enough for a log that rests, and not for one at work.
+        assert_eq!(state.ask(cut + Duration::from_secs(1_000), seen).is_ok(), is_asked);
+    }
+}
+
 #[test]
 fn a_log_is_pressed_when_its_next_segment_has_no_room() {
     let (_disk, log, _files) = parted(None);
