@@ -1,6 +1,7 @@
 //! Asking the store about a request's key.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ impl<B: Backend> Lookup<B> {
             return Ok(None);
         }
         let found = match self.key() {
-            Ok(key) => self.answered(self.store.get(key), Duration::ZERO).await,
+            Ok(key) => self.answered(pin!(self.store.get(key)), Duration::ZERO).await,
             Err(error) => Err(error),
         };
         let answers = |record: &Record| match record.state() {
@@ -64,7 +65,7 @@ impl<B: Backend> Lookup<B> {
     ) -> Result<(), Box<Response<Body>>> {
         let found = match self.key() {
             Ok(key) if self.store.has_room(key.scope()) => return Ok(()),
-            Ok(key) => self.answered(self.store.get(key), Duration::ZERO).await,
+            Ok(key) => self.answered(pin!(self.store.get(key)), Duration::ZERO).await,
             Err(error) => Err(error),
         };
         match found {
@@ -88,7 +89,7 @@ impl<B: Backend> Lookup<B> {
     async fn claim_or_wait(&self, print: Fingerprint) -> Result<Claim<B>, Error> {
         let options = ClaimOptions::new().ttl(self.config.profile.ttl);
         let claim = self.store.claim(self.key()?, print, options);
-        let claim = self.answered(claim, Duration::ZERO).await?;
+        let claim = self.answered(pin!(claim), Duration::ZERO).await?;
         match (claim, self.config.profile.in_flight) {
             (Claim::InFlight(wait), InFlight::Wait(patience)) => {
                 // Whoever waits holds the body of its request.
@@ -96,7 +97,7 @@ impl<B: Backend> Lookup<B> {
                     return Ok(Claim::InFlight(wait));
                 };
                 let patience = patience.min(PATIENCE_MAX);
-                self.answered(wait.until(Instant::now() + patience), patience).await
+                self.answered(pin!(wait.until(Instant::now() + patience)), patience).await
             }
             (claim, _) => Ok(claim),
         }
@@ -145,7 +146,7 @@ impl<B: Backend> Lookup<B> {
     /// may have done so before, and the work done since may be in doubt by now.
     async fn resolve(&self, record: &Record, resolution: Resolution) -> Result<(), Error> {
         let _one_at_a_time = self.config.rulings.lock().await;
-        let now = self.answered(self.store.get(self.key()?), Duration::ZERO).await?;
+        let now = self.answered(pin!(self.store.get(self.key()?)), Duration::ZERO).await?;
         let is_the_same = |now: &Record| {
             now.state() == State::InDoubt
                 && now.claimed_at() == record.claimed_at()
@@ -153,7 +154,7 @@ impl<B: Backend> Lookup<B> {
         };
         if now.is_some_and(|now| is_the_same(&now)) {
             let resolved = self.store.resolve(self.key()?, resolution);
-            let resolved = self.answered(resolved, Duration::ZERO).await?;
+            let resolved = self.answered(pin!(resolved), Duration::ZERO).await?;
             tracing::warn!(?resolved, "a key in doubt was decided about");
         }
         Ok(())
@@ -164,7 +165,7 @@ impl<B: Backend> Lookup<B> {
     /// claim which it grants later gives its key back.
     async fn answered<T>(
         &self,
-        asked: impl Future<Output = Result<T, Error>>,
+        asked: Pin<&mut impl Future<Output = Result<T, Error>>>,
         patience: Duration,
     ) -> Result<T, Error> {
         let Some(limit) = self.config.profile.timeout else { return asked.await };
