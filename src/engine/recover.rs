@@ -31,7 +31,7 @@ use crate::index::{Caps, Identity};
 use crate::key::Key;
 use crate::location::OFFSET_END;
 use crate::log::segment::Prepared;
-use crate::log::{self, Config, Draft, Log, Start};
+use crate::log::{self, Config, Draft, Fill, Log, Start};
 use crate::options::{IN_FLIGHT_MAX, Options, SEGMENT_SIZE_MAX};
 use crate::planted::{Bug, is_planted};
 use crate::storage::Storage;
@@ -226,7 +226,8 @@ fn new_log(
     };
     let size = config.segment_size.max(prepared);
     let active: Prepared =
-        log::segment::create(&**storage, &header, size, config.master.as_ref()).map_err(io)?;
+        log::segment::create(&**storage, &header, size, config.master.as_ref(), Fill::Zeros)
+            .map_err(io)?;
     let start = Start {
         previous: restore.previous,
         last_sequence: restore.last_sequence,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 
 use super::done::Done;
+use super::fill::Lately;
 use super::segment::Segment;
 use super::writer::Group;
 use super::{Log, Position};
@@ -30,11 +31,14 @@ pub(crate) struct Committer {
     groups: u64,
     frames: u64,
     bytes: u64,
+    /// How many of them are synced.
+    bytes_synced: u64,
     syncs: u64,
+    lately: Arc<Lately>,
 }
 
 impl Committer {
-    pub(super) fn new(previous: u64) -> Self {
+    pub(super) fn new(previous: u64, lately: Arc<Lately>) -> Self {
         Self {
             previous,
             durable_upto: 0,
@@ -44,7 +48,9 @@ impl Committer {
             groups: 0,
             frames: 0,
             bytes: 0,
+            bytes_synced: 0,
             syncs: 0,
+            lately,
         }
     }
 
@@ -57,6 +63,8 @@ impl Committer {
                 synced?;
             }
             self.syncs += 1;
+            self.lately.synced(self.bytes - self.bytes_synced);
+            self.bytes_synced = self.bytes;
         }
         self.durable_upto = self.written_upto;
         Ok(())

@@ -8,6 +8,7 @@ mod append;
 pub(crate) mod commit;
 mod done;
 mod draft;
+mod fill;
 mod kept;
 pub(crate) mod key;
 mod near;
@@ -33,6 +34,7 @@ use crate::sync::{Condvar, Mutex};
 
 pub(crate) use commit::Failed;
 pub(crate) use draft::{Appended, Draft, NoRoom, Room, Wanted};
+pub(crate) use fill::Fill;
 pub(crate) use kept::{Keep, is_kept};
 pub(crate) use segment::Segment;
 pub(crate) use table::{Hold, Segments};
@@ -121,6 +123,8 @@ pub(crate) struct Log<P> {
     pub(crate) other_bytes: AtomicU64,
     /// Whether the last preparation found no room.
     refused_room: AtomicBool,
+    /// How much is written at a time, which says how room is to be made.
+    lately: Arc<fill::Lately>,
 }
 
 impl<P> Log<P> {
@@ -134,9 +138,10 @@ impl<P> Log<P> {
         start: Start,
     ) -> Self {
         let previous = start.previous;
+        let lately = Arc::new(fill::Lately::new(config.segment_size, config.durability));
         Self {
             writer: Mutex::new(writer::Writer::new(active, &config, start)),
-            committer: Mutex::new(commit::Committer::new(previous)),
+            committer: Mutex::new(commit::Committer::new(previous, Arc::clone(&lately))),
             storage,
             config,
             poison,
@@ -149,6 +154,7 @@ impl<P> Log<P> {
             short: Condvar::new(),
             other_bytes: 0.into(),
             refused_room: false.into(),
+            lately,
         }
     }
 

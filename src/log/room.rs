@@ -1,5 +1,5 @@
-//! Making room: segments zeroed ahead, so that a commit has no metadata to write and a full disk
-//! shows where it can be borne.
+//! Making room: segments made ahead, so that a full disk shows where it can be borne. How they are
+//! filled is `fill`'s.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::fire_all;
 use crate::format::segment::Header;
 
-/// The most and the least that is zeroed at a time.
+/// The most and the least that is set aside at a time.
 const CHUNK_MAX: u64 = 4 << 20;
 const CHUNK_MIN: u64 = 16 << 10;
 /// What a chunk ends at a multiple of, when it is at least that long.
@@ -144,8 +144,9 @@ impl<P> Log<P> {
             } else {
                 end.next_multiple_of(LARGE_PAGE).min(plan.size) - plan.length
             };
-            return self
-                .smaller_and_smaller(chunk, least, |chunk| plan.last.extend(plan.length + chunk));
+            return self.smaller_and_smaller(chunk, least, |chunk| {
+                plan.last.extend(plan.length + chunk, self.lately.fill())
+            });
         }
         let needed = (plan.opening + plan.wanted.frame + plan.instead).next_multiple_of(4096);
         // A frame larger than a segment gets a segment of its own.
@@ -217,7 +218,7 @@ impl<P> Log<P> {
         Ok(())
     }
 
-    /// What is zeroed at a time where there is enough to do, and what a segment has at first.
+    /// What is set aside at a time where there is enough to do, and what a segment has at first.
     pub(super) fn chunk(&self) -> u64 {
         CHUNK_MAX.min(self.config.segment_size / 4).max(CHUNK_MIN)
     }
@@ -279,8 +280,14 @@ impl<P> Log<P> {
 
     fn create(&self, (id, epoch): (u32, u64), length: u64, size: u64) -> io::Result<Prepared> {
         let header = self.header(id, epoch, length)?;
-        segment::create(&*self.storage, &header, size, self.config.master.as_ref())
-            .inspect_err(|_| self.doubt_removed_names())
+        segment::create(
+            &*self.storage,
+            &header,
+            size,
+            self.config.master.as_ref(),
+            self.lately.fill(),
+        )
+        .inspect_err(|_| self.doubt_removed_names())
     }
 }
 
@@ -297,10 +304,11 @@ fn full_or_io(error: io::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::super::draft::{Draft, NoRoom, Room, Wanted};
+    use super::super::fill::Fill;
     use super::super::{Config, DIRECTORY, Segments, Start};
     use super::*;
     use crate::clock::TimeMark;
@@ -311,7 +319,7 @@ mod tests {
     use crate::random::Random;
     use crate::storage::{SimDisk, Storage};
 
-    const SIZE: u64 = 1 << 20;
+    pub(in crate::log) const SIZE: u64 = 1 << 20;
 
     fn log() -> Log<()> {
         log_within(&Arc::new(SimDisk::new(7)), None)
@@ -322,6 +330,14 @@ mod tests {
     }
 
     fn log_of(disk: &Arc<SimDisk>, max_disk: Option<u64>, durability: Durability) -> Log<()> {
+        log_on(Arc::clone(disk) as Arc<dyn Storage>, max_disk, durability)
+    }
+
+    pub(in crate::log) fn log_on(
+        disk: Arc<dyn Storage>,
+        max_disk: Option<u64>,
+        durability: Durability,
+    ) -> Log<()> {
         disk.create_dir("").unwrap();
         disk.create_dir(DIRECTORY).unwrap();
         let config = Config {
@@ -336,7 +352,7 @@ mod tests {
         };
         let header =
             Header { store_id: [1; 16], salt: 3, id: 1, prepared: 65_536, epoch: 1, sealed: false };
-        let active = segment::create(&**disk, &header, SIZE, None).unwrap();
+        let active = segment::create(&*disk, &header, SIZE, None, Fill::Zeros).unwrap();
         let start = Start {
             previous: 0,
             last_sequence: 0,
@@ -345,7 +361,7 @@ mod tests {
             next_segment: 2,
         };
         let poison = Arc::new(Poison::default());
-        Log::new(disk.clone(), config, poison, Arc::new(Segments::default()), active, start)
+        Log::new(disk, config, poison, Arc::new(Segments::default()), active, start)
     }
 
     #[test]
@@ -411,9 +427,10 @@ mod tests {
         assert!(log.writer.lock().is_wanted_met());
     }
 
-    const MARK: TimeMark = TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] };
+    pub(in crate::log) const MARK: TimeMark =
+        TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] };
 
-    fn result(payload: &[u8]) -> Draft<'_> {
+    pub(in crate::log) fn result(payload: &[u8]) -> Draft<'_> {
         Draft {
             kind: Kind::Complete,
             flags: 0,

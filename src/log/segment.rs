@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::fill::Fill;
 use super::{DIRECTORY, TEMPORARY, file_name, kept, key, path};
 use crate::crypt::{DataKey, Master};
 use crate::error::Error;
@@ -179,9 +180,9 @@ impl Segment {
         synced
     }
 
-    /// Makes the file `length` bytes long, with zeros that are on disk.
-    pub(crate) fn extend(&self, length: u64) -> io::Result<()> {
-        self.file.preallocate(length)?;
+    /// Makes the file `length` bytes long; what comes to it reads as zeros, and its blocks are there.
+    pub(super) fn extend(&self, length: u64, fill: Fill) -> io::Result<()> {
+        fill.up_to(&*self.file, length)?;
         self.sync().inspect_err(|_| {
             // Best effort: the space is free again.
             let _ = self.file.set_len(self.length.load(Relaxed));
@@ -306,7 +307,7 @@ fn unread(error: io::Error) -> Error {
     Error::io("reading a payload", error)
 }
 
-/// A segment whose file is made and zeroed ahead, and in which no group stands yet.
+/// A segment whose file is made ahead, and in which no group stands yet.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) segment: Arc<Segment>,
@@ -330,12 +331,13 @@ pub(crate) fn create(
     header: &format::Header,
     size: u64,
     master: Option<&Master>,
+    fill: Fill,
 ) -> io::Result<Prepared> {
     let sealing = seal(storage, header, master)?;
     let temporary = format!("{}{TEMPORARY}", path(header.id));
     unlink(storage, &temporary)?;
     let file = storage.create(&temporary)?;
-    begin(storage, &temporary, file, header, size, sealing)
+    begin(storage, &temporary, file, header, size, sealing, fill)
 }
 
 /// Makes the kept file of `old`, which is nobody's, that of segment `id`: at once as long as it is,
@@ -348,7 +350,8 @@ pub(super) fn reuse(
     master: Option<&Master>,
 ) -> io::Result<Prepared> {
     let sealing = seal(storage, header, master)?;
-    begin(storage, &kept::path(old.id), Arc::clone(&old.file), header, size, sealing)
+    let file = Arc::clone(&old.file);
+    begin(storage, &kept::path(old.id), file, header, size, sealing, Fill::Zeros)
 }
 
 /// Makes the key of a segment and keeps it, when payloads are sealed.
@@ -371,9 +374,10 @@ fn begin(
     header: &format::Header,
     size: u64,
     sealing: Option<DataKey>,
+    fill: Fill,
 ) -> io::Result<Prepared> {
     let made = (|| {
-        file.preallocate(header.prepared)?;
+        fill.up_to(&*file, header.prepared)?;
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
         storage.rename(temporary, &path(header.id))?;

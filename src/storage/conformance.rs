@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::{Disk, SimDisk, Storage};
+use super::{Disk, File, SimDisk, Storage};
 
 /// Runs each behaviour on both.
 macro_rules! behaviours {
@@ -45,6 +45,7 @@ behaviours! {
     a_rename_stays_in_its_directory
     an_unlinked_file_lives_while_it_is_open
     preallocation_is_zeros_from_the_end_on
+    allocation_is_zeros_from_the_end_on
     a_map_may_reach_past_the_end_and_the_file_grow_into_it
     a_range_outside_the_map_is_refused
     bytes_outlive_their_map_and_their_file
@@ -211,6 +212,7 @@ fn a_read_only_handle_changes_nothing(storage: &Arc<dyn Storage>) {
     assert!(file.write_at(b"x", 0).is_err());
     assert!(file.set_len(0).is_err());
     assert!(file.preallocate(100).is_err());
+    assert!(file.allocate(100).is_err());
     assert_eq!(&*file.map(4).unwrap().view(0..4).unwrap(), b"kept");
     assert_eq!(content(storage, "f"), b"kept");
 }
@@ -258,15 +260,39 @@ fn an_unlinked_file_lives_while_it_is_open(storage: &Arc<dyn Storage>) {
 
 fn preallocation_is_zeros_from_the_end_on(storage: &Arc<dyn Storage>) {
     storage.create_dir("").unwrap();
-    let file = put(storage, "f", b"head");
+    room_is_zeros_from_the_end_on(storage, "f", &|file, len| file.preallocate(len));
+}
+
+fn allocation_is_zeros_from_the_end_on(storage: &Arc<dyn Storage>) {
+    storage.create_dir("").unwrap();
+    room_is_zeros_from_the_end_on(storage, "f", &|file, len| file.allocate(len));
+    // One after the other, each goes on where the last one ended.
+    let file = storage.open("f").unwrap();
+    file.write_at(b"within", 2_400_000).unwrap();
+    file.preallocate(2_600_000).unwrap();
+    file.allocate(7_000_000).unwrap();
+    file.sync().unwrap();
+    let mut expected = b"head".to_vec();
+    expected.resize(7_000_000, 0);
+    expected[2_400_000..2_400_006].copy_from_slice(b"within");
+    assert!(content(storage, "f") == expected);
+    assert!(*file.map(7_000_000).unwrap().view(0..7_000_000).unwrap() == expected);
+}
+
+fn room_is_zeros_from_the_end_on(
+    storage: &Arc<dyn Storage>,
+    name: &str,
+    make: &dyn Fn(&dyn File, u64) -> std::io::Result<()>,
+) {
+    let file = put(storage, name, b"head");
     let len = 2_500_000;
-    file.preallocate(len).unwrap();
+    make(&*file, len).unwrap();
     let mut expected = b"head".to_vec();
     expected.resize(usize::try_from(len).unwrap(), 0);
-    assert!(content(storage, "f") == expected);
-    file.preallocate(100).unwrap();
-    assert_eq!(file.len().unwrap(), len, "preallocating less cuts nothing");
-    assert_eq!(kind(file.preallocate(u64::MAX)), ErrorKind::InvalidInput);
+    assert!(content(storage, name) == expected);
+    make(&*file, 100).unwrap();
+    assert_eq!(file.len().unwrap(), len, "less cuts nothing");
+    assert_eq!(kind(make(&*file, u64::MAX)), ErrorKind::InvalidInput);
     assert_eq!(file.len().unwrap(), len);
 }
 
@@ -368,7 +394,8 @@ fn random_step(storage: &Arc<dyn Storage>, rng: &mut fastrand::Rng) -> String {
             };
             let done = match step {
                 5 => file.set_len(offset),
-                6 => file.preallocate(offset),
+                6 if offset % 2 == 0 => file.preallocate(offset),
+                6 => file.allocate(offset),
                 7 => file.sync(),
                 _ => file.write_at(&vec![value; len], offset),
             };

@@ -16,6 +16,8 @@ use rustix::fs::{self as sys, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::map::FileMap;
+#[cfg(target_os = "linux")]
+use super::map::hold_in_large_pages;
 use super::{File, Lock, Map, Storage, path, preallocate};
 
 /// A directory on the machine's own file system.
@@ -181,7 +183,19 @@ impl File for DiskFile {
     }
 
     fn preallocate(&self, len: u64) -> io::Result<()> {
-        preallocate::extend(self, len)
+        preallocate::extend(self, len, preallocate::write_zeros)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        preallocate::extend(self, len, |file, from, to| match fallocate(&self.0, from, to) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => preallocate::write_zeros(file, from, to),
+            Err(errno) => Err(errno.into()),
+            Ok(()) => {
+                hold_in_large_pages(&self.0, from..to);
+                Ok(())
+            }
+        })
     }
 
     fn map(&self, len: u64) -> io::Result<Arc<dyn Map>> {
@@ -208,6 +222,17 @@ impl Lock for DiskLock {}
 fn open_dir_at<P: rustix::path::Arg>(at: BorrowedFd<'_>, name: P) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     sys::openat(at, name, flags, Mode::empty())
+}
+
+/// Sets blocks aside for `from..to`, which read as zeros until they are written.
+#[cfg(target_os = "linux")]
+fn fallocate(file: &fs::File, from: u64, to: u64) -> Result<(), Errno> {
+    loop {
+        match sys::fallocate(file, sys::FallocateFlags::empty(), from, to - from) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
 }
 
 /// Syncs a directory. Through the standard library, which knows the platforms where a plain `fsync`
@@ -481,6 +506,27 @@ mod tests {
         let found = fs::metadata(root.join("f")).unwrap();
         assert_eq!(found.len(), 3 << 20);
         assert!(found.blocks() * 512 >= 3 << 20, "{} blocks", found.blocks());
+    }
+
+    #[test]
+    fn what_is_allocated_takes_its_blocks_at_once_too() {
+        let (_dir, root, disk) = store();
+        let file = disk.create("f").unwrap();
+        file.write_at(&[7; 5000], 0).unwrap();
+        // Of large pages there is none, a part, and one whole one.
+        for len in [6000, 3 << 20, 6 << 20] {
+            file.allocate(len).unwrap();
+            let found = fs::metadata(root.join("f")).unwrap();
+            assert_eq!(found.len(), len);
+            assert!(found.blocks() * 512 >= len, "{} blocks", found.blocks());
+        }
+        file.write_at(&[8; 5000], 5 << 20).unwrap();
+        file.sync().unwrap();
+        let map = file.map(6 << 20).unwrap();
+        assert!(map.view(0..5000).unwrap().iter().all(|&byte| byte == 7));
+        assert!(map.view(5 << 20..(5 << 20) + 5000).unwrap().iter().all(|&byte| byte == 8));
+        let zeros = map.view(5000..5 << 20).unwrap();
+        assert!(zeros.iter().all(|&byte| byte == 0));
     }
 
     #[test]

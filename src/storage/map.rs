@@ -104,6 +104,30 @@ impl Map for FileMap {
     }
 }
 
+/// Has the system hold the large pages that are whole within `range` of `file` as such, if it will. For
+/// a range that has blocks and was never written: nothing is read from the disk, so that it costs no
+/// more than the memory, which a write takes anyway, in pages as small as itself.
+#[cfg(target_os = "linux")]
+pub(super) fn hold_in_large_pages(file: &fs::File, range: Range<u64>) {
+    let start = range.start.next_multiple_of(LARGE_PAGE as u64);
+    let end = range.end - range.end % LARGE_PAGE as u64;
+    let Some(len) = end.checked_sub(start).and_then(|len| usize::try_from(len).ok()) else {
+        return;
+    };
+    if len == 0 {
+        return;
+    }
+    let Ok(map) = MmapOptions::new().offset(start).len(len).map_raw_read_only(file) else {
+        return;
+    };
+    // Where large pages are asked for, a page that is missing comes as one; where reading ahead is
+    // not, alone. A kernel that does neither gives small ones.
+    let _ = map
+        .advise(Advice::HugePage)
+        .and_then(|()| map.advise(Advice::Random))
+        .and_then(|()| map.advise(Advice::PopulateRead));
+}
+
 /// Bytes that come from memory together.
 const LINE: usize = 64;
 

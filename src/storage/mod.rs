@@ -109,6 +109,13 @@ pub trait File: Debug + Send + Sync + 'static {
     /// trying again later is allowed.
     fn preallocate(&self, len: u64) -> io::Result<()>;
 
+    /// Sets room aside from the end of the file up to `len`, which reads as zeros, and writes them
+    /// only where the file system knows no other way. Later writes within need no space, but a sync of
+    /// them has metadata to write. On an error as with [`preallocate`](File::preallocate).
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.preallocate(len)
+    }
+
     /// Maps the first `len` bytes to read; `len` may be past the end of the file, for bytes that
     /// come later.
     fn map(&self, len: u64) -> io::Result<Arc<dyn Map>>;

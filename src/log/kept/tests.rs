@@ -3,6 +3,7 @@
 use std::sync::{OnceLock, Weak};
 
 use super::super::draft::{Draft, NoRoom, Room, Wanted};
+use super::super::fill::Fill;
 use super::super::{Config, Segments, Start};
 use super::*;
 use crate::clock::TimeMark;
@@ -140,7 +141,7 @@ fn log_from(first: u64, disk: Arc<dyn Storage>, max_disk: Option<u64>) -> Arc<Lo
     };
     let header =
         Header { store_id: [1; 16], salt: 3, id: 1, prepared: first, epoch: 1, sealed: false };
-    let active = segment::create(&*disk, &header, SIZE, None).unwrap();
+    let active = segment::create(&*disk, &header, SIZE, None, Fill::Zeros).unwrap();
     let start = Start {
         previous: 0,
         last_sequence: 0,

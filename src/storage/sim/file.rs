@@ -88,7 +88,12 @@ impl File for SimFile {
 
     fn preallocate(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
-        preallocate::extend(self, len)
+        preallocate::extend(self, len, preallocate::write_zeros)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.check_writable()?;
+        preallocate::extend(self, len, |file, _, to| file.set_len(to))
     }
 
     fn map(&self, len: u64) -> io::Result<Arc<dyn Map>> {

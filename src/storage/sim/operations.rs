@@ -164,7 +164,7 @@ impl Machine {
 }
 
 /// As many zeros as room is made with at a time.
-static ZEROS: [u8; 2 << 20] = [0; 2 << 20];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The bytes, copied; zeros, of which most writes of any length are, are there already.
 fn shared(bytes: &[u8]) -> Bytes {

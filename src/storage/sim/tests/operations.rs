@@ -97,7 +97,7 @@ fn every_change_and_every_sync_has_a_number_and_no_look_has() {
     counts(5);
     file.sync().unwrap();
     counts(6);
-    file.preallocate((2 << 20) + 10).unwrap();
+    file.preallocate((64 << 10) + 10).unwrap();
     counts(8);
     disk.sync_dir("d").unwrap();
     counts(9);
@@ -153,6 +153,35 @@ fn a_full_disk_refuses_growth_and_nothing_else() {
     file.write_at(&[3; 2], 99).unwrap();
     disk.set_capacity(None);
     file.write_at(&[3; 100], 1000).unwrap();
+}
+
+#[test]
+fn an_allocation_that_fails_gives_its_space_back_and_what_is_written_in_it_may_be_lost_alone() {
+    let disk = disk();
+    let file = synced(&disk, "f", b"head");
+    disk.set_capacity(Some(2 << 20));
+    assert_eq!(file.allocate(5 << 20).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(disk.read_file("f").unwrap(), b"head");
+    disk.set_capacity(None);
+    disk.fail_operation(disk.operations(), Fault::Io);
+    assert!(file.allocate(5 << 20).is_err());
+    assert_eq!(file.len().unwrap(), 4);
+    file.allocate(5 << 20).unwrap();
+    file.sync().unwrap();
+    file.write_at(&[7; 1000], 3 << 20).unwrap();
+    let mut stood = 0;
+    for seed in seeds(20) {
+        let left = disk.power_loss(seed).read_file("f").unwrap();
+        assert_eq!(left.len(), 5 << 20, "SEED={seed}");
+        assert!(left.starts_with(b"head\0"), "SEED={seed}");
+        let written = left.iter().skip(4).filter(|&&byte| byte != 0).count();
+        assert!(written <= 1000, "SEED={seed}");
+        stood += usize::from(written > 0);
+    }
+    assert!(stood > 0, "nothing that was written ever stood");
+    file.sync().unwrap();
+    let left = disk.power_loss_total().read_file("f").unwrap();
+    assert!(left[3 << 20..].starts_with(&[7; 1000]));
 }
 
 #[test]
