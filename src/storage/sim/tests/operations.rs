@@ -171,7 +171,7 @@ fn an_allocation_that_fails_gives_its_space_back_and_what_is_written_in_it_may_b
     file.write_at(&[7; 1000], 3 << 20).unwrap();
     let mut stood = 0;
     for seed in seeds(20) {
-        let left = disk.power_loss(seed).read_file("f").unwrap();
+        let left = disk.fork().power_loss(seed).read_file("f").unwrap();
         assert_eq!(left.len(), 5 << 20, "SEED={seed}");
         assert!(left.starts_with(b"head\0"), "SEED={seed}");
         let written = left.iter().skip(4).filter(|&&byte| byte != 0).count();
