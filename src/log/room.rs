@@ -304,8 +304,9 @@ fn full_or_io(error: io::Error) -> Error {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicU64;
 
     use super::super::draft::{Draft, NoRoom, Room, Wanted};
     use super::super::fill::Fill;
@@ -317,9 +318,9 @@ pub(super) mod tests {
     use crate::options::Durability;
     use crate::poison::Poison;
     use crate::random::Random;
-    use crate::storage::{SimDisk, Storage};
+    use crate::storage::{File, Lock, Map, SimDisk, Storage};
 
-    pub(in crate::log) const SIZE: u64 = 1 << 20;
+    const SIZE: u64 = 1 << 20;
 
     fn log() -> Log<()> {
         log_within(&Arc::new(SimDisk::new(7)), None)
@@ -333,11 +334,7 @@ pub(super) mod tests {
         log_on(Arc::clone(disk) as Arc<dyn Storage>, max_disk, durability)
     }
 
-    pub(in crate::log) fn log_on(
-        disk: Arc<dyn Storage>,
-        max_disk: Option<u64>,
-        durability: Durability,
-    ) -> Log<()> {
+    fn log_on(disk: Arc<dyn Storage>, max_disk: Option<u64>, durability: Durability) -> Log<()> {
         disk.create_dir("").unwrap();
         disk.create_dir(DIRECTORY).unwrap();
         let config = Config {
@@ -427,10 +424,9 @@ pub(super) mod tests {
         assert!(log.writer.lock().is_wanted_met());
     }
 
-    pub(in crate::log) const MARK: TimeMark =
-        TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] };
+    const MARK: TimeMark = TimeMark { store_ms: 0, since_boot_ms: 0, wall_ms: 0, boot_id: [0; 16] };
 
-    pub(in crate::log) fn result(payload: &[u8]) -> Draft<'_> {
+    fn result(payload: &[u8]) -> Draft<'_> {
         Draft {
             kind: Kind::Complete,
             flags: 0,
@@ -590,5 +586,149 @@ pub(super) mod tests {
             }
         }
         assert!(dropped > 0, "no segment that was ready was dropped");
+    }
+
+    /// Octets by which files were made longer, either way.
+    #[derive(Debug, Default)]
+    struct Seen {
+        zeros: AtomicU64,
+        nothing: AtomicU64,
+    }
+
+    impl Seen {
+        fn take(&self) -> (u64, u64) {
+            (self.zeros.swap(0, Relaxed), self.nothing.swap(0, Relaxed))
+        }
+    }
+
+    /// A disk of which it is counted how files are made longer.
+    #[derive(Debug)]
+    struct Counting(SimDisk, Arc<Seen>);
+
+    #[derive(Debug)]
+    struct Counted(Arc<dyn File>, Arc<Seen>);
+
+    impl Counted {
+        fn grown(&self, grow: impl FnOnce() -> io::Result<()>) -> io::Result<u64> {
+            let before = self.0.len()?;
+            grow()?;
+            Ok(self.0.len()? - before)
+        }
+    }
+
+    impl File for Counted {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.read_at(out, offset)
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            let written = self.grown(|| self.0.write_at(bytes, offset))?;
+            assert_eq!(written, 0, "a group is written past the room there is");
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.sync()
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn preallocate(&self, len: u64) -> io::Result<()> {
+            let grown = self.grown(|| self.0.preallocate(len))?;
+            self.1.zeros.fetch_add(grown, Relaxed);
+            Ok(())
+        }
+
+        fn allocate(&self, len: u64) -> io::Result<()> {
+            let grown = self.grown(|| self.0.allocate(len))?;
+            self.1.nothing.fetch_add(grown, Relaxed);
+            Ok(())
+        }
+
+        fn map(&self, len: u64) -> io::Result<Arc<dyn Map>> {
+            self.0.map(len)
+        }
+    }
+
+    impl Storage for Counting {
+        fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+            self.0.list(dir)
+        }
+
+        fn create_dir(&self, dir: &str) -> io::Result<()> {
+            self.0.create_dir(dir)
+        }
+
+        fn sync_dir(&self, dir: &str) -> io::Result<()> {
+            self.0.sync_dir(dir)
+        }
+
+        fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+            Ok(Arc::new(Counted(self.0.create(path)?, Arc::clone(&self.1))))
+        }
+
+        fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+            self.0.open(path)
+        }
+
+        fn open_read_only(&self, path: &str) -> io::Result<Arc<dyn File>> {
+            self.0.open_read_only(path)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn unlink(&self, path: &str) -> io::Result<()> {
+            self.0.unlink(path)
+        }
+
+        fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+            self.0.lock(path)
+        }
+    }
+
+    /// Room is made by the segment, so what was made the other way is used up first.
+    #[test]
+    fn room_is_made_by_what_was_written_at_a_time() {
+        let seen = Arc::new(Seen::default());
+        let disk = Arc::new(Counting(SimDisk::new(7), Arc::clone(&seen)));
+        let log = log_on(disk, None, Durability::Sync);
+        log.begin(MARK, 0, 0);
+        let payload = [7; 4096];
+        let write = |frames: usize, octets: u64| {
+            let until = log.committed().bytes + octets;
+            while log.committed().bytes < until {
+                for _ in 0..frames {
+                    match log.append(&result(&payload), Room::Free { reserve: 0 }, |_, _| ()) {
+                        Ok(_) => {}
+                        Err(NoRoom::Short(wanted)) => drop(log.ask_for_room(wanted).unwrap()),
+                        Err(NoRoom::Ended(error)) => panic!("{error}"),
+                    }
+                }
+                assert!(log.commit(MARK, &mut Vec::new()).is_ok());
+                log.make_room().unwrap();
+            }
+        };
+        // A 64th of a segment is 16 KiB here.
+        write(1, 4 * SIZE);
+        let (zeros, nothing) = seen.take();
+        assert!(zeros > 3 * SIZE && nothing == 0, "{zeros}, {nothing}");
+        write(8, 4 * SIZE);
+        seen.take();
+        write(8, 4 * SIZE);
+        let (zeros, nothing) = seen.take();
+        assert!(zeros == 0 && nothing > 3 * SIZE, "{zeros}, {nothing}");
+        write(1, 4 * SIZE);
+        seen.take();
+        write(1, 4 * SIZE);
+        let (zeros, nothing) = seen.take();
+        assert!(zeros > 3 * SIZE && nothing == 0, "{zeros}, {nothing}");
     }
 }
