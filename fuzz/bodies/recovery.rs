@@ -143,7 +143,7 @@ fn first_named(disk: &SimDisk, name: &str) -> Option<usize> {
 /// The last segment in which a group stands: one behind it was made ahead.
 fn last_segment(disk: &SimDisk) -> String {
     let is_begun = |path: &String| {
-        path.ends_with(".log") && disk.read_file(path).unwrap().get(64..68) == Some(b"OWG1")
+        path.starts_with("segments/0") && disk.read_file(path).unwrap().get(64..68) == Some(b"OWG1")
     };
     disk.files().into_iter().rfind(is_begun).unwrap()
 }

@@ -74,7 +74,7 @@ fn groups(bytes: &[u8], keys: usize) -> Vec<Group> {
 
 impl Costs {
     pub(crate) fn of(small: &Small, closed: bool) -> Self {
-        let log = files(&small.disk).into_iter().filter(|(path, _)| path.ends_with(".log"));
+        let log = files(&small.disk).into_iter().filter(|(path, _)| path.starts_with("segments/0"));
         let log: Vec<_> =
             log.map(|(path, bytes)| (path, groups(&bytes, small.keys.len()))).collect();
         for (number, kept) in small.keys.iter().enumerate() {
