@@ -1,6 +1,6 @@
 //! `cargo bench --features http --bench paths`: the hot paths that `store` has no row for, by
-//! themselves: claims that are answered without a write, an open until its first grant, and the
-//! layer without a network. Without `--bench` all is tried once, small.
+//! themselves: looks at a record's head, looks together, claims that are answered without a write, an
+//! open until its first grant, and the layer without a network. Without `--bench` all is tried once, small.
 
 #![allow(clippy::print_stdout, reason = "a benchmark is there to print")]
 #![allow(clippy::cast_precision_loss, reason = "rates are printed with three figures")]
@@ -26,13 +26,14 @@ use support::{Scale, directory, sure};
 
 /// Keys in flight: as many as one scope may have by default.
 const IN_FLIGHT: u64 = 4_096;
-/// Keys of one call of `claim_many`.
+/// Keys of one call of `get_many` and of `claim_many`.
 const MANY: usize = 64;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let bench = std::env::args().any(|argument| argument == "--bench");
     let scale = if bench { Scale::FULL } else { Scale::TRIAL };
+    looks(&mut criterion, scale);
     claims(&mut criterion, scale);
     opens(&mut criterion, scale);
     layer(&mut criterion);
@@ -58,6 +59,37 @@ fn granted(store: &Store, key: Key<'_>, fingerprint: Fingerprint) -> Ticket {
         Claim::Granted(ticket) => ticket,
         other => panic!("a key nobody has claimed was not granted: {other:?}"),
     }
+}
+
+/// State and fingerprint of what is there, one key after another and together.
+fn looks(criterion: &mut Criterion, scale: Scale) {
+    let directory = directory();
+    let records = scale.records / 4;
+    let store = filled(&directory, records);
+    let known = keys::known(&mut Rng::with_seed(1), records, scale.lookups);
+    let mut group = criterion.benchmark_group("get");
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("head", |bencher| {
+        let mut turn = known.iter().cycle();
+        bencher.iter(|| {
+            let Some(text) = turn.next() else { return };
+            let record = sure(store.get(keys::key(text)));
+            assert!(record.is_some(), "a result is not there");
+        });
+    });
+    group.throughput(Throughput::Elements(MANY as u64));
+    group.bench_function("many-heads", |bencher| {
+        let mut turn = known.chunks_exact(MANY).cycle();
+        bencher.iter(|| {
+            let texts = turn.next().unwrap_or_default();
+            let wanted: Vec<Key<'_>> = texts.iter().map(keys::key).collect();
+            let records = store.get_many(&wanted);
+            assert!(records.iter().all(|record| matches!(record, Ok(Some(_)))));
+        });
+    });
+    group.finish();
+    sure(store.close());
 }
 
 /// Claims that are answered without a write.

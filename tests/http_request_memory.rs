@@ -6,14 +6,12 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::Frame;
 use http_body_util::BodyExt;
-use onceward::http::{Body, BoxError, Decision, OversizeRequest, Profile};
+use onceward::http::{Body, Decision, OversizeRequest, Profile};
+use support::anonymous::anonymous;
+use support::stream::zeros;
 use support::{Api, created, keyed};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -21,30 +19,9 @@ use tokio::task::JoinSet;
 const MIB: usize = 1 << 20;
 const AT_ONCE: usize = 16;
 
-/// Zeros, in frames of 64 KiB, of a length nobody knows beforehand.
-struct Zeros {
-    left: usize,
-}
-
-impl http_body::Body for Zeros {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let octets = self.left.min(64 << 10);
-        self.left -= octets;
-        Poll::Ready((octets > 0).then(|| Ok(Frame::data(Bytes::from(vec![0; octets])))))
-    }
-}
-
-/// What this process has of memory that no file stands for, in octets.
-fn anonymous() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+/// So many octets.
+fn body(octets: usize) -> Body {
+    zeros(octets, 64 << 10, |_| {})
 }
 
 /// 16 bodies of 12 MiB at once, and one of 256 MiB: what is held in memory is what the profile says
@@ -80,7 +57,7 @@ async fn c13_memory_is_bounded_by_its_limit_and_not_by_what_is_sent() {
     });
     let mut requests = JoinSet::new();
     for number in 0..AT_ONCE {
-        let (api, body) = (api.clone(), Body::new(Zeros { left: 12 * MIB }));
+        let (api, body) = (api.clone(), body(12 * MIB));
         let request = keyed("POST", "/things", &number.to_string()).body(body).unwrap();
         requests.spawn(async move { api.send(request).await });
     }
@@ -89,8 +66,8 @@ async fn c13_memory_is_bounded_by_its_limit_and_not_by_what_is_sent() {
         assert_eq!(reply.seen(), (201, &*format!("{{\"n\":{}}}", 12 * MIB)));
     }
     for decision in [Decision::Fresh, Decision::Replayed] {
-        let body = Body::new(Zeros { left: 256 * MIB });
-        let reply = api.send(keyed("POST", "/things", "large").body(body).unwrap()).await;
+        let request = keyed("POST", "/things", "large").body(body(256 * MIB)).unwrap();
+        let reply = api.send(request).await;
         assert_eq!(reply.decision, Some(decision));
         assert_eq!(reply.seen(), (201, &*format!("{{\"n\":{}}}", 256 * MIB)));
         assert!(anonymous() < before + limit);

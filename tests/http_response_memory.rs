@@ -6,17 +6,15 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::Response;
-use http_body::Frame;
 use http_body_util::BodyExt;
-use onceward::http::{Body, BoxError, Decision, Profile};
+use onceward::http::{Body, Decision, Profile};
 use onceward::{NOTE_OCTETS_MAX, State};
+use support::anonymous::anonymous;
+use support::stream::zeros;
 use support::{Api, keyed};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -29,34 +27,15 @@ const CAP: usize = 2 * MIB;
 /// What of each its client reads: if it were held in memory, all of it would be far too much.
 const READ: usize = 32 * MIB;
 
-/// Zeros without end, in frames of a length nobody knows beforehand. It notes what memory the
-/// process has as each mebibyte of it is taken.
-struct Endless {
-    frames: usize,
-    most: Arc<AtomicUsize>,
-}
-
-impl http_body::Body for Endless {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.frames += 1;
-        if self.frames.is_multiple_of(MIB / FRAME) {
-            self.most.fetch_max(anonymous(), Ordering::SeqCst);
+/// Zeros without end. What memory the process has is noted as each mebibyte of them is taken.
+fn endless(most: &Arc<AtomicUsize>) -> Body {
+    let (most, mut taken) = (Arc::clone(most), 0_usize);
+    zeros(usize::MAX, FRAME, move |octets| {
+        taken += octets;
+        if taken.is_multiple_of(MIB) {
+            most.fetch_max(anonymous(), Ordering::SeqCst);
         }
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; FRAME])))))
-    }
-}
-
-/// What this process has of memory that no file stands for, in octets.
-fn anonymous() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    })
 }
 
 /// 16 responses at once that do not end: no more of them is held than the profile says for each, a
@@ -70,7 +49,7 @@ async fn c24_endless_responses_are_tombstones_and_memory_is_bounded_by_what_may_
     let api = Api::with(profile, {
         let most = Arc::clone(&most);
         move |_, _| {
-            let body = Body::new(Endless { frames: 0, most: Arc::clone(&most) });
+            let body = endless(&most);
             async move { Response::new(body) }
         }
     });

@@ -12,6 +12,9 @@
     reason = "a test fails by panicking, and says its seed"
 )]
 
+#[path = "support/anonymous.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod anonymous;
 mod serve_support;
 
 use std::collections::HashSet;
@@ -19,6 +22,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use anonymous::memory_of;
 use bytes::Bytes;
 use fastrand::Rng;
 use http::{Request, Response, StatusCode};
@@ -157,13 +161,7 @@ fn body(number: u64, changed: bool) -> Bytes {
 
 /// Octets the process has in memory: its own, and in all.
 fn resident(pid: u32) -> (usize, usize) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let octets = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
-        kib << 10
-    };
-    (octets("RssAnon:"), octets("VmRSS:"))
+    (memory_of(pid, "RssAnon"), memory_of(pid, "VmRSS"))
 }
 
 /// What all connections share.

@@ -12,6 +12,9 @@
 
 mod serve_support;
 
+#[path = "support/anonymous.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod anonymous;
 #[path = "security/caps.rs"]
 mod caps;
 #[path = "security/files.rs"]

@@ -18,6 +18,8 @@ mod beside;
 mod call;
 #[path = "sim/client.rs"]
 mod client;
+#[path = "sim/costs.rs"]
+mod costs;
 #[path = "sim/damage.rs"]
 mod damage;
 #[path = "sim/draw.rs"]
@@ -51,6 +53,8 @@ mod script;
 mod shrink;
 #[path = "sim/tally.rs"]
 mod tally;
+#[path = "sim/walk.rs"]
+mod walk;
 #[path = "sim/world.rs"]
 mod world;
 
@@ -95,7 +99,8 @@ fn p0_holds_whatever_happens() {
     }
     let met = [
         ("crash points", tally.points, 100),
-        ("nested crashes", tally.nested, 50),
+        ("crash points after a power loss", tally.lossy_points, 75),
+        ("nested crashes that cut something off", tally.cut_off, 50),
         ("power losses", tally.losses, 5),
         ("clock moves", tally.clock, 10),
         ("verifications", tally.verified, 1),

@@ -5,10 +5,12 @@ use std::hint::black_box;
 
 use gungraun::prelude::*;
 use http::{HeaderMap, HeaderValue};
-use onceward::Claim;
 use onceward::fuzzing::{Parts, checksum, identity, read_key};
 use onceward::http::Profile;
-use onceward_counts::{CALLS, Filled, Layered, Text, fingerprint, key, payload, sure, text};
+use onceward::{Claim, Store};
+use onceward_counts::{
+    CALLS, Closed, Filled, Layered, Text, fingerprint, key, payload, sure, text,
+};
 
 /// Every byte of a payload, as whoever sends it on touches it.
 fn read(payload: &[u8]) -> u64 {
@@ -70,6 +72,13 @@ fn claim_replay(filled: Filled) -> (Filled, usize) {
 }
 
 #[library_benchmark]
+#[bench::replays(setup = Filled::new)]
+fn claim_many(filled: Filled) -> (Filled, usize) {
+    let replays = black_box(&filled).claims_together();
+    (filled, replays)
+}
+
+#[library_benchmark]
 #[bench::mismatch(setup = Filled::new)]
 fn claim_mismatch(filled: Filled) -> (Filled, usize) {
     let other = fingerprint(&[b'x'; 36]);
@@ -97,6 +106,27 @@ fn cycle(mut filled: Filled) -> Filled {
     let texts = std::mem::take(&mut filled.unknown);
     filled.cycles(black_box(texts));
     filled
+}
+
+#[library_benchmark]
+#[bench::results(setup = Filled::behind)]
+fn checkpoint(filled: Filled) -> Filled {
+    sure(black_box(&filled).store.checkpoint());
+    filled
+}
+
+#[library_benchmark]
+#[bench::expired(setup = Filled::expired)]
+fn sweep(filled: Filled) -> Filled {
+    sure(black_box(&filled).store.sweep());
+    filled
+}
+
+#[library_benchmark]
+#[bench::closed(setup = Closed::new)]
+fn open(closed: Closed) -> (Closed, Store) {
+    let store = black_box(&closed).open();
+    (closed, store)
 }
 
 #[library_benchmark]
@@ -193,9 +223,13 @@ library_benchmark_group!(
         get_head,
         get_miss,
         claim_replay,
+        claim_many,
         claim_mismatch,
         claim_in_flight,
-        cycle
+        cycle,
+        checkpoint,
+        sweep,
+        open
     ]
 );
 library_benchmark_group!(name = layer, benchmarks = [layer_no_key, layer_replay]);

@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::Pin;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -20,14 +19,13 @@ use tokio::task::JoinSet;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt};
 
+use crate::anonymous::{anonymous, is_alone};
 use crate::serve_support::PATIENCE;
 
 const MIB: usize = 1 << 20;
 const UPLOADS: usize = 200;
 const PER_SCOPE: u32 = 8;
 const GLOBAL: u32 = 32;
-/// The child process that the memory is measured in.
-const CHILD: &str = "ONCEWARD_TEST_MEMORY";
 
 /// A sender that is slow: so many octets come, and then nothing any more.
 struct Slow {
@@ -156,23 +154,11 @@ async fn uploads_over_a_cap_are_refused_before_an_octet_of_them_is_read() {
     assert_eq!(send(api.service.clone(), after).await.status(), StatusCode::CREATED);
 }
 
-/// What this process has of memory that no file stands for, in octets.
-fn anonymous() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
-}
-
 /// C13: 200 slow uploads, all under way, take what the profile gives each of them and no more; the
 /// rest is in files. In a process of its own, whose memory nobody else takes.
 #[test]
 fn c13_slow_uploads_take_the_memory_the_profile_gives_them() {
-    if std::env::var_os(CHILD).is_none() {
-        let name = "caps::c13_slow_uploads_take_the_memory_the_profile_gives_them";
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        let ran = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout);
-        assert!(ran.status.success() && said.contains("MiB more"), "{said}");
+    if !is_alone("caps::c13_slow_uploads_take_the_memory_the_profile_gives_them") {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use onceward::storage::SimDisk;
 use onceward::{Claim, Error, ErrorKind, Fingerprint, Record, Store};
 
+use crate::costs::{Costs, Seen};
 use crate::fact::{Content, content};
 use crate::many::budget;
 use crate::world::{KEYS, Time, key, open};
@@ -17,16 +18,16 @@ use crate::{base_seed, variable};
 
 /// What a key of the small store must answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kept {
+pub(crate) enum Kept {
     Free,
     InDoubt,
     Done(Content),
 }
 
-struct Small {
-    disk: SimDisk,
+pub(crate) struct Small {
+    pub(crate) disk: SimDisk,
     time: Time,
-    keys: Vec<Kept>,
+    pub(crate) keys: Vec<Kept>,
 }
 
 fn print() -> Fingerprint {
@@ -56,7 +57,7 @@ fn payload(rng: &mut Rng, len: usize) -> Vec<u8> {
 
 /// A store with a handful of keys; closed, or killed with the completion of the last key but one in
 /// the last group.
-fn small(seed: u64, closed: bool) -> Small {
+pub(crate) fn small(seed: u64, closed: bool) -> Small {
     let (disk, time) = (Arc::new(SimDisk::new(seed)), Time::new(seed));
     let store = open(&disk, &time, seed).unwrap();
     let mut rng = Rng::with_seed(seed);
@@ -97,18 +98,31 @@ fn small(seed: u64, closed: bool) -> Small {
     Small { disk, time, keys }
 }
 
-/// Holds what the key answers against what it must; with damage, a refusal will do as well.
+/// What a damaged store comes to.
+#[derive(Debug)]
+pub(crate) enum Came {
+    /// It was refused as a whole, for this.
+    Refused(Error),
+    /// It opened, and refused these keys, or has lost how their claims ended.
+    Opened(Vec<usize>),
+}
+
+/// Holds what the key answers against what it must; with damage, a refusal will do as well. Whether
+/// it came to less than the right answer.
 fn check(
     store: &Store,
     number: usize,
     kept: &Kept,
     damaged: bool,
     maybe_torn: bool,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let right = |record: &Record| match (content(record), kept) {
         (Ok(content), Kept::Done(kept)) => content == *kept,
-        (Err(error), Kept::Done(_)) => damaged && error.kind() == ErrorKind::Corrupt,
         _ => false,
+    };
+    let refused = |record: &Record| {
+        let error = content(record).err().filter(|_| damaged && matches!(kept, Kept::Done(_)));
+        error.is_some_and(|error| error.kind() == ErrorKind::Corrupt)
     };
     let wrong = |what: String| {
         let kept: String = format!("{kept:?}").chars().take(80).collect();
@@ -116,13 +130,14 @@ fn check(
     };
     match (claim(store, number), kept) {
         (Ok(Claim::Granted(ticket)), Kept::Free) => {
-            drive(store, ticket.release()).map_err(|error| error.to_string())
+            drive(store, ticket.release()).map(|()| false).map_err(|error| error.to_string())
         }
-        (Ok(Claim::Replay(record)), _) if right(&record) => Ok(()),
-        (Ok(Claim::InDoubt(_)), Kept::InDoubt) => Ok(()),
+        (Ok(Claim::Replay(record)), _) if right(&record) => Ok(false),
+        (Ok(Claim::Replay(record)), _) if refused(&record) => Ok(true),
+        (Ok(Claim::InDoubt(_)), Kept::InDoubt) => Ok(false),
         // The claim stands, and what ended it does not.
-        (Ok(Claim::InDoubt(_)), _) if damaged || maybe_torn => Ok(()),
-        (Err(error), _) if damaged && error.kind() == ErrorKind::Corrupt => Ok(()),
+        (Ok(Claim::InDoubt(_)), _) if damaged || maybe_torn => Ok(true),
+        (Err(error), _) if damaged && error.kind() == ErrorKind::Corrupt => Ok(true),
         (other, _) => wrong(format!("{other:?}")),
     }
 }
@@ -134,21 +149,24 @@ fn same(left: &SimDisk, right: &SimDisk) -> bool {
         && paths.iter().all(|path| left.read_file(path).unwrap() == right.read_file(path).unwrap())
 }
 
-fn check_all(
+pub(crate) fn check_all(
     damaged_disk: &SimDisk,
     small: &Small,
     damaged: bool,
     closed: bool,
-) -> Result<(), String> {
+) -> Result<Came, String> {
     let disk = Arc::new(damaged_disk.fork());
     match open(&disk, &small.time.fork(), 1) {
         Ok(store) => {
+            let mut refused = Vec::new();
             for (number, kept) in small.keys.iter().enumerate() {
-                check(&store, number, kept, damaged, !closed && number == 6)?;
+                if check(&store, number, kept, damaged, !closed && number == 6)? {
+                    refused.push(number);
+                }
             }
             // A store that is let go of is closed, which shows nothing here and takes long.
             disk.switch_off();
-            Ok(())
+            Ok(Came::Opened(refused))
         }
         Err(error)
             if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::UnsupportedFormat) =>
@@ -158,12 +176,12 @@ fn check_all(
         Err(error) if !same(&disk, damaged_disk) => {
             Err(format!("modified, and then refused: {error:?}"))
         }
-        Err(_) => Ok(()),
+        Err(error) => Ok(Came::Refused(error)),
     }
 }
 
 /// The files whose bytes mean something.
-fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     let read = |path: String| {
         let bytes = disk.read_file(&path).unwrap();
         (path, bytes)
@@ -191,13 +209,14 @@ pub(crate) fn flip_bits(flips: u64) {
     let flips = variable("FLIPS").unwrap_or(flips);
     let mut rng = Rng::with_seed(seed);
     let mut failures = Vec::new();
-    let (started, mut flipped) = (Instant::now(), 0);
+    let (started, mut flipped, mut seen) = (Instant::now(), 0, Seen::default());
     for nth in 0..4 {
         let (closed, with_tree) = (nth % 2 == 0, nth / 2 == 0);
         let small = small(seed, closed);
         if !with_tree {
             small.disk.remove_file("tree.redb").unwrap();
         }
+        let costs = Costs::of(&small, closed);
         // Most of a file was made ahead, and is zeros: what is written counts.
         let files: Vec<(String, usize, Vec<usize>)> = files(&small.disk)
             .into_iter()
@@ -223,12 +242,16 @@ pub(crate) fn flip_bits(flips: u64) {
             let bit = at as u64 * 8 + rng.u64(..8);
             let disk = small.disk.fork();
             disk.flip_bit(path, bit).unwrap();
-            if let Err(wrong) = check_all(&disk, &small, true, closed) {
-                failures.push(format!("bit {bit} of {path}, closed {closed}: {wrong}"));
+            let came = check_all(&disk, &small, true, closed);
+            if let Err(wrong) = came.and_then(|came| costs.hold(path, at as u64, &came, &mut seen))
+            {
+                failures.push(format!(
+                    "bit {bit} of {path}, closed {closed}, with tree {with_tree}: {wrong}"
+                ));
             }
         }
     }
-    println!("figures: {flipped} flipped bits, {} wrong", failures.len());
+    println!("figures: {flipped} flipped bits, {} wrong; {seen}", failures.len());
     failures.truncate(20);
     assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
 }

@@ -22,6 +22,7 @@ impl Run<'_> {
                 let _ = store.checkpoint().and_then(|()| store.sweep());
                 self.look_aside()?;
             }
+            self.tally.cut_off += u64::from(self.disk.is_off());
             self.die(*end);
             self.tally.nested += 1;
         }
@@ -36,7 +37,7 @@ impl Run<'_> {
         let disk = end.way.back(&self.disk);
         self.forget(lossy);
         self.disk = disk;
-        self.crashed = true;
+        self.crashed = Some(lossy);
         if !self.aside {
             self.watch();
         }

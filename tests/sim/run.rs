@@ -48,8 +48,8 @@ pub(crate) struct Run<'a> {
     /// Whether the disk, or `max_disk`, may be full.
     pub(crate) bounded: bool,
     pub(crate) closing: bool,
-    /// The disk is as a crash left it, and was not judged since.
-    pub(crate) crashed: bool,
+    /// The disk is as a crash left it, and was not judged since; and whether the power went.
+    pub(crate) crashed: Option<bool>,
     pub(crate) asides: Asides,
     /// Records somebody holds, with the payloads he was handed.
     pub(crate) readers: VecDeque<(Record, Vec<u8>)>,
@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
             faulty: false,
             bounded: script.max_disk.is_some(),
             closing: false,
-            crashed: false,
+            crashed: None,
             asides: Asides::new(script.seed),
             readers: VecDeque::new(),
             reused: 0,
@@ -303,7 +303,10 @@ impl<'a> Run<'a> {
 
     /// What a crash left is judged, once for each.
     fn judged(&mut self) {
-        self.tally.points += u64::from(std::mem::take(&mut self.crashed));
+        if let Some(lossy) = self.crashed.take() {
+            self.tally.points += 1;
+            self.tally.lossy_points += u64::from(lossy);
+        }
     }
 
     /// Looks at every key of a store that was opened just now.

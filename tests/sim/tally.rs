@@ -15,10 +15,14 @@ pub(crate) struct Tally {
     pub(crate) steps: u64,
     /// States of the disk after an end of the world from which a store was opened, and judged.
     pub(crate) points: u64,
+    /// Those of them that the last end before had left without the power.
+    pub(crate) lossy_points: u64,
     /// Ends of the world, nested ones among them.
     pub(crate) crashes: u64,
     /// Those that came while the store was coming back from another.
     pub(crate) nested: u64,
+    /// Those of them that cut off what the store was doing to come back: the others came when it had.
+    pub(crate) cut_off: u64,
     /// Those with the power, after which what was not synced may be lost.
     pub(crate) losses: u64,
     /// Operations and reads of the disk that failed.
@@ -55,8 +59,10 @@ impl AddAssign for Tally {
         self.reads += more.reads;
         self.steps += more.steps;
         self.points += more.points;
+        self.lossy_points += more.lossy_points;
         self.crashes += more.crashes;
         self.nested += more.nested;
+        self.cut_off += more.cut_off;
         self.losses += more.losses;
         self.faults += more.faults;
         self.refused += more.refused;
@@ -79,12 +85,15 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} runs, {} crash points, {} crashes ({} nested, {} with the power), {} faults, {} flipped bits, \
+            "{} runs, {} crash points ({} of a power loss), {} crashes ({} nested, of which {} cut \
+             something off; {} with the power), {} faults, {} flipped bits, \
              {} clock moves, {} dropped futures, {} waits, {} refusals, {} long segments, {} reused, {} steps beside a close, {} verified",
             self.scripts,
             self.points,
+            self.lossy_points,
             self.crashes,
             self.nested,
+            self.cut_off,
             self.losses,
             self.faults,
             self.flips,

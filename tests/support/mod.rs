@@ -1,5 +1,6 @@
 //! What the HTTP tests share: a store in memory, and an API behind the layer.
 
+pub(crate) mod anonymous;
 pub(crate) mod memory;
 pub(crate) mod stream;
 

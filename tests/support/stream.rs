@@ -45,18 +45,43 @@ pub(crate) fn untouchable(announced: u64) -> Body {
 /// A body without end, and how many octets of it were taken.
 pub(crate) fn endless() -> (Arc<AtomicUsize>, Body) {
     let taken = Arc::new(AtomicUsize::new(0));
-    (Arc::clone(&taken), Body::new(Endless(taken)))
+    let count = Arc::clone(&taken);
+    (
+        taken,
+        zeros(usize::MAX, 1000, move |octets| {
+            count.fetch_add(octets, Ordering::SeqCst);
+        }),
+    )
 }
 
-struct Endless(Arc<AtomicUsize>);
+/// So many zeros, some octets at a time, of a length nobody knows beforehand: `taking` is told of
+/// each frame of how many octets is taken, before it is.
+pub(crate) fn zeros(
+    octets: usize,
+    at_a_time: usize,
+    taking: impl FnMut(usize) + Send + Unpin + 'static,
+) -> Body {
+    Body::new(Zeros { left: octets, at_a_time, taking })
+}
 
-impl http_body::Body for Endless {
+struct Zeros<F> {
+    left: usize,
+    at_a_time: usize,
+    taking: F,
+}
+
+impl<F: FnMut(usize) + Unpin> http_body::Body for Zeros<F> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
-        self.0.fetch_add(1000, Ordering::SeqCst);
-        Poll::Ready(Some(data(vec![0; 1000])))
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let octets = self.left.min(self.at_a_time);
+        if octets == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= octets;
+        (self.taking)(octets);
+        Poll::Ready(Some(data(vec![0; octets])))
     }
 }
 

@@ -1,14 +1,21 @@
 //! From claims to their ends through a log that is committed in groups, as a model in which the orders
 //! of three threads are gone through, two that claim and the committer: all of them that interrupt a
 //! thread at most twice where it need not wait. `INTERRUPTIONS` allows more, and `all` of them, which
-//! are too many to come to an end; `slot.rs` is smaller, and goes through every order.
+//! are too many to come to an end: `BUDGET_SECONDS` says when to stop. `slot.rs` is smaller, and goes
+//! through every order.
 //!
 //! `src/engine/claim.rs`, `settle.rs`, `publish.rs` and `src/log/commit.rs` are what it is a model of;
 //! `store.rs` tries the real ones out, in as many orders as there is time for.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
+
+/// Orders of all models so far.
+static TRIED: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
@@ -164,14 +171,25 @@ fn two_claim(end: Frame, hasty: bool) -> [Claim; 2] {
     told
 }
 
+/// Tries them out, and says how many there were.
 fn in_every_order(run: impl Fn() + Send + Sync + 'static) {
+    let tried = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&tried);
     let mut orders = loom::model::Builder::new();
     orders.preemption_bound = match std::env::var("INTERRUPTIONS").as_deref() {
         Ok("all") => None,
         // Of the bugs there are between threads, few need more than two.
         number => Some(number.map_or(2, |number| number.parse().unwrap())),
     };
-    orders.check(run);
+    let budget = std::env::var("BUDGET_SECONDS").ok();
+    orders.max_duration = budget.map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
+    orders.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        run();
+    });
+    let all = tried.load(Ordering::Relaxed);
+    let all = all + TRIED.fetch_add(all, Ordering::Relaxed);
+    println!("figures: {all} orders");
 }
 
 #[test]

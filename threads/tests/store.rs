@@ -15,6 +15,9 @@
 //! | `SHUTTLE_SCHEDULE` | a schedule that a failure printed, replayed for the test that it names |
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "store/planted.rs"]
+mod planted;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -128,18 +131,57 @@ impl<S: Scheduler> Scheduler for Timed<S> {
     }
 }
 
+/// A store that is opened, played on so often, and closed.
+fn play(
+    rounds: usize,
+    scenario: impl Fn(&Store, &ManualClock, usize) + Send + Sync + 'static,
+) -> impl Fn() + Send + Sync + 'static {
+    play_on_disk(rounds, move |store, clock, _, round| scenario(store, clock, round))
+}
+
+/// The same, of a scenario that looks at the disk.
+fn play_on_disk(
+    rounds: usize,
+    scenario: impl Fn(&Store, &ManualClock, &Arc<SimDisk>, usize) + Send + Sync + 'static,
+) -> impl Fn() + Send + Sync + 'static {
+    let base = disk();
+    move || {
+        let clock = ManualClock::new(1_750_000_000_000);
+        let disk = Arc::new(base.fork());
+        let store = options(&clock).open_storage(Arc::clone(&disk) as Arc<_>).unwrap();
+        for round in 0..rounds {
+            scenario(&store, &clock, &disk, round);
+        }
+        store.close().unwrap();
+    }
+}
+
+/// How often each scheduler drives a scenario that is played so often on a store.
+fn runs(rounds: usize, schedules: usize) -> usize {
+    schedules.div_ceil(2 * TESTS * rounds)
+}
+
+/// What the quick tier tries out of all scenarios together.
+const SCHEDULES: usize = 100_000;
+
+/// Has each scheduler drive `play` so often: how often they did.
+fn drive(
+    play: &Arc<impl Fn() + Send + Sync + 'static>,
+    rounds: usize,
+    runs: usize,
+    budget: Option<Duration>,
+) -> usize {
+    let random = Timed::new(RandomScheduler::new_from_seed(seed(), runs), budget);
+    let pct = Timed::new(PctScheduler::new_from_seed(seed(), DEPTH * rounds, runs), budget);
+    let (one, other) = (Arc::clone(play), Arc::clone(play));
+    Runner::new(random, config()).run(move || one())
+        + Runner::new(pct, config()).run(move || other())
+}
+
 /// Plays `scenario` in its share of the schedules, `rounds` times on a store.
 fn try_out(rounds: usize, scenario: impl Fn(&Store, &ManualClock, usize) + Send + Sync + 'static) {
     let began = Instant::now();
-    let base = Arc::new(disk());
-    let play = Arc::new(move || {
-        let clock = ManualClock::new(1_750_000_000_000);
-        let store = options(&clock).open_storage(Arc::new(base.fork())).unwrap();
-        for round in 0..rounds {
-            scenario(&store, &clock, round);
-        }
-        store.close().unwrap();
-    });
+    let play = Arc::new(play(rounds, scenario));
     if let Ok(schedule) = std::env::var("SHUTTLE_SCHEDULE") {
         shuttle::replay(move || play(), &schedule);
         return;
@@ -149,14 +191,8 @@ fn try_out(rounds: usize, scenario: impl Fn(&Store, &ManualClock, usize) + Send 
     let budget = variable("BUDGET_SECONDS").map(|seconds| {
         Duration::from_secs(seconds).mul_f64(at_a_time.min(TESTS) as f64 / (2 * TESTS) as f64)
     });
-    let schedules = variable("SCHEDULES").unwrap_or(100_000_usize);
-    let runs = schedules.div_ceil(2 * TESTS * rounds);
-    let random = Arc::clone(&play);
-    let ran =
-        Runner::new(Timed::new(RandomScheduler::new_from_seed(seed(), runs), budget), config())
-            .run(move || random());
-    let pct = Timed::new(PctScheduler::new_from_seed(seed(), DEPTH * rounds, runs), budget);
-    let tried = rounds * (ran + Runner::new(pct, config()).run(move || play()));
+    let runs = runs(rounds, variable("SCHEDULES").unwrap_or(SCHEDULES));
+    let tried = rounds * drive(&play, rounds, runs, budget);
     let all = tried + TRIED.fetch_add(tried, Ordering::Relaxed);
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     println!("{tried} schedules in {:.1} s: {name}", began.elapsed().as_secs_f64());
@@ -189,23 +225,25 @@ fn together<T: Send + 'static>(threads: Vec<impl FnOnce() -> T + Send + 'static>
 
 #[test]
 fn p0_1_of_three_that_claim_at_once_one_is_granted_and_the_others_get_its_result() {
-    try_out(ROUNDS, |store, _, round| {
-        let claim = |nth: u8| {
-            let store = store.clone();
-            move || match claim_or_wait(&store, round) {
-                Claim::Granted(ticket) => {
-                    ticket.blocking_complete(vec![nth]).unwrap();
-                    (true, vec![nth])
-                }
-                Claim::Replay(record) => (false, record.payload().unwrap().unwrap().to_vec()),
-                other => panic!("{other:?}"),
+    try_out(ROUNDS, three_claim_at_once);
+}
+
+fn three_claim_at_once(store: &Store, _: &ManualClock, round: usize) {
+    let claim = |nth: u8| {
+        let store = store.clone();
+        move || match claim_or_wait(&store, round) {
+            Claim::Granted(ticket) => {
+                ticket.blocking_complete(vec![nth]).unwrap();
+                (true, vec![nth])
             }
-        };
-        let answers = together(vec![claim(0), claim(1), claim(2)]);
-        let granted: Vec<_> = answers.iter().filter(|(granted, _)| *granted).collect();
-        assert_eq!(granted.len(), 1, "P0.1: {answers:?}");
-        assert!(answers.iter().all(|(_, payload)| *payload == granted[0].1), "P0.3: {answers:?}");
-    });
+            Claim::Replay(record) => (false, record.payload().unwrap().unwrap().to_vec()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let answers = together(vec![claim(0), claim(1), claim(2)]);
+    let granted: Vec<_> = answers.iter().filter(|(granted, _)| *granted).collect();
+    assert_eq!(granted.len(), 1, "P0.1: {answers:?}");
+    assert!(answers.iter().all(|(_, payload)| *payload == granted[0].1), "P0.3: {answers:?}");
 }
 
 #[test]
@@ -283,29 +321,31 @@ fn p0_4_a_dropped_ticket_is_told_to_those_who_wait_and_resolved_by_one() {
 
 #[test]
 fn p0_1_a_claim_given_up_on_its_way_leaves_the_key_to_the_other() {
-    try_out(ROUNDS, |store, _, round| {
-        let leaver = store.clone();
-        let leaving = thread::spawn(move || {
-            let mut claim = Box::pin(leaver.claim(key(round), print()));
-            for _ in 0..2 {
-                match claim.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Pending => thread::yield_now(),
-                    Poll::Ready(Ok(Claim::Granted(ticket))) => {
-                        ticket.blocking_release().unwrap();
-                        return;
-                    }
-                    Poll::Ready(_) => return,
+    try_out(ROUNDS, one_gives_up);
+}
+
+fn one_gives_up(store: &Store, _: &ManualClock, round: usize) {
+    let leaver = store.clone();
+    let leaving = thread::spawn(move || {
+        let mut claim = Box::pin(leaver.claim(key(round), print()));
+        for _ in 0..2 {
+            match claim.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => thread::yield_now(),
+                Poll::Ready(Ok(Claim::Granted(ticket))) => {
+                    ticket.blocking_release().unwrap();
+                    return;
                 }
+                Poll::Ready(_) => return,
             }
-        });
-        match claim_or_wait(store, round) {
-            Claim::Granted(ticket) => ticket.blocking_complete("done").unwrap(),
-            other => panic!("{other:?}"),
         }
-        leaving.join().unwrap();
-        assert_eq!(store.stats().in_flight, 0);
-        assert!(matches!(store.blocking_claim(key(round), print()).unwrap(), Claim::Replay(_)));
     });
+    match claim_or_wait(store, round) {
+        Claim::Granted(ticket) => ticket.blocking_complete("done").unwrap(),
+        other => panic!("{other:?}"),
+    }
+    leaving.join().unwrap();
+    assert_eq!(store.stats().in_flight, 0);
+    assert!(matches!(store.blocking_claim(key(round), print()).unwrap(), Claim::Replay(_)));
 }
 
 /// A key that expired is claimed again by two at once, while its old entry is swept and a checkpoint

@@ -17,6 +17,8 @@ pub type Text = [u8; 36];
 
 /// Octets of a payload.
 pub const PAYLOAD: usize = 512;
+/// How long a result is kept.
+const RETENTION: Duration = Duration::from_secs(60);
 /// Results there are.
 const RECORDS: u64 = 1_024;
 /// The first key that nobody claimed.
@@ -62,7 +64,40 @@ pub struct Filled {
     pub payload: Bytes,
     /// What holds keys in flight.
     pub tickets: Vec<Ticket>,
-    _directory: TempDir,
+    clock: ManualClock,
+    directory: TempDir,
+}
+
+/// A store that is closed, with as many results as [`Filled`] has.
+pub struct Closed {
+    clock: ManualClock,
+    directory: TempDir,
+}
+
+impl Closed {
+    /// A store of results alone, closed.
+    pub fn new() -> Self {
+        let Filled { store, clock, directory, .. } = Filled::new();
+        sure(store.close());
+        Self { clock, directory }
+    }
+
+    /// Opens it.
+    pub fn open(&self) -> Store {
+        open(&self.directory, &self.clock)
+    }
+}
+
+impl Default for Closed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The store of `directory`: whatever it does, it does when it is called.
+fn open(directory: &TempDir, clock: &ManualClock) -> Store {
+    let options = Options::new().stepped().seeded(7).clock(clock.clone()).ttl(RETENTION);
+    sure(options.open(directory.path().join("store")))
 }
 
 impl Filled {
@@ -70,8 +105,7 @@ impl Filled {
     pub fn new() -> Self {
         let directory = sure(tempfile::tempdir());
         let clock = ManualClock::new(1_700_000_000_000);
-        let options = Options::new().stepped().seeded(7).clock(clock).ttl(Duration::from_secs(60));
-        let store = sure(options.open(directory.path().join("store")));
+        let store = open(&directory, &clock);
         let mut rng = Rng::with_seed(1);
         let mut filled = Self {
             store,
@@ -79,7 +113,8 @@ impl Filled {
             unknown: (0..CALLS).map(|nth| text(UNKNOWN + nth)).collect(),
             payload: payload(),
             tickets: Vec::new(),
-            _directory: directory,
+            clock,
+            directory,
         };
         filled.cycles((0..RECORDS).map(text));
         sure(filled.store.checkpoint());
@@ -88,6 +123,20 @@ impl Filled {
         for text in filled.known.iter().chain(&filled.unknown) {
             sure(filled.store.get(key(text)));
         }
+        filled
+    }
+
+    /// A store of results that the tree has not taken in yet.
+    pub fn behind() -> Self {
+        let mut filled = Self::new();
+        filled.cycles((RECORDS..2 * RECORDS).map(text));
+        filled
+    }
+
+    /// A store whose results have all expired.
+    pub fn expired() -> Self {
+        let filled = Self::new();
+        filled.clock.advance(2 * RETENTION);
         filled
     }
 
@@ -116,6 +165,13 @@ impl Filled {
             .iter()
             .filter(|text| matches!(self.claim(text, fingerprint(text)), Claim::Replay(_)));
         replays.count()
+    }
+
+    /// Claims the known keys, all in one call.
+    pub fn claims_together(&self) -> usize {
+        let wanted: Vec<_> = self.known.iter().map(|text| (key(text), fingerprint(text))).collect();
+        let claims = at_once(self.store.claim_many(&wanted));
+        claims.into_iter().filter(|claim| matches!(claim, Ok(Claim::Replay(_)))).count()
     }
 
     /// A claim that is answered at once.

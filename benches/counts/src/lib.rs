@@ -4,7 +4,7 @@
 mod filled;
 mod layered;
 
-pub use filled::{Filled, PAYLOAD, Text, fingerprint, key, payload, text};
+pub use filled::{Closed, Filled, PAYLOAD, Text, fingerprint, key, payload, text};
 pub use layered::Layered;
 
 use std::fmt::Display;
