@@ -194,6 +194,7 @@ impl Store {
             groups: committed.groups,
             frames: committed.frames,
             bytes_written: committed.bytes,
+            bytes_zeroed: inner.log.zeroed(),
             segments_reused: inner.log.segments_reused(),
             syncs: committed.syncs,
             epoch: inner.epoch,

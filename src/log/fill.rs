@@ -50,16 +50,18 @@ pub(super) struct Lately {
     /// Octets of [`SYNCS`] syncs, if all were as the mean is.
     sum: AtomicU64,
     is_much: AtomicBool,
+    /// Octets of zeros written.
+    zeroed: AtomicU64,
 }
 
 impl Lately {
-    /// Of a log that has written nothing yet.
-    pub(super) fn new(segment_size: u64, durability: Durability) -> Self {
+    /// Of a log that has written nothing yet but the zeros of its first segment.
+    pub(super) fn new(segment_size: u64, durability: Durability, zeroed: u64) -> Self {
         let much = MUCH.min(segment_size / PART);
         let little = much * LITTLE / MUCH;
         // Where groups are not synced, a sync is of many.
         let is_much = durability == Durability::Buffered;
-        Self { much, little, sum: 0.into(), is_much: is_much.into() }
+        Self { much, little, sum: 0.into(), is_much: is_much.into(), zeroed: zeroed.into() }
     }
 
     /// So many octets were synced together.
@@ -75,6 +77,18 @@ impl Lately {
     pub(super) fn fill(&self) -> Fill {
         if self.is_much.load(Relaxed) { Fill::Nothing } else { Fill::Zeros }
     }
+
+    /// So many octets were set aside that way.
+    pub(super) fn set_aside(&self, fill: Fill, octets: u64) {
+        if fill == Fill::Zeros {
+            self.zeroed.fetch_add(octets, Relaxed);
+        }
+    }
+
+    /// Octets of zeros written since the log was opened.
+    pub(super) fn zeroed(&self) -> u64 {
+        self.zeroed.load(Relaxed)
+    }
 }
 
 #[cfg(test)]
@@ -83,9 +97,9 @@ mod tests {
 
     #[test]
     fn much_at_a_time_wants_no_zeros_and_in_between_stays_what_it_was() {
-        let buffered = Lately::new(64 << 20, Durability::Buffered);
+        let buffered = Lately::new(64 << 20, Durability::Buffered, 0);
         assert_eq!(buffered.fill(), Fill::Nothing);
-        let lately = Lately::new(64 << 20, Durability::Sync);
+        let lately = Lately::new(64 << 20, Durability::Sync, 0);
         let after = |octets| {
             (0..10 * SYNCS).for_each(|_| lately.synced(octets));
             lately.fill()

@@ -138,7 +138,9 @@ impl<P> Log<P> {
         start: Start,
     ) -> Self {
         let previous = start.previous;
-        let lately = Arc::new(fill::Lately::new(config.segment_size, config.durability));
+        let zeroed = active.segment.length.load(Relaxed);
+        let lately = fill::Lately::new(config.segment_size, config.durability, zeroed);
+        let lately = Arc::new(lately);
         Self {
             writer: Mutex::new(writer::Writer::new(active, &config, start)),
             committer: Mutex::new(commit::Committer::new(previous, Arc::clone(&lately))),

@@ -145,7 +145,10 @@ impl<P> Log<P> {
                 end.next_multiple_of(LARGE_PAGE).min(plan.size) - plan.length
             };
             return self.smaller_and_smaller(chunk, least, |chunk| {
-                plan.last.extend(plan.length + chunk, self.lately.fill())
+                let fill = self.lately.fill();
+                plan.last.extend(plan.length + chunk, fill)?;
+                self.lately.set_aside(fill, chunk);
+                Ok(())
             });
         }
         let needed = (plan.opening + plan.wanted.frame + plan.instead).next_multiple_of(4096);
@@ -280,14 +283,18 @@ impl<P> Log<P> {
 
     fn create(&self, (id, epoch): (u32, u64), length: u64, size: u64) -> io::Result<Prepared> {
         let header = self.header(id, epoch, length)?;
-        segment::create(
-            &*self.storage,
-            &header,
-            size,
-            self.config.master.as_ref(),
-            self.lately.fill(),
-        )
-        .inspect_err(|_| self.doubt_removed_names())
+        let (master, fill) = (self.config.master.as_ref(), self.lately.fill());
+        let made = segment::create(&*self.storage, &header, size, master, fill);
+        match &made {
+            Ok(_) => self.lately.set_aside(fill, length),
+            Err(_) => self.doubt_removed_names(),
+        }
+        made
+    }
+
+    /// Octets of zeros written ahead since the store was opened.
+    pub(crate) fn zeroed(&self) -> u64 {
+        self.lately.zeroed()
     }
 }
 

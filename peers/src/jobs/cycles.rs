@@ -248,10 +248,10 @@ impl Figures {
     fn of<P: Peer>(peer: &P) -> Self {
         let figures = peer.figures();
         let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|it| it.1);
-        let segments = of("segments_zeroed").unwrap_or_default();
-        // Every segment here is of the one size, and is filled with zeros as a whole.
-        let zeros = segments * 64.0 * f64::from(1 << 20);
-        Self { log: of("log_written").unwrap_or_default(), zeros }
+        Self {
+            log: of("log_written").unwrap_or_default(),
+            zeros: of("zeros").unwrap_or_default(),
+        }
     }
 }
 
@@ -285,8 +285,7 @@ fn written<P: Peer>(
     }
     if figures.log > 0.0 {
         let log = figures.log - before.figures.log;
-        // One that is made of a retired one's file and not begun yet is counted as used again only.
-        let zeros = (figures.zeros - before.figures.zeros).max(0.0);
+        let zeros = figures.zeros - before.figures.zeros;
         tell(format!("{name}/log"), log / octets);
         tell(format!("{name}/zeroing"), zeros / octets);
         if let Some(device) = device {

@@ -232,10 +232,7 @@ impl Peer for Ours {
             ("records", stats.records as f64),
             ("log_written", stats.bytes_written as f64),
             ("log_bytes", stats.log_bytes as f64),
-            (
-                "segments_zeroed",
-                (stats.segments + stats.segments_removed - stats.segments_reused) as f64,
-            ),
+            ("zeros", stats.bytes_zeroed as f64),
             ("index_bytes", stats.index_bytes as f64),
             ("checkpoint_lag", stats.checkpoint_lag as f64),
             ("tree_bytes", stats.tree_bytes as f64),

@@ -241,6 +241,7 @@ fn shown_stats(stats: &Stats) -> Value {
         "groups": stats.groups,
         "frames": stats.frames,
         "bytes_written": stats.bytes_written,
+        "bytes_zeroed": stats.bytes_zeroed,
         "syncs": stats.syncs,
         "claims": stats.claims,
         "completions": stats.completions,

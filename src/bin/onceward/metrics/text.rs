@@ -123,6 +123,7 @@ fn store(text: &mut Text, stats: &Stats) {
         ("commit_groups", stats.groups, "Groups of frames committed."),
         ("frames", stats.frames, "Frames committed."),
         ("written_bytes", stats.bytes_written, "Bytes of groups written."),
+        ("zeroed_bytes", stats.bytes_zeroed, "Bytes of zeros written ahead of groups."),
         ("syncs", stats.syncs, "Syncs of the log."),
         ("claims", stats.claims, "Claims granted."),
         ("completions", stats.completions, "Results kept, those of resolutions included."),
