@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::survey;
 use crate::clock::Reading;
 use crate::error::{Error, ErrorKind};
 use crate::format::store::{Identity, LENGTH};
@@ -192,9 +193,7 @@ fn full_or_io(doing: &str, error: io::Error) -> Error {
 
 /// Whether the store's first segment may still have to come.
 fn is_newborn(storage: &dyn Storage) -> Result<bool, Error> {
-    let names =
-        storage.list(DIRECTORY).map_err(|error| Error::io("reading the segments", error))?;
-    Ok(names.iter().any(|name| format!("{DIRECTORY}/{name}") == NEWBORN))
+    Ok(survey::names(storage)?.iter().any(|name| format!("{DIRECTORY}/{name}") == NEWBORN))
 }
 
 /// Removes a file that may not be there.

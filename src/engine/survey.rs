@@ -47,18 +47,21 @@ pub(super) struct Survey {
     pub(super) last_id: u32,
 }
 
+/// The names in the directory of segments, which is there since before the store was.
+pub(super) fn names(storage: &dyn Storage) -> Result<Vec<String>, Error> {
+    storage.list(log::DIRECTORY).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::corrupt("the directory of segments is missing"),
+        _ => Error::io("reading the segments", error),
+    })
+}
+
 /// Reads which segments there are.
 ///
 /// # Errors
 /// `Corrupt` for a file of another store, or one cut off before its first group; `Io`.
 pub(super) fn survey(storage: &dyn Storage, identity: &Identity) -> Result<Survey, Error> {
-    let io = |error| Error::io("reading the segments", error);
     let mut survey = Survey::default();
-    let names = storage.list(log::DIRECTORY).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::corrupt("the directory of segments is missing"),
-        _ => io(error),
-    })?;
-    for name in names {
+    for name in names(storage)? {
         let path = format!("{}/{name}", log::DIRECTORY);
         if let Some(id) = log::key::id_of(&name) {
             survey.keys.insert(id);

@@ -140,17 +140,18 @@ fn damaged(parent: &Path) -> Vec<Files> {
 }
 
 /// What such a directory is refused as, by docs/format.md: no store of ours as `UnsupportedFormat`,
-/// one of ours that is not whole as `Corrupt`; only where a folder stands in a file's place, or none
-/// in a folder's, as the `Io` that the system calls it.
+/// one of ours that is not whole as `Corrupt`; only where a folder stands in a file's place, or a
+/// file in a folder's, as the `Io` that the system calls it.
 fn kind(files: &Files) -> ErrorKind {
     let of = |name: &[u8]| files.iter().find(|file| file.0 == name).map(|file| &file.1[..]);
     let Some(store) = of(b"STORE") else {
         let inside = files.iter().any(|(name, _)| name.starts_with(b"STORE/"));
         return if inside { ErrorKind::Io } else { ErrorKind::UnsupportedFormat };
     };
-    let has_segments = files.iter().any(|(name, _)| name.starts_with(b"segments/"));
     match store.split_first_chunk::<12>() {
-        Some((b"ONCEWARD\x01\0\0\0", sound)) if sound.len() == 44 && !has_segments => ErrorKind::Io,
+        Some((b"ONCEWARD\x01\0\0\0", sound)) if sound.len() == 44 && of(b"segments").is_some() => {
+            ErrorKind::Io
+        }
         Some((head, _)) if head != b"ONCEWARD\x01\0\0\0" => ErrorKind::UnsupportedFormat,
         _ => ErrorKind::Corrupt,
     }

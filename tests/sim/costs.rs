@@ -74,7 +74,7 @@ fn groups(bytes: &[u8], keys: usize) -> Vec<Group> {
 
 /// Whether the key of an encrypted segment stands there.
 fn is_key_of_segment(path: &str) -> bool {
-    path.ends_with(".key")
+    path.rsplit_once('.').is_some_and(|(_, kind)| kind == "key")
 }
 
 impl Costs {
