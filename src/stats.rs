@@ -37,7 +37,8 @@ pub struct Stats {
     pub frames: u64,
     /// Bytes of groups written since the store was opened.
     pub bytes_written: u64,
-    /// Bytes of zeros written to the log ahead of groups since the store was opened.
+    /// Bytes of zeros written to the log ahead of groups since the store was opened. Those of a system
+    /// that cannot set blocks aside otherwise, asked to, are not among them.
     pub bytes_zeroed: u64,
     /// Syncs of the log since the store was opened.
     pub syncs: u64,

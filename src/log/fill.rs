@@ -22,6 +22,9 @@ const LITTLE: u64 = 16 * 1024;
 const PART: u64 = 64;
 /// Of how many syncs the mean is, about.
 const SYNCS: u64 = 64;
+/// How many times as much as is much a sync counts for at most, so that one large frame does not decide
+/// for the many small ones behind it.
+const ONE_AT_MOST: u64 = 8;
 
 /// A way to set room aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +60,20 @@ pub(super) struct Lately {
 impl Lately {
     /// Of a log that has written nothing yet but the zeros of its first segment.
     pub(super) fn new(segment_size: u64, durability: Durability, zeroed: u64) -> Self {
-        let much = MUCH.min(segment_size / PART);
+        let much = match durability {
+            Durability::Sync => MUCH.min(segment_size / PART),
+            // Nobody waits for a sync, which is all that zeros are for.
+            Durability::Buffered => 0,
+        };
         let little = much * LITTLE / MUCH;
-        // Where groups are not synced, a sync is of many.
-        let is_much = durability == Durability::Buffered;
-        Self { much, little, sum: 0.into(), is_much: is_much.into(), zeroed: zeroed.into() }
+        let is_much = AtomicBool::new(much == 0);
+        Self { much, little, sum: 0.into(), is_much, zeroed: zeroed.into() }
     }
 
     /// So many octets were synced together.
     pub(super) fn synced(&self, octets: u64) {
         let sum = self.sum.load(Relaxed);
-        let sum = sum - sum / SYNCS + octets;
+        let sum = sum - sum / SYNCS + octets.min(ONE_AT_MOST * self.much);
         self.sum.store(sum, Relaxed);
         let least = if self.is_much.load(Relaxed) { self.little } else { self.much };
         self.is_much.store(sum / SYNCS >= least, Relaxed);
@@ -99,6 +105,8 @@ mod tests {
     fn much_at_a_time_wants_no_zeros_and_in_between_stays_what_it_was() {
         let buffered = Lately::new(64 << 20, Durability::Buffered, 0);
         assert_eq!(buffered.fill(), Fill::Nothing);
+        buffered.synced(1);
+        assert_eq!(buffered.fill(), Fill::Nothing, "nobody waits for its syncs");
         let lately = Lately::new(64 << 20, Durability::Sync, 0);
         let after = |octets| {
             (0..10 * SYNCS).for_each(|_| lately.synced(octets));
@@ -112,7 +120,7 @@ mod tests {
         assert_eq!(after(LITTLE - 2048), Fill::Zeros);
         assert_eq!(after(LITTLE + 2048), Fill::Zeros);
         // One large group among small ones is not how a store writes.
-        lately.synced(10 * MUCH);
+        lately.synced(400 * MUCH);
         assert_eq!(lately.fill(), Fill::Zeros);
     }
 }

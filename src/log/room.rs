@@ -236,7 +236,7 @@ impl<P> Log<P> {
         loop {
             let made = self.within_max_disk(bytes).and_then(|()| make(bytes));
             match made {
-                Err(error) if error.kind() == io::ErrorKind::StorageFull && bytes > least => {
+                Err(error) if is_full(&error) && bytes > least => {
                     bytes = (bytes / 2).next_multiple_of(8).max(least);
                 }
                 made => return made,

@@ -189,10 +189,12 @@ impl File for DiskFile {
     #[cfg(target_os = "linux")]
     fn allocate(&self, len: u64) -> io::Result<()> {
         preallocate::extend(self, len, |file, from, to| match fallocate(&self.0, from, to) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => preallocate::write_zeros(file, from, to),
-            Err(errno) => Err(errno.into()),
+            Err(errno) if would_fail_with_zeros(errno) => Err(errno.into()),
+            Err(_) => preallocate::write_zeros(file, from, to),
             Ok(()) => {
-                hold_in_large_pages(&self.0, from..to);
+                if is_ext4(&self.0) {
+                    hold_in_large_pages(&self.0, from..to);
+                }
                 Ok(())
             }
         })
@@ -222,6 +224,21 @@ impl Lock for DiskLock {}
 fn open_dir_at<P: rustix::path::Arg>(at: BorrowedFd<'_>, name: P) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     sys::openat(at, name, flags, Mode::empty())
+}
+
+/// Whether what refused to set blocks aside would refuse to write zeros there, too. Whatever else it
+/// was is about the call alone: a file system that does not know it, or a filter of calls.
+#[cfg(target_os = "linux")]
+fn would_fail_with_zeros(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)
+}
+
+/// Whether the file is on ext4 (or on what bears its number, ext2 and ext3). On XFS, Linux before 6.6
+/// writes all of a large page that is in memory for one octet of it that changed.
+#[cfg(target_os = "linux")]
+fn is_ext4(file: &fs::File) -> bool {
+    const EXT4: sys::FsWord = 0xEF53;
+    sys::fstatfs(file).is_ok_and(|about| about.f_type == EXT4)
 }
 
 /// Sets blocks aside for `from..to`, which read as zeros until they are written.
@@ -336,6 +353,14 @@ mod tests {
         let disk = Disk::new(&root);
         disk.create_dir("").unwrap();
         (dir, root, disk)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_what_zeros_would_meet_too_refuses_room() {
+        assert!([Errno::NOSPC, Errno::DQUOT, Errno::IO].into_iter().all(would_fail_with_zeros));
+        let others = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::PERM, Errno::INVAL];
+        assert!(!others.into_iter().any(would_fail_with_zeros));
     }
 
     /// The kind of error every way to open `path` ends with; it names where on the path it met it.
