@@ -204,18 +204,32 @@ fn a_bit_that_turned_is_refused_and_never_answered() {
     flip_bits(20_000);
 }
 
+/// The small store closed or killed, with its tree or without, and which of these it is.
+pub(crate) fn each_small(seed: u64) -> impl Iterator<Item = (Small, bool, bool)> {
+    [(true, true), (false, true), (true, false), (false, false)].into_iter().map(
+        move |(closed, with_tree)| {
+            let small = small(seed, closed);
+            if !with_tree {
+                small.disk.remove_file("tree.redb").unwrap();
+            }
+            (small, closed, with_tree)
+        },
+    )
+}
+
+/// Fails with the first of what went wrong, if anything did.
+pub(crate) fn assert_none(failures: &[String], seed: u64) {
+    let some = failures.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "SEED={seed}\n{some}");
+}
+
 pub(crate) fn flip_bits(flips: u64) {
     let seed = base_seed();
     let flips = variable("FLIPS").unwrap_or(flips);
     let mut rng = Rng::with_seed(seed);
     let mut failures = Vec::new();
     let (started, mut flipped, mut seen) = (Instant::now(), 0, Seen::default());
-    for nth in 0..4 {
-        let (closed, with_tree) = (nth % 2 == 0, nth / 2 == 0);
-        let small = small(seed, closed);
-        if !with_tree {
-            small.disk.remove_file("tree.redb").unwrap();
-        }
+    for (nth, (small, closed, with_tree)) in (0..).zip(each_small(seed)) {
         let costs = Costs::of(&small, closed);
         // Most of a file was made ahead, and is zeros: what is written counts.
         let files: Vec<(String, usize, Vec<usize>)> = files(&small.disk)
@@ -252,8 +266,7 @@ pub(crate) fn flip_bits(flips: u64) {
         }
     }
     println!("figures: {flipped} flipped bits, {} wrong; {seen}", failures.len());
-    failures.truncate(20);
-    assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
+    assert_none(&failures, seed);
 }
 
 /// Whatever is left of a file of a store that was closed, opening refuses it and changes nothing, or
@@ -285,6 +298,5 @@ pub(crate) fn every_prefix_of_a_file_is_refused_or_right() {
         }
     }
     println!("figures: {cut} files cut off, {} wrong", failures.len());
-    failures.truncate(20);
-    assert!(failures.is_empty(), "SEED={seed}\n{}", failures.join("\n"));
+    assert_none(&failures, seed);
 }

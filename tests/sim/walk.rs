@@ -9,7 +9,7 @@ use onceward::storage::{SimDisk, Storage};
 use onceward::verify_storage;
 
 use crate::costs::{Costs, Seen};
-use crate::damage::{Came, check_all, files, small};
+use crate::damage::{Came, assert_none, check_all, each_small, files, small};
 use crate::{base_seed, variable};
 
 /// Octets of a file, or lengths of it: one in so many of what is written; of redb's, most of whose
@@ -34,11 +34,6 @@ fn is_found(disk: &SimDisk, path: &str, at: u64) -> Result<(), String> {
     if here { Ok(()) } else { Err(format!("verify finds {:?}", report.findings)) }
 }
 
-fn assert_none(failures: &[String], seed: u64) {
-    let some = failures.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
-    assert!(failures.is_empty(), "SEED={seed}\n{some}");
-}
-
 /// In a store that was closed `verify` names the group of each octet of the log, and anything else of
 /// the log and `STORE`. What is not written of redb's file nobody misses, and what ends the log of a
 /// store that was killed may be torn.
@@ -46,12 +41,7 @@ fn assert_none(failures: &[String], seed: u64) {
 fn each_octet_that_turned_costs_what_stands_there_and_is_found() {
     let seed = base_seed();
     let (mut flipped, mut seen, mut failures) = (0_u64, Seen::default(), Vec::new());
-    for nth in 0..4 {
-        let (closed, with_tree) = (nth % 2 == 0, nth / 2 == 0);
-        let small = small(seed, closed);
-        if !with_tree {
-            small.disk.remove_file("tree.redb").unwrap();
-        }
+    for (small, closed, with_tree) in each_small(seed) {
         let costs = Costs::of(&small, closed);
         for (path, bytes) in files(&small.disk) {
             for at in steps(&path, &bytes) {
