@@ -1,6 +1,7 @@
 //! `cargo bench --features http --bench paths`: the hot paths that `store` has no row for, by
 //! themselves: looks at a record's head, looks together, claims that are answered without a write, an
-//! open until its first grant, and the layer without a network. Without `--bench` all is tried once, small.
+//! open until its first grant, and the layer without a network. Without `--bench` all is tried once,
+//! small.
 
 #![allow(clippy::print_stdout, reason = "a benchmark is there to print")]
 #![allow(clippy::cast_precision_loss, reason = "rates are printed with three figures")]
@@ -33,8 +34,13 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let bench = std::env::args().any(|argument| argument == "--bench");
     let scale = if bench { Scale::FULL } else { Scale::TRIAL };
-    looks(&mut criterion, scale);
-    claims(&mut criterion, scale);
+    let directory = directory();
+    let records = scale.records / 4;
+    let store = filled(&directory, records);
+    let known = keys::known(&mut Rng::with_seed(1), records, scale.lookups);
+    looks(&mut criterion, &store, &known);
+    claims(&mut criterion, &store, &known, IN_FLIGHT.min(records));
+    sure(store.close());
     opens(&mut criterion, scale);
     layer(&mut criterion);
     criterion.final_summary();
@@ -62,11 +68,7 @@ fn granted(store: &Store, key: Key<'_>, fingerprint: Fingerprint) -> Ticket {
 }
 
 /// State and fingerprint of what is there, one key after another and together.
-fn looks(criterion: &mut Criterion, scale: Scale) {
-    let directory = directory();
-    let records = scale.records / 4;
-    let store = filled(&directory, records);
-    let known = keys::known(&mut Rng::with_seed(1), records, scale.lookups);
+fn looks(criterion: &mut Criterion, store: &Store, known: &[Text]) {
     let mut group = criterion.benchmark_group("get");
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     group.throughput(Throughput::Elements(1));
@@ -89,17 +91,11 @@ fn looks(criterion: &mut Criterion, scale: Scale) {
         });
     });
     group.finish();
-    sure(store.close());
 }
 
 /// Claims that are answered without a write.
-fn claims(criterion: &mut Criterion, scale: Scale) {
-    let directory = directory();
-    let records = scale.records / 4;
-    let store = filled(&directory, records);
-    let mut rng = Rng::with_seed(1);
-    let known = keys::known(&mut rng, records, scale.lookups);
-    let unknown = keys::unknown(&mut rng, IN_FLIGHT.min(records) as usize);
+fn claims(criterion: &mut Criterion, store: &Store, known: &[Text], in_flight: u64) {
+    let unknown = keys::unknown(&mut Rng::with_seed(2), in_flight as usize);
     let wanted: Vec<(Key<'_>, Fingerprint)> =
         unknown.iter().map(|text| (keys::key(text), keys::fingerprint(text))).collect();
     let held = store.blocking_claim_many(&wanted);
@@ -118,8 +114,8 @@ fn claims(criterion: &mut Criterion, scale: Scale) {
             });
         });
     };
-    bench("replay", &known, &keys::fingerprint, |claim| matches!(claim, Claim::Replay(_)));
-    bench("mismatch", &known, &|_| other, |claim| matches!(claim, Claim::Mismatch(_)));
+    bench("replay", known, &keys::fingerprint, |claim| matches!(claim, Claim::Replay(_)));
+    bench("mismatch", known, &|_| other, |claim| matches!(claim, Claim::Mismatch(_)));
     bench("in-flight", &unknown, &keys::fingerprint, |claim| matches!(claim, Claim::InFlight(_)));
     // Together, as whoever has a batch of requests asks.
     group.throughput(Throughput::Elements(MANY as u64));
@@ -135,7 +131,6 @@ fn claims(criterion: &mut Criterion, scale: Scale) {
     });
     group.finish();
     drop(held);
-    sure(store.close());
 }
 
 /// What a claim comes to.
